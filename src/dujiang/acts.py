@@ -1,0 +1,92 @@
+"""The table of contents: every act of Dujiang, and every refusal it can say.
+
+Functions are named by text (`<package>.<act>`) and loaded when first needed; verbs, HTTP operations,
+permissions and their documentation are derived from these rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+
+from dujiang.kernel.act import Act, Effect
+from dujiang.kernel.errors import Code
+
+READS, WRITES, KEEPS = Effect.reads, Effect.writes, Effect.keeps
+_ANY = ("member",)
+_NODE = ("node",)
+
+ACTS: dict[str, Act] = {
+    act.name: act
+    for act in (
+        Act("ledger.list", READS, _ANY, "List log entries", "列出存证条目", verb="history", positional=("about",)),
+        Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
+        Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", verb="receipt", positional=("entry",)),
+        Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
+        Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", positional=("name",)),
+        Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
+        Act("identity.grant", WRITES, _ANY, "Issue an API key", "签发密钥"),
+        Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
+        Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", positional=("id",), shows=("org",)),
+        Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
+        Act("identity.login", KEEPS, ("anyone",), "Sign in with a password", "密码登录"),
+        Act("identity.link", KEEPS, _ANY, "Make a single-use sign-in link", "生成一次性登录链接"),
+        Act("identity.enter", KEEPS, ("anyone",), "Sign in with a single-use link", "使用一次性链接登录"),
+        Act("identity.leave", KEEPS, ("anyone",), "Sign out", "退出登录"),
+        Act(
+            "registry.check", READS, ("provider",), "See what a table would be registered as", "预览登记建议",
+            verb="propose", positional=("upload",),
+        ),
+        Act("registry.register", WRITES, ("provider",), "Register a table", "登记数据资源", positional=("upload",)),
+        Act("registry.show", READS, _ANY, "Show a resource", "查看数据资源", positional=("id",), shows=("res", "ver")),
+        Act("registry.export", READS, _ANY, "Get a registration certificate", "获取登记证书", positional=("version",)),
+        Act(
+            "catalogue.offer", WRITES, ("provider",), "Register and publish a table", "登记并上架数据",
+            verb="offer", positional=("upload",), preview="registry.check",
+        ),
+        Act("catalogue.publish", WRITES, ("provider",), "Publish a new version", "发布新版本", positional=("product",)),
+        Act("catalogue.withdraw", WRITES, ("provider",), "Withdraw a product", "下架产品", positional=("product",)),
+        Act("catalogue.search", READS, _ANY, "Find products", "查找产品", verb="find", positional=("words",)),
+        Act("catalogue.show", READS, _ANY, "Show a product", "查看产品", positional=("id",), shows=("prd",)),
+        Act("catalogue.list", READS, _ANY, "List your products", "列出本机构产品"),
+        Act(
+            "contract.request", WRITES, ("consumer",), "Agree a contract", "签订合约", verb="agree",
+            positional=("product",), until=("contract.show", "contract"),
+        ),
+        Act("contract.hear", WRITES, _NODE, "Hear a message of the other side", "处理对方消息"),
+        Act("contract.terminate", WRITES, ("provider", "consumer"), "End a contract", "终止合约", positional=("contract",)),
+        Act(
+            "contract.show", READS, _ANY, "Show a contract", "查看合约", positional=("contract",), shows=("ctr", "neg"),
+        ),
+        Act("contract.list", READS, _ANY, "List your contracts", "列出合约"),
+        Act(
+            "cleanroom.check", READS, ("consumer",), "See what a question would take", "预估查询用量",
+            verb="quote", positional=("contract", "sql"),
+        ),
+        Act(
+            "cleanroom.ask", WRITES, ("consumer",), "Ask a question", "提问", verb="ask",
+            positional=("contracts", "sql"), until=("cleanroom.show", "job"), preview="cleanroom.check",
+        ),
+        Act("cleanroom.pending", READS, _NODE, "List questions to run", "列出待计算问题"),
+        Act("cleanroom.complete", WRITES, _NODE, "Complete a question", "完成计算"),
+        Act("cleanroom.show", READS, _ANY, "Show an answer", "查看答案", positional=("job",), shows=("job",)),
+        Act("cleanroom.list", READS, _ANY, "List questions", "列出问题"),
+        Act("post.list", READS, _NODE, "List messages to deliver", "列出待投递消息"),
+        Act("post.deliver", KEEPS, _NODE, "Mark a delivery attempt", "记录投递结果"),
+    )
+}  # fmt: skip
+
+_DECLARING = (
+    "kernel.config", "kernel.writer", "kernel.runner", "ledger.model", "identity.model", "post.model",
+    "registry.model", "policy.model", "catalogue.model", "contract.model", "cleanroom.model",
+)  # fmt: skip
+
+
+@cache
+def codes() -> dict[str, Code]:
+    """The refusals of every package below, by code."""
+    table: dict[str, Code] = {}
+    for name in _DECLARING:
+        for code in importlib.import_module(f"dujiang.{name}").CODES:
+            table[code.name] = code
+    return table

@@ -1,0 +1,1 @@
+"""目录: products with immutable versions, and the search that finds them."""

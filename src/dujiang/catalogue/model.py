@@ -1,0 +1,116 @@
+"""Words of 目录 (catalogue): a product, its immutable versions, and what everybody may see of it.
+
+1. A version of a product never changes; new terms or a new table make a new version.
+2. A product keeps its resource, so that the resource's privacy account goes on whatever is published.
+3. A card says what its provider declared, never a row count, a smallest or largest value, a distinct count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dujiang.kernel.errors import Code, Exit
+from dujiang.policy.model import Terms
+from dujiang.registry.model import Column, Kind, Table, Use
+
+SEARCH_CHARACTERS_MAX = 200
+SEARCH_TERMS_MAX = 16
+RANKED_MAX = 2000
+"""Products up to which hits are ranked; beyond it they come newest first."""
+
+
+class State(StrEnum):
+    """Whether a product can be agreed on (产品状态)."""
+
+    published = "published"
+    withdrawn = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A product with one of its versions (数据产品)."""
+
+    id: str
+    org: str
+    resource: str
+    state: State
+    number: int
+    """The version of the product, from 1."""
+    registered: str
+    """Id of the registered version its questions run on."""
+    offer: str
+    """Id of the offer under which the version's terms stand."""
+    title: str
+    title_zh: str
+    description: str
+    terms: Terms
+    terms_sha256: str
+    created_ms: int
+    """When this version was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """What a contract is agreed on (要约): a version of a product, its terms and its table."""
+
+    product: str
+    version: int
+    offer: str
+    resource: str
+    registered: str
+    provider_org: str
+    terms: Terms
+    terms_sha256: str
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnCard:
+    """A column as everybody may see it; bounds and keys are the provider's declarations."""
+
+    name: str
+    kind: Kind
+    uses: tuple[Use, ...]
+    lo: str | None = None
+    hi: str | None = None
+    scale: int = 0
+    keys: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, column: Column) -> ColumnCard:
+        """The card of a registered column: its bounds only where a question could use them."""
+        if not column.uses:
+            return cls(column.name, column.kind, ())
+        return cls(column.name, column.kind, column.uses, column.lo, column.hi, column.scale, column.keys)
+
+
+PRODUCT_WITHDRAWN = Code(
+    "product_withdrawn", 410, Exit.conflict,
+    "The product is withdrawn; contracts that exist go on.",
+    "Find another with `dujiang find`, or ask its provider.",
+    "该产品已下架；已有合约继续有效。", "请用 `dujiang find` 另寻产品，或联系提供方。",
+)  # fmt: skip
+SEARCH_LONG = Code(
+    "search_long", 400, Exit.usage,
+    "A search has at most {limit} characters.", "Search for fewer words.",
+    "搜索内容不得超过 {limit} 个字符。", "请减少搜索词。",
+)  # fmt: skip
+PAGE_WRONG = Code(
+    "page_wrong", 400, Exit.usage,
+    "A page has 1 to {limit} items.", "Ask for a smaller page and go on with `after`.",
+    "每页为 1 至 {limit} 项。", "请减小每页数量，并用 after 继续。",
+)  # fmt: skip
+EXACT_AND_NOISED = Code(
+    "exact_and_noised", 409, Exit.conflict,
+    "Exact answers and noised answers cannot be offered over the same resource.",
+    "Keep the noise of the versions already published over this resource.",
+    "同一资源不能既提供精确答案又提供加噪答案。", "请沿用该资源已发布版本的加噪方式。",
+)  # fmt: skip
+DECLARATION_NEEDS_FILE = Code(
+    "declaration_needs_file", 400, Exit.usage,
+    "Columns can be declared anew only with the file.", "Upload the file again and name it in the request.",
+    "重新声明字段时必须附上文件。", "请重新上传文件并在请求中注明。",
+)  # fmt: skip
+CODES = (PRODUCT_WITHDRAWN, SEARCH_LONG, PAGE_WRONG, EXACT_AND_NOISED, DECLARATION_NEEDS_FILE)

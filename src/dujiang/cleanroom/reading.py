@@ -1,0 +1,550 @@
+"""Reading a checked tree (语法树取义): every row-level expression becomes a typed value or a condition.
+
+1. Every column is resolved against the registered table; nothing else has a name.
+2. A column is read for a role (group, filter, aggregate, count), and its declared uses must allow that role.
+3. Simple sub-queries and CTEs are looked through: their columns are read where they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from sqlglot import exp
+
+from dujiang.cleanroom import predicate, sqltype
+from dujiang.cleanroom.grammar import AGGREGATES, CHAINS, named, span
+from dujiang.cleanroom.model import (
+    AGGREGATE_PLACE,
+    COLUMN_NOT_AGGREGATE,
+    COLUMN_NOT_FILTER,
+    COLUMN_NOT_GROUP,
+    COLUMN_NOT_IN_CONTRACT,
+    COLUMN_UNKNOWN,
+    CONSTRUCT_REFUSED,
+    ENTITY_COUNTED_ONLY,
+    FUNCTION_REFUSED,
+    LITERAL_BAD,
+    ONLY_AGGREGATES,
+    QUESTION_DEEP,
+    TYPE_MIXED,
+    Guard,
+)
+from dujiang.cleanroom.predicate import Pred
+from dujiang.cleanroom.sqltype import MOMENTS, Value
+from dujiang.kernel.errors import Refused
+from dujiang.registry.model import Kind, Table, Use
+
+STEPS_MAX = 20_000
+TEXT_POSITION_MAX = 1_000
+ROUND_DIGITS_MAX = 6
+
+COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<="}
+CONDITIONS = (*COMPARISONS, exp.And, exp.Or, exp.Not, exp.Between, exp.In, exp.Is, exp.Like, exp.ILike,
+              exp.NullSafeEQ, exp.NullSafeNEQ)  # fmt: skip
+PART_CLASSES = {exp.Year: "year", exp.Quarter: "quarter", exp.Month: "month", exp.Week: "week", exp.Day: "day",
+                exp.DayOfWeek: "dayofweek", exp.DayOfMonth: "day", exp.Hour: "hour"}  # fmt: skip
+PART_NAMES = {"dow": "dayofweek", "weekday": "dayofweek", "dayofmonth": "day", "weeks": "week"}
+INTEGER_BITS = {"TINYINT": 7, "SMALLINT": 15, "INT": 31, "BIGINT": 63, "INT128": 120}
+NEEDED = {"group": (Use.group,), "filter": (Use.filter, Use.group), "aggregate": (Use.aggregate,),
+          "count": tuple(Use), "distinct": (Use.aggregate, Use.group)}  # fmt: skip
+NOT_OPEN = {"group": COLUMN_NOT_GROUP, "filter": COLUMN_NOT_FILTER}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What names mean at one level of a question: the table itself, or the outputs of a simple sub-query."""
+
+    aliases: frozenset[str]
+    names: dict[str, exp.Expression] = field(default_factory=dict[str, exp.Expression])
+    inner: Scope | None = None
+    star: bool = True
+
+
+class Reader:
+    """Values and conditions of one question's tree over one registered table."""
+
+    def __init__(self, table: Table, guard: Guard, text: str) -> None:
+        self.table = table
+        self.guard = guard
+        self.text = text
+        self.steps = 0
+
+    def value(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        """The typed value of a row-level expression, its columns checked for `role`.
+
+        Raises: the codes of columns, types and bounds, with the place in the caller's text.
+        """
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise Refused(QUESTION_DEEP, limit=f"{STEPS_MAX}")
+        try:
+            return self._value(node, role, scope)
+        except Refused as refused:
+            if refused.where is None:
+                refused.where = span(node, self.text)
+            raise
+
+    def condition(self, node: exp.Expression, scope: Scope, role: str = "filter") -> Pred:
+        """A condition in canonical form."""
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            raise Refused(QUESTION_DEEP, limit=f"{STEPS_MAX}")
+        try:
+            return self._condition(node, scope, role)
+        except Refused as refused:
+            if refused.where is None:
+                refused.where = span(node, self.text)
+            raise
+
+    def _value(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        if isinstance(node, AGGREGATES + (exp.Filter,)):
+            raise Refused(AGGREGATE_PLACE)
+        if isinstance(node, CONDITIONS):
+            return predicate.flag(self.condition(node, scope, "any" if role == "any" else "filter"))
+        if isinstance(node, CHAINS):
+            return self._chain(node, role, scope)
+        if type(node) in PART_CLASSES:
+            return sqltype.part(PART_CLASSES[type(node)], self.value(node.this, role, scope))
+        handler = HANDLERS.get(type(node))
+        if handler is None:
+            code = FUNCTION_REFUSED if isinstance(node, exp.Func) else CONSTRUCT_REFUSED
+            raise Refused(code, name=named(node))
+        return handler(self, node, role, scope)
+
+    def _paren(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        return self.value(node.this, role, scope)
+
+    def _star(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        raise Refused(ONLY_AGGREGATES, name="*")
+
+    def _literal(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        return sqltype.text(node.this) if node.args.get("is_string") else sqltype.number(node.this)
+
+    def _null(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        return sqltype.NULL
+
+    def _boolean(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        return sqltype.whole(int(bool(node.this)), kind=Kind.boolean)
+
+    def _column(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        if not isinstance(node.this, exp.Identifier):
+            raise Refused(ONLY_AGGREGATES, name="*")
+        qualifier = node.args.get("table")
+        if qualifier is not None and qualifier.name.casefold() not in scope.aliases:
+            raise Refused(COLUMN_UNKNOWN, where=span(qualifier, self.text), column=f"{qualifier.name[:60]}.{node.name[:60]}")
+        return self.named(node.name, role, scope)
+
+    def named(self, name: str, role: str, scope: Scope) -> Value:
+        """The value of a column name at this level."""
+        if scope.inner is not None:
+            inner = scope.names.get(name.casefold())
+            if inner is not None:
+                return self.value(inner, role, scope.inner)
+            if not scope.star:
+                raise Refused(COLUMN_UNKNOWN, column=name[:60])
+            return self.named(name, role, scope.inner)
+        found = self.table.find(name)
+        if found is None:
+            raise Refused(COLUMN_UNKNOWN, column=name[:60])
+        index, column = found
+        entity = column.name == self.table.entity
+        if not column.uses and not entity:
+            raise Refused(COLUMN_UNKNOWN, column=name[:60])
+        if role != "any" and not (entity and role == "distinct"):
+            if self.guard.columns is not None and column.name not in self.guard.columns:
+                raise Refused(COLUMN_NOT_IN_CONTRACT, column=column.name)
+            if not any(use in column.uses for use in NEEDED[role]):
+                if entity:
+                    raise Refused(ENTITY_COUNTED_ONLY, column=column.name)
+                raise Refused(NOT_OPEN.get(role, COLUMN_NOT_AGGREGATE), column=column.name)
+        return sqltype.stored(index, column)
+
+    def _chain(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        """A chain of one operator, read from its left end without recursion."""
+        rights: list[exp.Expression] = []
+        first, kind = node, type(node)
+        while type(first) is kind:
+            rights.append(first.args["expression"])
+            first = first.this
+        if isinstance(first, exp.Interval):
+            if kind is exp.Add and len(rights) == 1:
+                return self._moved(self.value(rights[0], role, scope), first, 1)
+            raise Refused(TYPE_MIXED, name="interval")
+        total = self.value(first, role, scope)
+        for right in reversed(rights):
+            if isinstance(right, exp.Interval) and kind in (exp.Add, exp.Sub):
+                total = self._moved(total, right, 1 if kind is exp.Add else -1)
+                continue
+            other = self.value(right, role, scope)
+            if total.is_null or other.is_null:
+                total = sqltype.NULL
+            elif total.kind is Kind.date and other.is_number and kind in (exp.Add, exp.Sub):
+                total = self._days_later(total, other, kind is exp.Add)
+            else:
+                operation = {exp.Add: sqltype.add, exp.Sub: sqltype.subtract, exp.Mul: sqltype.multiply}[kind]
+                total = operation(total, other)
+        return total
+
+    def _moved(self, start: Value, node: exp.Interval, sign: int) -> Value:
+        if start.kind is Kind.text and isinstance(start.constant, str):
+            raise Refused(TYPE_MIXED, name="text, interval")
+        unit = _unit(node.args.get("unit"), (*sqltype.UNIT_DAYS, *sqltype.UNIT_SECONDS))
+        count = _count(node.this, 1_000_000)
+        return sqltype.shifted(start, sign * count, unit)
+
+    def _days_later(self, start: Value, days: Value, later: bool) -> Value:
+        if not isinstance(days.constant, int) or days.scale:
+            raise Refused(TYPE_MIXED, name="date, number")
+        moved = sqltype.shifted(start, days.constant if later else -days.constant, "day")
+        if moved.is_literal:
+            return moved
+        lo, hi = (end // sqltype.DAY_US for end in sqltype.interval(moved))
+        return replace(moved, sql=f"CAST({moved.sql} AS DATE)", kind=Kind.date, lo=lo, hi=hi)
+
+    def _two(self, node: exp.Expression, role: str, scope: Scope) -> tuple[Value, Value]:
+        return self.value(node.this, role, scope), self.value(node.args["expression"], role, scope)
+
+    def _binary(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        a, b = self._two(node, role, scope)
+        if a.is_null or b.is_null:
+            return sqltype.NULL
+        if isinstance(node, exp.Div):
+            return sqltype.divide(a, b)
+        return sqltype.quotient(a, b, isinstance(node, exp.Mod))
+
+    def _unary(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        inner = node.this
+        while isinstance(inner, exp.Paren):
+            inner = inner.this
+        if isinstance(inner, exp.Div) and not isinstance(node, exp.Neg | exp.Abs) and not node.args.get("decimals"):
+            # FLOOR(age / 10) is exact where the divisor is a constant: no quotient is rounded first.
+            top, bottom = self._two(inner, role, scope)
+            if isinstance(bottom.constant, int) and bottom.is_number and bottom.constant > 0 and not top.is_null:
+                return sqltype.rounded_quotient(top, bottom, type(node).__name__.lower())
+        a = self.value(inner, role, scope)
+        if a.is_null:
+            return a
+        if isinstance(node, exp.Neg):
+            return sqltype.negate(a)
+        if isinstance(node, exp.Abs):
+            return sqltype.absolute(a)
+        if isinstance(node, exp.Round):
+            digits = node.args.get("decimals")
+            return sqltype.rounded(a, "round", _count(digits, ROUND_DIGITS_MAX) if digits is not None else 0)
+        return sqltype.rounded(a, "floor" if isinstance(node, exp.Floor) else "ceil")
+
+    def _case(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        subject = node.args.get("this") if isinstance(node, exp.Case) else None
+        branches = node.args["ifs"] if isinstance(node, exp.Case) else [node]
+        last = node.args.get("default") if isinstance(node, exp.Case) else node.args.get("false")
+        asking = "any" if role == "any" else "filter"
+        compared = None if subject is None else self.value(subject, asking, scope)
+        pairs: list[tuple[Pred, Value]] = []
+        for branch in branches:
+            if compared is None:
+                test = self.condition(branch.this, scope, asking)
+            else:
+                test = predicate.compare("=", compared, self.value(branch.this, asking, scope))
+            then = self.value(branch.args["true"], role, scope)
+            if test.op not in ("false", "unknown"):
+                pairs.append((test, then))
+            if test.op == "true":
+                break
+        otherwise = sqltype.NULL if last is None else self.value(last, role, scope)
+        return chosen(pairs, otherwise)
+
+    def _many(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        parts = [self.value(one, role, scope) for one in (node.this, *node.args.get("expressions", []))]
+        if isinstance(node, exp.Coalesce):
+            return first_known(parts)
+        return extreme(parts, "GREATEST" if isinstance(node, exp.Greatest) else "LEAST")
+
+    def _nullif(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        a, b = self._two(node, role, scope)
+        return chosen([(predicate.compare("=", a, b), sqltype.NULL)], a)
+
+    def _cast(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        return converted(self.value(node.this, role, scope), node.args["to"], role)
+
+    def _extract(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        name = node.this.name.lower()
+        name = PART_NAMES.get(name, name)
+        if name not in sqltype.PARTS and name != "year":
+            raise Refused(FUNCTION_REFUSED, name="extract")
+        return sqltype.part(name, self.value(node.args["expression"], role, scope))
+
+    def _truncated(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        unit = _unit(node.args.get("unit"), ("year", "quarter", "month", "week", "day", "hour"))
+        return sqltype.truncated(unit, self.value(node.this, role, scope))
+
+    def _difference(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        unit = _unit(node.args.get("unit"), (*sqltype.UNIT_DAYS, *sqltype.UNIT_SECONDS))
+        end, start = self._two(node, role, scope)
+        return sqltype.difference(unit, start, end)
+
+    def _text(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+        a = self.value(node.this, role, scope)
+        if a.kind is not Kind.text or a.is_literal:
+            raise Refused(TYPE_MIXED, name=f"{named(node)}, {a.kind}")
+        if isinstance(node, exp.Substring | exp.Left):
+            start = 1 if isinstance(node, exp.Left) else max(1, _count(node.args["start"], TEXT_POSITION_MAX))
+            length = node.args.get("expression" if isinstance(node, exp.Left) else "length")
+            size = TEXT_POSITION_MAX if length is None else _count(length, TEXT_POSITION_MAX)
+            sql = f"SUBSTRING({a.sql}, {start}, {size})"
+        else:
+            sql = f"{type(node).__name__.upper()}({a.sql})"
+        return Value(sql, Kind.text, nullable=a.nullable, columns=a.columns, name=a.name)
+
+    def _condition(self, node: exp.Expression, scope: Scope, role: str) -> Pred:
+        if isinstance(node, exp.And | exp.Or):
+            parts = [self.condition(one, scope, role) for one in flattened(node)]
+            return predicate.both(parts) if isinstance(node, exp.And) else predicate.either(parts)
+        if isinstance(node, exp.Paren):
+            return self.condition(node.this, scope, role)
+        if isinstance(node, exp.Not):
+            return predicate.negated(self.condition(node.this, scope, role))
+        if type(node) in COMPARISONS:
+            a, b = self._two(node, role, scope)
+            return predicate.compare(COMPARISONS[type(node)], a, b)
+        if isinstance(node, exp.Between):
+            a = self.value(node.this, role, scope)
+            low, high = (self.value(node.args[end], role, scope) for end in ("low", "high"))
+            return predicate.both((predicate.compare(">=", a, low), predicate.compare("<=", a, high)))
+        if isinstance(node, exp.In):
+            a = self.value(node.this, role, scope)
+            options = [self.value(one, role, scope) for one in node.args.get("expressions") or []]
+            if not options or not all(one.is_literal or one.is_null for one in options):
+                raise Refused(CONSTRUCT_REFUSED, name="IN")
+            return predicate.within(a, options)
+        if isinstance(node, exp.Is):
+            a, b = self._two(node, role, scope)
+            return predicate.is_null(a) if b.is_null else predicate.same(a, b, equal=True)
+        if isinstance(node, exp.NullSafeEQ | exp.NullSafeNEQ):
+            a, b = self._two(node, role, scope)
+            return predicate.same(a, b, equal=isinstance(node, exp.NullSafeEQ))
+        if isinstance(node, exp.Like | exp.ILike):
+            a, b = self._two(node, role, scope)
+            if not isinstance(b.constant, str):
+                raise Refused(CONSTRUCT_REFUSED, name="LIKE")
+            found = predicate.like(a, b.constant, isinstance(node, exp.ILike))
+            return predicate.negated(found) if node.args.get("negate") else found
+        return predicate.truth(self.value(node, role, scope))
+
+
+def flattened(node: exp.Expression) -> list[exp.Expression]:
+    """The parts of a chain of one connector, left to right, without recursion."""
+    kind = type(node)
+    found: list[exp.Expression] = []
+    stack = [node]
+    while stack:
+        one = stack.pop()
+        if type(one) is kind:
+            stack += [one.args["expression"], one.this]
+        else:
+            found.append(one)
+    return found
+
+
+def _united(values: list[Value]) -> list[Value]:
+    """Values of one type: numbers on one grid, dates and timestamps apart, text alone; NULLs stay."""
+    known = [v for v in values if not v.is_null]
+    moments = [v for v in known if v.kind in MOMENTS]
+    if moments:
+        known = [predicate.matched(moments[0], v)[1] if v.kind is Kind.text else v for v in known]
+    kinds = {v.kind for v in known}
+    numeric = all(v.is_number for v in known)
+    if len(kinds) > 1 and not (numeric and Kind.boolean not in kinds):
+        raise Refused(TYPE_MIXED, name=", ".join(sorted(kinds)))
+    if numeric and known:
+        known = list(sqltype.align(tuple(known)))
+    rest = iter(known)
+    return [v if v.is_null else next(rest) for v in values]
+
+
+def _merged(sql: str, values: list[Value], extra: frozenset[int], nullable: bool) -> Value:
+    """The value of an expression that takes one of `values`: its interval spans theirs."""
+    if len(sql) > sqltype.SQL_CHARS_MAX:
+        raise Refused(QUESTION_DEEP, limit=f"{sqltype.SQL_CHARS_MAX}")
+    known = [v for v in values if not v.is_null]
+    if not known:
+        return sqltype.NULL
+    like = known[0]
+    bounded = all(v.lo is not None and v.hi is not None for v in known)
+    lo = min(cast(int, v.lo) for v in known) if bounded else None
+    hi = max(cast(int, v.hi) for v in known) if bounded else None
+    columns = extra.union(*(v.columns for v in known))
+    listed = None
+    if all(v.is_literal for v in known):
+        listed = tuple(sorted({_engine_form(v) for v in known}, key=str))
+    kind = Kind.decimal if any(v.kind is Kind.decimal for v in known) else like.kind
+    width = max(v.width for v in known)
+    name = next((v.name for v in known if v.name), "")
+    return Value(sql, kind, like.scale, lo, hi, nullable, width, None, columns, listed, None, name)
+
+
+def _engine_form(value: Value) -> object:
+    """A constant as the engine returns it: dates and timestamps as ISO text."""
+    return value.sql.split("'")[1] if value.kind in MOMENTS else value.constant
+
+
+def chosen(pairs: list[tuple[Pred, Value]], otherwise: Value) -> Value:
+    """CASE WHEN … THEN … ELSE otherwise END."""
+    if pairs and pairs[-1][0].op == "true":
+        otherwise = pairs.pop()[1]
+    pairs = [(test, then) for test, then in pairs if test.op not in ("false", "unknown")]
+    if not pairs:
+        return otherwise
+    values = _united([then for _, then in pairs] + [otherwise])
+    whens = " ".join(f"WHEN {test.sql} THEN {v.sql}" for (test, _), v in zip(pairs, values, strict=False))
+    tail = "" if values[-1].is_null else f" ELSE {values[-1].sql}"
+    columns = frozenset[int]().union(*(test.columns for test, _ in pairs))
+    return _merged(f"CASE {whens}{tail} END", values, columns, any(v.nullable for v in values))
+
+
+def first_known(parts: list[Value]) -> Value:
+    """COALESCE of values, cut after the first that cannot be NULL."""
+    values: list[Value] = []
+    for one in _united(parts):
+        if not one.is_null:
+            values.append(one)
+            if not one.nullable:
+                break
+    if len(values) <= 1:
+        return values[0] if values else sqltype.NULL
+    sql = f"COALESCE({', '.join(v.sql for v in values)})"
+    return _merged(sql, values, frozenset(), values[-1].nullable)
+
+
+def extreme(parts: list[Value], name: str) -> Value:
+    """GREATEST or LEAST, which pass over NULLs."""
+    values = [v for v in _united(parts) if not v.is_null]
+    if len(values) <= 1:
+        return values[0] if values else sqltype.NULL
+    values = sorted({v.sql: v for v in values}.values(), key=lambda v: v.sql)
+    if len(values) == 1:
+        return values[0]
+    made = _merged(f"{name}({', '.join(v.sql for v in values)})", values, frozenset(), all(v.nullable for v in values))
+    sure = [v for v in values if not v.nullable]
+    if made.lo is not None and made.hi is not None and sure:
+        if name == "GREATEST":
+            made = replace(made, lo=max(made.lo, *(cast(int, v.lo) for v in sure)))
+        else:
+            made = replace(made, hi=min(made.hi, *(cast(int, v.hi) for v in sure)))
+    if all(v.is_literal for v in values) and made.lo is not None:
+        pick = max if name == "GREATEST" else min
+        return pick(values, key=lambda v: cast(int, v.constant))
+    return replace(made, listed=None)
+
+
+def converted(value: Value, target: exp.DataType, role: str) -> Value:
+    """A value cast to another type, NULL where it does not fit; no cast can fail.
+
+    Raises: type_mixed, literal_not_readable, construct_not_allowed.
+    """
+    name = target.this.name
+    if value.is_null:
+        return value
+    if name in INTEGER_BITS:
+        limit = 2 ** INTEGER_BITS[name]
+        if value.kind is Kind.text:
+            if isinstance(value.constant, str):
+                return sqltype.rounded(sqltype.number(value.constant.strip()), "round")
+            if role == "aggregate":
+                raise Refused(TYPE_MIXED, name="text, number")
+            sql = f"TRY_CAST({value.sql} AS BIGINT)"
+            return Value(sql, Kind.integer, 0, -(2**63), 2**63 - 1, True, 64, columns=value.columns, name=value.name)
+        whole = sqltype.rounded(value, "round")
+        whole = replace(whole, kind=Kind.integer) if whole.kind is Kind.boolean else whole
+        return sqltype.held(whole, -limit, limit - 1)
+    if name in ("DOUBLE", "FLOAT", "DECIMAL"):
+        if isinstance(value.constant, str):
+            value = sqltype.number(value.constant.strip())
+        value = sqltype.need_number(value)
+        value = replace(value, kind=Kind.integer) if value.kind is Kind.boolean else value
+        if name == "DECIMAL":
+            sizes = [int(one.name) for one in target.expressions if one.name.isdigit()] or [18, 3]
+            places = sizes[1] if len(sizes) > 1 else 0
+            value = sqltype.rounded(value, "round", places)
+            most = (10 ** min(sizes[0], 38) - 1) // 10 ** (places - value.scale)
+            return sqltype.held(value, -most, most)
+        return value
+    if name == "BOOLEAN" and value.is_number:
+        return value if value.kind is Kind.boolean else predicate.flag(predicate.compare("<>", value, sqltype.whole(0)))
+    if name in ("DATE", "TIMESTAMP", "TIMESTAMPNTZ"):
+        return _as_moment(value, Kind.date if name == "DATE" else Kind.timestamp)
+    if name in ("VARCHAR", "TEXT") and value.kind is Kind.text:
+        return value
+    raise Refused(TYPE_MIXED, name=f"{value.kind}, {name.lower()}")
+
+
+def _as_moment(value: Value, kind: Kind) -> Value:
+    if isinstance(value.constant, str):
+        value = sqltype.read_moment(value.constant, kind)
+    if value.kind is kind:
+        return value
+    if value.kind not in MOMENTS:
+        raise Refused(TYPE_MIXED, name=f"{value.kind}, {kind}")
+    down = kind is Kind.date
+    if isinstance(value.constant, int):
+        return sqltype.dated(value.constant // sqltype.DAY_US) if down else sqltype.timed(value.constant * sqltype.DAY_US)
+    ends = [None if end is None else end // sqltype.DAY_US if down else end * sqltype.DAY_US for end in (value.lo, value.hi)]
+    sql = f"CAST({value.sql} AS {'DATE' if down else 'TIMESTAMP'})"
+    return replace(value, sql=sql, kind=kind, lo=ends[0], hi=ends[1], bare=None)
+
+
+def _unit(node: exp.Expression | None, known: tuple[str, ...]) -> str:
+    """A date unit as a plain word, one of `known`."""
+    name = node.name.lower() if isinstance(node, exp.Var | exp.Literal) else ""
+    name = name if name in known else name.removesuffix("s")
+    if name not in known:
+        raise Refused(LITERAL_BAD, name="unit")
+    return name
+
+
+def _count(node: exp.Expression, most: int) -> int:
+    """A whole literal between 0 and `most` (a leading minus allowed in an interval's text)."""
+    if isinstance(node, exp.Literal):
+        digits = node.name.strip()
+        if digits.isascii() and digits.removeprefix("-").isdigit() and len(digits) <= 8 and abs(int(digits)) <= most:
+            if int(digits) >= 0 or node.args.get("is_string"):
+                return int(digits)
+    raise Refused(LITERAL_BAD, name=f"0..{most}")
+
+
+Handler = Callable[[Reader, exp.Expression, str, Scope], Value]
+HANDLERS: dict[type[exp.Expression], Handler] = {
+    exp.Paren: Reader._paren,
+    exp.Star: Reader._star,
+    exp.Literal: Reader._literal,
+    exp.Null: Reader._null,
+    exp.Boolean: Reader._boolean,
+    exp.Column: Reader._column,
+    exp.Div: Reader._binary,
+    exp.IntDiv: Reader._binary,
+    exp.Mod: Reader._binary,
+    exp.Neg: Reader._unary,
+    exp.Abs: Reader._unary,
+    exp.Floor: Reader._unary,
+    exp.Ceil: Reader._unary,
+    exp.Round: Reader._unary,
+    exp.Case: Reader._case,
+    exp.If: Reader._case,
+    exp.Coalesce: Reader._many,
+    exp.Greatest: Reader._many,
+    exp.Least: Reader._many,
+    exp.Nullif: Reader._nullif,
+    exp.Cast: Reader._cast,
+    exp.TryCast: Reader._cast,
+    exp.Extract: Reader._extract,
+    exp.TimestampTrunc: Reader._truncated,
+    exp.DateTrunc: Reader._truncated,
+    exp.DateDiff: Reader._difference,
+    exp.Lower: Reader._text,
+    exp.Upper: Reader._text,
+    exp.Trim: Reader._text,
+    exp.Substring: Reader._text,
+    exp.Left: Reader._text,
+}
+"""Class of the tree → how it is read; a class that is not here is refused."""

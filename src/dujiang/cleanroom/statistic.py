@@ -1,0 +1,322 @@
+"""Statistics (统计量) of one question: what is charged, how much one entity can move it, and the SQL that computes it.
+
+1. Every sensitivity follows from declared shapes: R rows of an entity, L0 cells it touches, the interval of a value.
+2. A statistic is known by its cells, its condition and its value; the same one is charged once however it is asked.
+3. With exact answers the SQL is two-level where an entity has several rows, and holds k and dominance itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from dujiang.cleanroom import predicate, sqltype
+from dujiang.cleanroom.model import (
+    EXACT_DISTINCT,
+    NUMBER_WIDE,
+    TOO_MANY_CELLS,
+    Aggregate,
+    Form,
+    Guard,
+    Key,
+    Noise,
+    Statistic,
+)
+from dujiang.cleanroom.predicate import Pred
+from dujiang.cleanroom.sqltype import Value
+from dujiang.kernel.errors import Refused
+from dujiang.registry.model import Column, Kind, Table
+
+MEMORY_BYTES = 512 * 2**20
+THREADS = 2
+SUM_MAX = 2**126
+OTHER = "other"
+"""The key that text values outside a published list are registered as."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The groups of a question: their keys in canonical order, the condition, and how many there can be."""
+
+    keys: tuple[Value, ...]
+    where: Pred
+    most: int
+    touched: int
+
+    @property
+    def text(self) -> str:
+        """The canonical text every statistic over these cells shares."""
+        return f"by [{', '.join(key.sql for key in self.keys)}] where {self.where.sql}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """How a statistic is computed: over all rows in one level, and per entity and then over entities."""
+
+    flat: str
+    inner: str
+    outer: str
+    filtered: bool
+    """Whether it rests on fewer rows than its cell, so that k must hold for these as well."""
+    dominant: str = ""
+    """The per-row value whose total must not be one entity's, for sums."""
+
+
+def declared(column: Column) -> tuple[object, ...] | None:
+    """The published keys of a column in the form the engine returns them, None where they are private."""
+    if column.kind is Kind.boolean:
+        return (0, 1)
+    if column.keys is None:
+        return None
+    if column.kind is Kind.text:
+        return column.keys if OTHER in column.keys else (*column.keys, OTHER)
+    if column.is_number:
+        return tuple(sqltype.number(key).constant_at(column.scale) for key in column.keys)
+    return tuple(sqltype.read_moment(key, column.kind).sql.split("'")[1] for key in column.keys)
+
+
+def key_of(value: Value, table: Table) -> tuple[Key, int]:
+    """The Key of a GROUP BY expression and an upper bound of how many values it has, NULL included."""
+    listed = value.listed if value.bare is None else declared(table.columns[value.bare])
+    nullable = value.nullable
+    if value.bare is not None and listed is not None and not nullable:
+        # A value outside a published list is registered as NULL, unless it is text.
+        nullable = value.kind not in (Kind.text, Kind.boolean)
+    sizes = [table.rows_max]
+    if listed is not None:
+        sizes.append(len(listed))
+    if value.lo is not None and value.hi is not None and value.kind is not Kind.timestamp:
+        sizes.append(value.hi - value.lo + 1)
+    if value.spread is not None:
+        sizes.append(value.spread)
+    product = 1
+    for index in value.columns:
+        column = table.columns[index]
+        product *= (len(column.keys) + 1 if column.keys is not None else column.distinct_max) + 1
+    sizes.append(product)
+    key = Key(value.name, value.kind, value.scale, listed, nullable)
+    return key, max(1, min(sizes)) + nullable
+
+
+def cells_of(keys: Iterable[Value], where: Pred, table: Table, guard: Guard) -> tuple[Cells, tuple[Key, ...]]:
+    """The cells of a question and their keys, sizes judged from what is declared.
+
+    Raises: too_many_cells.
+    """
+    ordered = tuple(sorted({key.sql: key for key in keys}.values(), key=lambda key: key.sql))
+    named = [key_of(key, table) for key in ordered]
+    most = 1
+    for _, size in named:
+        most *= size
+    all_listed = all(key.keys is not None for key, _ in named)
+    # Listed keys are shown even where no row is, private ones only where rows are.
+    most = most if all_listed else min(most, table.rows_max)
+    if most > guard.cells_max:
+        raise Refused(TOO_MANY_CELLS, limit=str(guard.cells_max))
+    reach = table.rows_per_entity
+    constant = all(table.columns[index].constant for key in ordered for index in key.columns)
+    touched = 1 if not ordered or constant else min(reach, most) if all_listed else reach
+    return Cells(ordered, where, most, touched), tuple(key for key, _ in named)
+
+
+@dataclass(slots=True)
+class Tally:
+    """The statistics a question has asked for so far, each once, with the SQL of each."""
+
+    table: Table
+    guard: Guard
+    cells: Cells
+    statistics: list[Statistic] = field(default_factory=list[Statistic])
+    sources: list[Source] = field(default_factory=list[Source])
+
+    def _add(self, form: Form, what: str, source: Source, delta: int, unit: Fraction = Fraction(1)) -> int:
+        """The index of a statistic, added where it is new; `delta` is what one row can move it."""
+        key = f"{form} {what} {self.cells.text}"
+        for index, known in enumerate(self.statistics):
+            if known.key == key:
+                return index
+        delta = max(1, delta)
+        if delta * self.table.rows_max >= SUM_MAX:
+            raise Refused(NUMBER_WIDE)
+        if form is Form.entities:
+            touched = self.cells.touched
+            made = Statistic(key, form, touched, touched, 1)
+        else:
+            most = self.table.rows_per_entity * delta
+            made = Statistic(key, form, most, most * most, most, unit)
+        self.statistics.append(made)
+        self.sources.append(source)
+        return len(self.statistics) - 1
+
+    def entities(self, test: Pred = predicate.TRUE) -> int:
+        """U: distinct entities of a cell; rows, where an entity has one row."""
+        if self.table.rows_per_entity == 1:
+            return self.rows(test)
+        flat = self.distinct_entities(test)
+        inner = f"MAX(CASE WHEN {test.sql} THEN 1 ELSE 0 END)" if test.op != "true" else "1"
+        return self._add(Form.entities, test.sql, Source(flat, inner, "SUM({})", test.op != "true"), 1)
+
+    def distinct_entities(self, test: Pred = predicate.TRUE) -> str:
+        """The SQL of distinct entities: a bitmap where it fits the memory, else COUNT(DISTINCT eid)."""
+        eid = "eid" if test.op == "true" else f"CASE WHEN {test.sql} THEN eid END"
+        room = self.cells.most * (self.table.entities // 8 + 1) * THREADS <= MEMORY_BYTES // 4
+        if self.cells.keys and room:
+            return f"COALESCE(BIT_COUNT(BITSTRING_AGG({eid}, 0, {max(1, self.table.entities - 1)})), 0)"
+        return f"COUNT(DISTINCT {eid})"
+
+    def rows(self, test: Pred = predicate.TRUE) -> int:
+        """N: rows of a cell for which a condition holds."""
+        if test.op == "true":
+            flat = "COUNT(*)"
+        elif test.op == "not null":
+            flat = f"COUNT({test.left})"
+        else:
+            flat = f"COUNT(CASE WHEN {test.sql} THEN 1 END)"
+        return self._add(Form.rows, test.sql, Source(flat, flat, "SUM({})", test.op != "true"), 1)
+
+    def known(self, value: Value, test: Pred) -> int:
+        """N of a value: rows where it is not NULL and the condition holds."""
+        if value.sql in predicate.rejects_null(self.cells.where):
+            return self.rows(test)
+        return self.rows(predicate.both((test, predicate.is_null(value, null=False))))
+
+    def total(self, value: Value, test: Pred) -> int:
+        """S: the sum of a value over the rows where a condition holds."""
+        lo, hi = sqltype.interval(value)
+        masked = _masked(value, test).sql
+        source = Source(f"COALESCE(SUM({masked}), 0)", f"COALESCE(SUM({masked}), 0)", "SUM({})", test.op != "true", masked)
+        return self._add(Form.total, masked, source, max(abs(lo), abs(hi)), Fraction(1, 10**value.scale))
+
+    def centred(self, value: Value, test: Pred) -> int:
+        """S°: the sum of a value less its middle."""
+        lo, hi = sqltype.interval(value)
+        middle = (lo + hi) // 2
+        masked = _masked(value, test).sql
+        flat = f"COALESCE(SUM({masked}), 0)"
+        if middle:
+            flat = f"({flat} - CAST({middle} AS HUGEINT) * COUNT({masked}))"
+        source = Source(flat, flat, "SUM({})", test.op != "true", masked)
+        return self._add(Form.centred, masked, source, max(hi - middle, middle - lo), Fraction(1, 10**value.scale))
+
+    def squared(self, value: Value, test: Pred) -> int:
+        """Q: the sum of the squared distance from the middle, less half its largest value."""
+        lo, hi = sqltype.interval(value)
+        middle, half, offset = middle_of(lo, hi)
+        masked = _masked(value, test)
+        away = _minus(masked, middle)
+        width = sqltype.bits(half * half)
+        distance = sqltype.at(away, width)
+        flat = f"COALESCE(SUM({distance} * {distance}), 0)"
+        if offset:
+            flat = f"({flat} - CAST({offset} AS HUGEINT) * COUNT({masked.sql}))"
+        delta = max(offset, half * half - offset)
+        source = Source(flat, flat, "SUM({})", test.op != "true")
+        return self._add(Form.squared, masked.sql, source, delta, Fraction(1, 10 ** (2 * value.scale)))
+
+    def distinct(self, value: Value, test: Pred) -> int:
+        """Distinct values of a column."""
+        flat = f"COUNT(DISTINCT {_masked(value, test).sql})"
+        return self._add(Form.distinct, flat, Source(flat, "", "", test.op != "true"), 1)
+
+    def presence(self) -> int:
+        """The statistic that stands for distinct entities: U, or rows where an entity has one row; added if missing."""
+        if self.table.rows_per_entity == 1:
+            for index, known in enumerate(self.statistics):
+                # Rows with a value are entities too, and not more of them: no further charge is needed.
+                if known.form is Form.rows and self.sources[index].flat == "COUNT(*)":
+                    return index
+            for index, known in enumerate(self.statistics):
+                if known.form is Form.rows and self.sources[index].flat.startswith("COUNT(c"):
+                    return index
+        return self.entities()
+
+    def sql(self) -> str:
+        """The regenerated question over the view `t0`: keys, distinct entities, then one integer per statistic."""
+        if self.guard.noise is Noise.exact:
+            return self._exact()
+        return self._flat("COUNT(*)" if self.table.rows_per_entity == 1 else self.distinct_entities(), "")
+
+    def _where(self) -> str:
+        test = "" if self.cells.where.op == "true" else f" AND {self.cells.where.sql}"
+        return f"FROM t0 WHERE rn <= {self.table.rows_per_entity}{test}"
+
+    def _flat(self, entities: str, having: str) -> str:
+        keys = [key.sql for key in self.cells.keys]
+        places = ", ".join(str(place + 1) for place in range(len(keys)))
+        columns = ", ".join([*keys, entities, *(source.flat for source in self.sources)])
+        grouped = f" GROUP BY {places}" if keys else ""
+        ordered = f" ORDER BY {places}" if keys else ""
+        return f"SELECT {columns} {self._where()}{grouped}{having}{ordered}"
+
+    def _exact(self) -> str:
+        """Template E: the true statistics of cells that hold k and dominance, for terms that say exact."""
+        least, share = self.guard.group_min, self.guard.dominance_percent
+        single = self.table.rows_per_entity == 1
+        if any(known.form is Form.distinct for known in self.statistics):
+            if any(s.filtered or s.dominant for s in self.sources):
+                raise Refused(EXACT_DISTINCT)
+            entities = "COUNT(*)" if single else self.distinct_entities()
+            return self._flat(entities, f" HAVING {entities} >= {least}")
+        if single:
+            rules = [f"COUNT(*) >= {least}"]
+            for source in self.sources:
+                if source.filtered:
+                    rules.append(f"{source.flat if not source.dominant else f'COUNT({source.dominant})'} >= {least}")
+                if source.dominant:
+                    rules.append(_undominated(source.dominant, share))
+            return self._flat("COUNT(*)", f" HAVING {' AND '.join(dict.fromkeys(rules))}")
+        names = [f"k{place}" for place in range(len(self.cells.keys))]
+        inner = [f"{key.sql} AS {name}" for key, name in zip(self.cells.keys, names, strict=True)] + ["eid"]
+        rules = [f"COUNT(*) >= {least}"]
+        for place, source in enumerate(self.sources):
+            inner.append(f"{source.inner} AS p{place}")
+            touched = f"p{place}"
+            if source.dominant:
+                inner += [f"COALESCE(SUM({source.dominant}), 0) AS v{place}", f"COUNT({source.dominant}) AS w{place}"]
+                rules.append(_undominated(f"v{place}", share))
+                touched = f"w{place}"
+            if source.filtered and self.statistics[place].form is not Form.squared:
+                rules.append(f"COUNT(CASE WHEN {touched} > 0 THEN 1 END) >= {least}")
+        levels = ", ".join(str(place + 1) for place in range(len(names) + 1))
+        outer = ", ".join([*names, "COUNT(*)", *(s.outer.format(f"p{i}") for i, s in enumerate(self.sources))])
+        places = ", ".join(str(place + 1) for place in range(len(names)))
+        grouped, ordered = (f" GROUP BY {places}", f" ORDER BY {places}") if names else ("", "")
+        table = f"(SELECT {', '.join(inner)} {self._where()} GROUP BY {levels})"
+        return f"SELECT {outer} FROM {table} AS e{grouped} HAVING {' AND '.join(dict.fromkeys(rules))}{ordered}"
+
+
+def middle_of(lo: int, hi: int) -> tuple[int, int, int]:
+    """Middle, half width (rounded up) and half of its square, on the grid of an interval."""
+    middle = (lo + hi) // 2
+    half = max(hi - middle, middle - lo)
+    return middle, half, half * half // 2
+
+
+def _minus(value: Value, middle: int) -> Value:
+    return sqltype.subtract(value, Value(str(middle), Kind.decimal, value.scale, middle, middle, constant=middle))
+
+
+def _masked(value: Value, test: Pred) -> Value:
+    """The value where a condition holds, else NULL (FILTER as CASE)."""
+    if test.op == "true":
+        return value
+    sql = f"CASE WHEN {test.sql} THEN {value.sql} END"
+    return Value(sql, value.kind, value.scale, value.lo, value.hi, True, value.width, None, value.columns | test.columns)
+
+
+def _undominated(value: str, share: int) -> str:
+    wide = f"ABS(CAST({value} AS HUGEINT))"
+    return f"COALESCE(MAX({wide}) * 100 <= {share} * SUM({wide}), TRUE)"
+
+
+def moments(value: Value, form: str, n: int, centred: int, squared: int | None) -> Aggregate:
+    """The Aggregate of a mean, variance or deviation from its statistics, in the value's own units."""
+    lo, hi = sqltype.interval(value)
+    unit = Fraction(1, 10**value.scale)
+    middle, half, offset = middle_of(lo, hi)
+    return Aggregate(
+        form,  # type: ignore[arg-type]
+        n=n, centred=centred, squared=squared, lo=lo * unit, hi=hi * unit, mid=middle * unit, half=half * unit,
+        c=offset * unit * unit, scale=value.scale,
+    )  # fmt: skip

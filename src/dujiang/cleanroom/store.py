@@ -1,0 +1,163 @@
+"""The tables of the clean room: privacy accounts, noised statistics that are reused, and jobs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+from sqlalchemy import (
+    Column, Index, Integer, PrimaryKeyConstraint, Table, Text, bindparam, func, insert, select, text, update,
+)  # fmt: skip
+
+from dujiang.kernel.tables import META, Row, Session, Sql
+
+ADMITTED, DONE, FAILED = "admitted", "done", "failed"
+
+_ACCOUNT = Table(
+    "cleanroom_account", META, Column("resource", Text, nullable=False), Column("org", Text, nullable=False),
+    Column("spent_micro", Integer, nullable=False), PrimaryKeyConstraint("resource", "org"),
+)  # fmt: skip
+_NOISED = Table(
+    "cleanroom_noised", META, Column("org", Text, nullable=False), Column("version", Text, nullable=False),
+    Column("statistic", Text, nullable=False), Column("cells", Text),
+    PrimaryKeyConstraint("org", "version", "statistic"),
+)  # fmt: skip
+_JOB = Table(
+    "cleanroom_job", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
+    Column("provider", Text, nullable=False), Column("contract", Text, nullable=False),
+    Column("question", Text, nullable=False), Column("state", Text, nullable=False),
+    Column("charged_micro", Integer, nullable=False), Column("attempts", Integer, nullable=False),
+    Column("answer", Text), Column("entry", Integer), Column("created_ms", Integer, nullable=False),
+    Index("cleanroom_job_state", "state"), Index("cleanroom_job_org", "org", "id"),
+    Index("cleanroom_job_provider", "provider", "id"),
+)  # fmt: skip
+_SPENT = Sql(
+    select(_ACCOUNT.c.spent_micro).where(
+        _ACCOUNT.c.resource == bindparam("resource"), _ACCOUNT.c.org == bindparam("org")
+    )
+)
+_SPENT_ALL = Sql(
+    select(func.coalesce(func.sum(_ACCOUNT.c.spent_micro), 0)).where(_ACCOUNT.c.resource == bindparam("resource"))
+)
+_SPEND = Sql(
+    text(
+        "INSERT INTO cleanroom_account (resource, org, spent_micro) VALUES (:resource, :org, :micro) "
+        "ON CONFLICT (resource, org) DO UPDATE SET spent_micro = cleanroom_account.spent_micro + excluded.spent_micro"
+    )
+)
+_NOISED_GET = Sql(
+    select(_NOISED.c.cells).where(
+        _NOISED.c.org == bindparam("org"), _NOISED.c.version == bindparam("version"),
+        _NOISED.c.statistic == bindparam("statistic"),
+    )
+)  # fmt: skip
+_NOISED_ADD = Sql(
+    text(
+        "INSERT INTO cleanroom_noised (org, version, statistic, cells) VALUES (:org, :version, :statistic, :cells) "
+        "ON CONFLICT (org, version, statistic) DO NOTHING"
+    )
+)
+_JOB_ADD = Sql(insert(_JOB))
+_JOB_COLUMNS = (
+    _JOB.c.id, _JOB.c.org, _JOB.c.provider, _JOB.c.contract, _JOB.c.question, _JOB.c.state, _JOB.c.charged_micro,
+    _JOB.c.attempts, _JOB.c.answer, _JOB.c.entry, _JOB.c.created_ms,
+)  # fmt: skip
+_JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
+_JOB_STATE = Sql(select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count")))
+_JOB_LIST = Sql(
+    select(*_JOB_COLUMNS)
+    .where((_JOB.c.org == bindparam("org")) | (_JOB.c.provider == bindparam("org")), _JOB.c.id < bindparam("before"))
+    .order_by(_JOB.c.id.desc()).limit(bindparam("count"))
+)  # fmt: skip
+_JOB_END = Sql(
+    update(_JOB).where(_JOB.c.id == bindparam("of_id"), _JOB.c.state == ADMITTED)
+    .values(state=bindparam("to_state"), answer=bindparam("to_answer"), entry=bindparam("to_entry"))
+)  # fmt: skip
+
+Cells = dict[tuple[object, ...], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A question that was admitted and charged (计算任务)."""
+
+    id: str
+    org: str
+    provider: str
+    contract: str
+    question: str
+    state: str
+    charged_micro: int
+    attempts: int
+    answer: dict[str, Any] | None
+    entry: int | None
+    created_ms: int
+
+
+def spent_micro(db: Session, resource: str, org: str | None) -> int:
+    """What an organisation (None: all together) has spent on a resource, in 10**-6 of rho."""
+    rows = db.run(_SPENT_ALL, resource=resource) if org is None else db.run(_SPENT, resource=resource, org=org)
+    return cast(int, rows[0][0]) if rows else 0
+
+
+def spend(db: Session, resource: str, org: str, micro: int) -> None:
+    """Charges an account; nothing is ever given back."""
+    db.run(_SPEND, resource=resource, org=org, micro=micro)
+
+
+def noised(db: Session, org: str, version: str, statistic: str) -> tuple[bool, Cells | None]:
+    """Whether a statistic was decided for an organisation, and its noised cells (None: closed)."""
+    rows = db.run(_NOISED_GET, org=org, version=version, statistic=statistic)
+    if not rows:
+        return False, None
+    return True, None if rows[0][0] is None else {tuple(key): count for key, count in json.loads(str(rows[0][0]))}
+
+
+def keep_noised(db: Session, org: str, version: str, statistic: str, cells: Cells | None) -> None:
+    """Decides a statistic once; a second decision changes nothing. None closes it."""
+    made = None if cells is None else json.dumps([[list(key), count] for key, count in cells.items()], ensure_ascii=False)
+    db.run(_NOISED_ADD, org=org, version=version, statistic=statistic, cells=made)
+
+
+def add_job(db: Session, job: Job) -> None:
+    """Keeps an admitted job, or one that was answered at once."""
+    db.run(
+        _JOB_ADD, id=job.id, org=job.org, provider=job.provider, contract=job.contract, question=job.question,
+        state=job.state, charged_micro=job.charged_micro, attempts=job.attempts, answer=_json(job.answer),
+        entry=job.entry, created_ms=job.created_ms,
+    )  # fmt: skip
+
+
+def job(db: Session, job_id: str) -> Job | None:
+    """The job with an id."""
+    rows = db.run(_JOB_GET, id=job_id)
+    return _job(rows[0]) if rows else None
+
+
+def admitted(db: Session, count: int) -> list[str]:
+    """The jobs that wait to be run, oldest first."""
+    return [str(row[0]) for row in db.run(_JOB_STATE, count=count)]
+
+
+def jobs(db: Session, org: str, before: str, count: int) -> list[Job]:
+    """The jobs an organisation asked or that ran on its data, newest first."""
+    return [_job(row) for row in db.run(_JOB_LIST, org=org, before=before, count=count)]
+
+
+def end_job(db: Session, job_id: str, state: str, answer: dict[str, Any] | None, entry: int) -> bool:
+    """Whether an admitted job ended now; a job ends once."""
+    return db.changed(_JOB_END, of_id=job_id, to_state=state, to_answer=_json(answer), to_entry=entry) == 1
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _job(row: Row) -> Job:
+    own, org, provider, contract, question, state, charged, attempts, answer, entry, created = row
+    return Job(
+        str(own), str(org), str(provider), str(contract), str(question), str(state), cast(int, charged),
+        cast(int, attempts), None if answer is None else json.loads(str(answer)), cast("int | None", entry),
+        cast(int, created),
+    )  # fmt: skip

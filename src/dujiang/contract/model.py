@@ -1,0 +1,146 @@
+"""Words of 合约 (contract): negotiation, agreement, performance.
+
+1. The negotiation is the Dataspace Protocol's (2025-1): seven states, a message is out of turn or it is not.
+2. Each side keeps its own record; what one side did reaches the other as a letter, never as a shared row.
+3. An agreement pins its terms by hash and carries the signatures of both sides before it is final.
+4. A use is counted in the transaction of the use, on the provider's record, and refused beyond the terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from dujiang.kernel.errors import Code, Exit
+from dujiang.kernel.machine import Machine
+
+
+class State(StrEnum):
+    """The states of a negotiation, in the protocol's words."""
+
+    start = "START"
+    requested = "REQUESTED"
+    offered = "OFFERED"
+    accepted = "ACCEPTED"
+    agreed = "AGREED"
+    verified = "VERIFIED"
+    finalized = "FINALIZED"
+    terminated = "TERMINATED"
+
+
+class Side(StrEnum):
+    """Which side an organisation is on in a negotiation."""
+
+    consumer = "consumer"
+    provider = "provider"
+
+    def other(self) -> Side:
+        """The other side."""
+        return Side.provider if self is Side.consumer else Side.consumer
+
+
+_C, _P = "consumer", "provider"
+NEGOTIATION = Machine(
+    "negotiation",
+    State.start,
+    MappingProxyType({
+        (State.start, "request", _C): State.requested,
+        (State.start, "offer", _P): State.offered,
+        (State.requested, "offer", _P): State.offered,
+        (State.requested, "agree", _P): State.agreed,
+        (State.requested, "terminate", _C): State.terminated,
+        (State.requested, "terminate", _P): State.terminated,
+        (State.offered, "request", _C): State.requested,
+        (State.offered, "accept", _C): State.accepted,
+        (State.offered, "terminate", _C): State.terminated,
+        (State.offered, "terminate", _P): State.terminated,
+        (State.accepted, "agree", _P): State.agreed,
+        (State.accepted, "terminate", _P): State.terminated,
+        (State.agreed, "verify", _C): State.verified,
+        (State.agreed, "terminate", _C): State.terminated,
+        (State.verified, "finalize", _P): State.finalized,
+        (State.verified, "terminate", _P): State.terminated,
+    }),
+)  # fmt: skip
+"""Dataspace Protocol 2025-1, contract negotiation, figure of states; the diagram, not the looser prose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiation:
+    """One side's record of a negotiation."""
+
+    org: str
+    id: str
+    """This side's own process id: `consumerPid` or `providerPid`."""
+    side: Side
+    peer_did: str
+    peer_pid: str | None
+    product: str
+    version: str
+    purpose: str
+    terms: dict[str, Any]
+    """The offer as ODRL, as this side last saw it."""
+    terms_sha256: str
+    state: State
+    contract: str | None = None
+    reason: str | None = None
+    """The code a termination gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One side's record of an agreement (合约), and on the provider's side its performance."""
+
+    org: str
+    id: str
+    side: Side
+    peer_did: str
+    product: str
+    version: str
+    purpose: str
+    terms: dict[str, Any]
+    terms_sha256: str
+    agreed_ms: int
+    state: str
+    """pending until both have signed and the provider said final; then active; then terminated."""
+    provider_signature: str
+    consumer_signature: str | None
+    questions_used: int
+    negotiation: str
+
+
+PENDING, ACTIVE, ENDED = "pending", "active", "terminated"
+
+OUT_OF_TURN = Code(
+    "out_of_turn", 400, Exit.conflict,
+    "That message is out of turn in this negotiation.", "Look at its state with `dujiang show`, then answer that.",
+    "该消息不符合当前协商状态。", "用 `dujiang show` 查看状态后再作回应。",
+)  # fmt: skip
+NOT_ACTIVE = Code(
+    "contract_not_active", 409, Exit.conflict,
+    "This contract is not active.", "Agree a new one with `dujiang agree`.",
+    "该合约未生效。", "请用 `dujiang agree` 重新签约。",
+)  # fmt: skip
+NOT_CONSUMER = Code(
+    "contract_not_yours_to_use", 403, Exit.refused,
+    "Only the consumer of this contract may use it.", "Ask as the organisation that agreed it.",
+    "只有该合约的使用方可以使用它。", "请以签约的使用方身份操作。",
+)  # fmt: skip
+TERMS_DIFFER = Code(
+    "terms_differ", 409, Exit.refused,
+    "The requested terms are not the offered ones.", "Request the terms as offered: `dujiang show PRODUCT`.",
+    "请求的条款与挂牌条款不一致。", "请按挂牌条款申请：`dujiang show 产品号`。",
+)  # fmt: skip
+OWN_PRODUCT = Code(
+    "own_product", 409, Exit.usage,
+    "An organisation does not agree a contract with itself.", "Use another organisation: `--as ORGANISATION`.",
+    "机构不能与自己签约。", "请换另一机构：`--as 机构名`。",
+)  # fmt: skip
+DECLINED = Code(
+    "request_declined", 409, Exit.refused,
+    "The provider declined the request ({reason}).", "See the offer's terms with `dujiang show PRODUCT`.",
+    "提供方拒绝了请求（{reason}）。", "用 `dujiang show 产品号` 查看挂牌条款。",
+)  # fmt: skip
+CODES = (OUT_OF_TURN, NOT_ACTIVE, NOT_CONSUMER, TERMS_DIFFER, OWN_PRODUCT, DECLINED)

@@ -1,0 +1,106 @@
+"""Rules of contracts, pure: the next state, what the *agree at once* strategy answers, what is signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from dujiang.contract import wire
+from dujiang.contract.model import NEGOTIATION, OUT_OF_TURN, TERMS_DIFFER, Contract, Negotiation, Side, State
+from dujiang.kernel.canonical import sha256_hex
+from dujiang.kernel.errors import Code, Refused
+from dujiang.kernel.machine import OutOfTurn
+from dujiang.policy.model import Terms
+from dujiang.policy.rules import narrower_or_equal, permits
+from dujiang.policy.wire import terms_of_odrl
+
+
+def day(time_ms: int) -> date:
+    """The UTC day of a time in milliseconds."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).date()
+
+
+def stamp(time_ms: int) -> str:
+    """The time in RFC 3339, UTC, whole seconds."""
+    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def stepped(state: State, word: str, sender: Side) -> State:
+    """The state after a message.
+
+    Raises: Refused out_of_turn.
+    """
+    try:
+        return State(NEGOTIATION.step(state, word, sender))
+    except OutOfTurn:
+        raise Refused(OUT_OF_TURN) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a consumer's request says, as the provider reads it."""
+
+    consumer_pid: str
+    product: str
+    purpose: str
+    offer: dict[str, Any]
+    terms: Terms
+
+
+def read_request(message: dict[str, Any]) -> Request | None:
+    """The parts of a ContractRequestMessage, or None where one is missing.
+
+    Raises: Refused terms_unknown_operand and the like for a policy outside the profile.
+    """
+    pid, target = wire.text_at(message, "consumerPid"), wire.text_at(message, "offer", "target")
+    purpose = wire.text_at(message, wire.PURPOSE)
+    if pid is None or target is None or purpose is None:
+        return None
+    offer = message["offer"]
+    return Request(pid, target, purpose, offer, terms_of_odrl(offer))
+
+
+def answer_at_once(
+    request: Request, offered: Terms, recipient: tuple[str, ...], today: date
+) -> Code | None:
+    """None to agree at once, else the code of why not: other terms, or a use the terms do not permit."""
+    if not (narrower_or_equal(request.terms, offered) and narrower_or_equal(offered, request.terms)):
+        return TERMS_DIFFER
+    return permits(
+        offered, purpose=request.purpose, recipient=recipient, today=today, agreed_on=today, questions_used=0
+    )
+
+
+def signing(agreement: dict[str, Any]) -> dict[str, object]:
+    """What both sides sign: the agreement by its hash and id."""
+    return {"agreement": str(agreement["@id"]), "sha256": sha256_hex(agreement)}
+
+
+def fits_request(agreement: dict[str, Any], one: Negotiation, own_did: str) -> bool:
+    """Whether an agreement is the one the consumer asked for: parties, product, purpose, rules, hash."""
+    return (
+        agreement.get("assigner") == one.peer_did
+        and agreement.get("assignee") == own_did
+        and agreement.get("target") == one.product
+        and agreement.get(wire.PURPOSE) == one.purpose
+        and agreement.get(wire.TERMS) == one.terms_sha256
+        and agreement.get("permission") == one.terms.get("permission")
+        and wire.text_at(agreement, "@id") is not None
+    )
+
+
+def pinned(agreement: dict[str, Any]) -> Terms:
+    """The terms an agreement pins: its rules without what this program adds to an agreement.
+
+    Raises: Refused terms_unknown_operand and the like.
+    """
+    return terms_of_odrl({word: value for word, value in agreement.items() if not word.startswith(wire.NS)})
+
+
+def use_refused(one: Contract, terms: Terms, recipient: tuple[str, ...], now_ms: int) -> Code | None:
+    """None where the contract permits one more use now, else the code of the first rule it breaks."""
+    return permits(
+        terms, purpose=one.purpose, recipient=recipient, today=day(now_ms), agreed_on=day(one.agreed_ms),
+        questions_used=one.questions_used,
+    )  # fmt: skip

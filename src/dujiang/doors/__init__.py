@@ -1,0 +1,1 @@
+"""Ways in and out: command line, HTTP, page, bytes, and the loops that deliver messages and run jobs."""

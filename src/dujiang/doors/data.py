@@ -1,0 +1,202 @@
+"""Bytes in (数据门): a file of an organisation becomes an upload, whole and durable, or nothing is left.
+
+1. The bytes go to `uploads/<organisation>/<upl id>.part`; the name of the file lies beside it in `.name`.
+2. Both are on the disk before the file gets its own name; only a file with its own name exists for anybody.
+3. Uploads are for registering soon: what is older than a day, and every part, is swept when a node starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dujiang.home import Home
+from dujiang.kernel.act import Caller
+from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.kernel.ids import new_id
+from dujiang.kernel.runner import FORBIDDEN
+
+UPLOAD_TOO_LARGE = Code(
+    "upload_too_large", 413, Exit.usage,
+    "The file is larger than the {most} bytes this node takes.",
+    "Give a smaller file, or raise upload_bytes_max in config.toml.",
+    "文件超过本节点允许的 {most} 字节。", "请提供较小的文件，或在 config.toml 中调大 upload_bytes_max。",
+)  # fmt: skip
+DISK_LOW = Code(
+    "disk_low", 507, Exit.failure,
+    "There is too little free disk here for this file.", "Make room on this node's disk, then try again.",
+    "本节点剩余磁盘空间不足以接收该文件。", "请在本节点磁盘上腾出空间后重试。",
+)  # fmt: skip
+UPLOAD_FAILED = Code(
+    "upload_failed", 503, Exit.failure,
+    "The file could not be kept here; nothing of it was.", "Run `dujiang doctor`, then try again.",
+    "文件未能保存；未留下任何部分。", "请运行 `dujiang doctor` 后重试。",
+)  # fmt: skip
+CODES = (UPLOAD_TOO_LARGE, DISK_LOW, UPLOAD_FAILED)
+_ROLE = "provider"
+_DAY_MS = 86_400_000
+_NAME_CHARACTERS_MAX = 200
+_LOOK_AT_DISK_BYTES = 16 * 1024 * 1024
+_READ_BYTES = 1024 * 1024
+
+
+class Upload:
+    """A file on its way in: `write` its bytes, then `keep` it or `abandon` it."""
+
+    def __init__(self, home: Home, caller: Caller, name: str, expected: int | None = None) -> None:
+        """Opens a place for a file of the caller's organisation.
+
+        `expected`: its size in bytes, if the sender said it; `name`: as the sender calls it.
+        Raises: Refused forbidden, upload_too_large; Unavailable disk_low, upload_failed, files_failed.
+        """
+        if not caller.org or _ROLE not in caller.roles:
+            raise Refused(FORBIDDEN, roles=_ROLE)
+        self._blobs, config = home.node.blobs, home.node.config
+        self._most, self._reserve = config.upload_bytes_max, config.disk_free_mb_min * 1024 * 1024
+        self._size, self._looked = 0, 0
+        self._fits(expected or 0)
+        self.id = new_id("upl", home.node.clock.now_ms())
+        self._key = f"uploads/{caller.org}/{self.id}"
+        self._part = self._blobs.room(f"{self._key}.part")
+        self._name = name
+        with _kept_honest():
+            self._file = open(self._part, "xb", opener=_private)  # noqa: SIM115
+
+    def write(self, chunk: bytes) -> None:
+        """Adds bytes.
+
+        Raises: Refused upload_too_large; Unavailable disk_low, upload_failed.
+        """
+        self._size += len(chunk)
+        if self._size > self._most or self._size - self._looked > _LOOK_AT_DISK_BYTES:
+            self._fits(self._size, len(chunk))
+            self._looked = self._size
+        with _kept_honest():
+            self._file.write(chunk)
+
+    def keep(self) -> str:
+        """The upload's id; when this returns, the bytes are durable.
+
+        Raises: Unavailable upload_failed.
+        """
+        label = self._blobs.path(f"{self._key}.name")
+        with _kept_honest():
+            _durable(self._file)
+            with open(label, "xb", opener=_private) as named:
+                named.write(file_name(self._name).encode())
+                _durable(named)
+            os.rename(self._part, self._blobs.path(self._key))
+            _durable_folder(self._part.parent)
+        return self.id
+
+    def abandon(self) -> None:
+        """Removes whatever there is of it; never raises."""
+        with contextlib.suppress(OSError, Unavailable):
+            self._file.close()
+        for tail in ("", ".part", ".name"):
+            with contextlib.suppress(Unavailable):
+                self._blobs.drop(f"{self._key}{tail}")
+
+    def _fits(self, size: int, more: int | None = None) -> None:
+        if size > self._most:
+            raise Refused(UPLOAD_TOO_LARGE, most=self._most)
+        if self._blobs.free_bytes() - (size if more is None else more) < self._reserve:
+            raise Unavailable(DISK_LOW)
+
+
+def keep_upload(home: Home, caller: Caller, name: str, chunks: Iterable[bytes]) -> str:
+    """The id of a kept file; when this returns, its bytes are durable.
+
+    Raises: Refused forbidden, upload_too_large; Unavailable disk_low, upload_failed, files_failed.
+    """
+    upload = Upload(home, caller, name)
+    try:
+        for chunk in chunks:
+            upload.write(chunk)
+        return upload.keep()
+    except BaseException:
+        upload.abandon()
+        raise
+
+
+async def receive(
+    home: Home, work: Callable[..., Awaitable[Any]], caller: Caller, name: str, expected: int | None,
+    chunks: AsyncIterable[bytes],
+) -> str:  # fmt: skip
+    """The id of a file kept while it streams in; `work` runs a blocking function on a thread.
+
+    Raises: as `keep_upload`; whatever ends the stream early leaves nothing.
+    """
+    upload: Upload = await work(Upload, home, caller, name, expected)
+    try:
+        waiting, size = list[bytes](), 0
+        async for chunk in chunks:
+            waiting.append(chunk)
+            size += len(chunk)
+            if size >= _READ_BYTES:
+                await work(upload.write, b"".join(waiting))
+                waiting, size = [], 0
+        await work(upload.write, b"".join(waiting))
+        return await work(upload.keep)
+    except BaseException:
+        upload.abandon()
+        raise
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of a file in pieces that fit in memory; what the caller cannot open raises OSError."""
+    with open(path, "rb") as file:
+        while piece := file.read(_READ_BYTES):
+            yield piece
+
+
+def sweep(home: Home) -> int:
+    """The number of files removed: parts nobody is writing any more, and uploads older than a day."""
+    root = home.node.blobs.path("uploads")
+    oldest = home.node.clock.now_ms() - _DAY_MS
+    swept = 0
+    for file in root.glob("*/upl_*"):
+        with contextlib.suppress(OSError):
+            if file.suffix == ".part" or file.stat().st_mtime_ns // 1_000_000 < oldest:
+                file.unlink()
+                swept += 1
+    return swept
+
+
+def file_name(given: str) -> str:
+    """The last part of a name a sender gave, printable and of modest length; "table" if nothing is left."""
+    last = given.replace("\\", "/").rpartition("/")[2]
+    kept = "".join(character for character in last if character.isprintable())[-_NAME_CHARACTERS_MAX:]
+    return kept.encode("utf-8", "ignore").decode().strip(". ") or "table"
+
+
+@contextlib.contextmanager
+def _kept_honest() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise Unavailable(DISK_LOW if full else UPLOAD_FAILED) from None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _durable(file: object) -> None:
+    file.flush()  # type: ignore[attr-defined]
+    os.fsync(file.fileno())  # type: ignore[attr-defined]
+    file.close()  # type: ignore[attr-defined]
+
+
+def _durable_folder(folder: Path) -> None:
+    for place in (folder, folder.parent):
+        handle = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,217 @@
+"""How a command of an act runs: files in, a look before what costs, the act, its answer and receipt kept.
+
+1. Whatever can be refused before the act is: where the answer goes is looked at before anything is spent.
+2. A terminal is shown what `preview` says and is asked; a program is not.
+3. The receipt of an act that was waited for is always kept in a file of its owner alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+from dujiang.acts import ACTS
+from dujiang.doors import show
+from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
+from dujiang.doors.usage import TEXT_UNREADABLE
+from dujiang.kernel.act import Act, bind
+from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+
+FILE_UNREADABLE = Code(
+    "file_unreadable", 400, Exit.usage,
+    "The file {name} is neither TOML nor JSON, near line {line}.",
+    "Correct that line; `dujiang schema NAME` prints the form.",
+    "文件 {name} 既不是 TOML 也不是 JSON，问题在第 {line} 行附近。", "请更正该行；`dujiang schema 名称` 会打印格式。",
+)  # fmt: skip
+OUT_KIND = Code(
+    "out_kind", 400, Exit.usage,
+    "An answer can be written as .csv, .json or .parquet.", "End the file's name with one of these.",
+    "结果可写为 .csv、.json 或 .parquet。", "请让文件名以其中之一结尾。",
+)  # fmt: skip
+OUT_FAILED = Code(
+    "out_failed", 503, Exit.failure,
+    "The answer cannot be written to that file.",
+    "Choose a folder you may write to; asking the same question again costs nothing.",
+    "无法将结果写入该文件。", "请选择可写的目录；重复提出同一问题不再计费。",
+)  # fmt: skip
+NOT_CONFIRMED = Code(
+    "not_confirmed", 400, Exit.failure,
+    "Nothing was done.", "Run it again and answer y, or add --yes.",
+    "未执行任何操作。", "请重新运行并回答 y，或加上 --yes。",
+)  # fmt: skip
+CODES = (FILE_UNREADABLE, OUT_KIND, OUT_FAILED, NOT_CONFIRMED)
+_KINDS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+_FILE_BYTES_MAX = 4 << 20
+_GO_ON = {"en": "Go on?", "zh": "继续吗？"}
+_WORKING = {"en": "Working…", "zh": "处理中…"}
+_KEPT = {"en": "Receipt: {path}", "zh": "回执：{path}"}
+_WRITTEN = {"en": "Answer: {path}", "zh": "结果：{path}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """An act with what the command line gave for it: plain members, files to send, files to read in."""
+
+    act: Act
+    raw: dict[str, Any]
+    uploads: dict[str, Path]
+    files: dict[str, Path]
+    out: Path | None = None
+
+
+def perform(wish: Wish, options: Options) -> Answer:
+    """The answer of an act from the command line.
+
+    Raises: Refused, Unavailable: whatever stands in the way.
+    """
+    _writable(wish.out)
+    raw = {name: _text(name, value) for name, value in wish.raw.items()}
+    raw.update({name: structure(path) for name, path in wish.files.items()})
+    text = _own_text(wish.act, raw)
+    with show.waiting(_WORKING[options.language], options) as pause, opened(options) as client:
+        for name, path in wish.uploads.items():
+            sent = client.upload(path)
+            if sent.exit:
+                return sent
+            raw[name] = sent.body["upload"]
+        if wish.act.preview and show.interactive(options):
+            for seen in _previews(client, ACTS[wish.act.preview], raw):
+                if seen.exit:
+                    return replace(seen, text=text)
+                pause()
+                show.answer(seen, options)
+            if not show.confirmed(_GO_ON[options.language]):
+                raise Refused(NOT_CONFIRMED)
+        answer = replace(client.run(wish.act, raw), text=text)
+    return _kept(wish, answer, options)
+
+
+def structure(path: Path) -> Any:
+    """The value of a TOML or JSON file; dates become ISO text.
+
+    Raises: Refused file_missing, file_unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(_FILE_BYTES_MAX).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        raise Refused(FILE_MISSING, name=path.name) from None
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise Refused(FILE_UNREADABLE, name=path.name, line=1) from None
+    except ValueError as error:
+        wrong = error
+    if path.suffix == ".json" or text.lstrip().startswith("{"):
+        raise Refused(FILE_UNREADABLE, name=path.name, line=getattr(wrong, "lineno", 1))
+    try:
+        return _dated(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise Refused(FILE_UNREADABLE, name=path.name, line=_line(str(error))) from None
+
+
+def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) -> Path | None:
+    """Where a receipt was kept, readable by its owner alone: beside the answer, else in the home, else here."""
+    name = f"receipt-{receipt.get('index', 0)}.json"
+    if beside is not None:
+        place = beside.with_name(f"{beside.name}.receipt.json")
+    elif (home / "home.json").is_file():
+        place = home / "receipts" / name
+    else:
+        place = Path(f"dujiang-{name}")
+    try:
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        draft = place.with_name(f".{place.name}.{os.getpid()}")
+        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            json.dump(receipt, file, ensure_ascii=False)
+            file.write("\n")
+        draft.replace(place)
+    except OSError:
+        return None
+    return place
+
+
+def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
+    body = dict(answer.body)
+    if wish.act.until and isinstance(body.get("receipt"), dict):
+        place = keep_receipt(body["receipt"], wish.out, options.home)
+        body["receipt_file"] = None if place is None else str(place)
+        if place is not None and not options.json:
+            show.say(_KEPT[options.language].format(path=place))
+    human = {name: value for name, value in body.items() if name != "receipt_file"}
+    if wish.out is not None and not answer.exit and isinstance(body.get("rows"), list):
+        _export(body, wish.out)
+        body["file"] = str(wish.out)
+        human = {name: value for name, value in human.items() if name not in ("columns", "rows")}
+        show.say(_WRITTEN[options.language].format(path=wish.out))
+    return replace(answer, body=body, human=human if not answer.exit else None)
+
+
+def _previews(client: Client, act: Act, raw: Mapping[str, Any]) -> Iterator[Answer]:
+    """What the preview says of an ask: it gets the members it knows, also those of a structure inside.
+
+    Where the ask has a list of what the preview takes one of, it is asked for each.
+    """
+    known = {member.name for member in fields(bind(act).ask)}
+    inner = [value for value in raw.values() if isinstance(value, dict)]
+    taken = {name: value for part in (*inner, raw) for name, value in part.items() if name in known}
+    many = next((name for name in raw if name.removesuffix("s") in known - taken.keys()), None)
+    for one in raw[many] if many else [None]:
+        yield client.run(act, {**taken, many.removesuffix("s"): one} if many else taken)
+
+
+def _own_text(act: Act, raw: Mapping[str, Any]) -> str | None:
+    text = raw.get(act.positional[-1]) if act.positional else None
+    return text if isinstance(text, str) else None
+
+
+def _text(name: str, value: Any) -> Any:
+    if value == "-":
+        value = sys.stdin.buffer.read(_FILE_BYTES_MAX).decode("utf-8", "surrogateescape")
+    for item in value if isinstance(value, list) else [value]:
+        try:
+            str(item).encode()
+        except UnicodeEncodeError:
+            raise Refused(TEXT_UNREADABLE, name=f"--{name.replace('_', '-')}") from None
+    return value
+
+
+def _writable(out: Path | None) -> None:
+    if out is None:
+        return
+    if out.suffix.lower() not in _KINDS:
+        raise Refused(OUT_KIND)
+    if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise Unavailable(OUT_FAILED)
+
+
+def _export(body: Mapping[str, Any], out: Path) -> None:
+    from dujiang.plugs.duck import Duck
+
+    engine = Duck()
+    try:
+        engine.export(body["columns"], body["rows"], out, _KINDS[out.suffix.lower()])  # type: ignore[arg-type]
+    except Unavailable:
+        raise Unavailable(OUT_FAILED) from None
+    finally:
+        engine.close()
+
+
+def _dated(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _dated(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_dated(inner) for inner in value]
+    return value.isoformat() if isinstance(value, (date, datetime, time)) else value
+
+
+def _line(message: str) -> int:
+    digits = message.rpartition("at line ")[2].partition(",")[0]
+    return int(digits) if digits.isdigit() else 1

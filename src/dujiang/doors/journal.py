@@ -1,0 +1,66 @@
+"""The structured log of a node: JSON lines on standard error, never with a value of anybody's data.
+
+1. A line names what happened by constants and numbers; no message of a foreign exception is written.
+2. A bug is written as its class and the places it went through: file, line and function, no locals.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from typing import Any
+
+import msgspec
+import structlog
+
+LOG: Any = structlog.get_logger("doors")
+
+
+def configure() -> None:
+    """Sends every structured line, and what libraries log, to standard error as JSON."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=_line),
+        ],
+        wrapper_class=structlog.BoundLogger,
+        logger_factory=_to_stderr,
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [ForeignLog()]
+    root.setLevel(logging.WARNING)
+
+
+def bug(error: BaseException, **where: object) -> None:
+    """Writes what is known of a bug without a value."""
+    LOG.error("bug", error=_kind(error), frames=_frames(error), **where)
+
+
+class ForeignLog(logging.Handler):
+    """Writes the lines of libraries by their template alone: what is filled in may be anybody's value."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line; see the class."""
+        error = record.exc_info[1] if record.exc_info else None
+        more: dict[str, object] = {} if error is None else {"error": _kind(error), "frames": _frames(error)}
+        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
+        LOG.warning("library", library=record.name, said=text.strip(), **more)
+
+
+def _kind(error: BaseException) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
+
+
+def _frames(error: BaseException) -> list[str]:
+    return [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+
+
+def _line(event: dict[str, Any], **_: Any) -> str:
+    return msgspec.json.encode(event).decode()
+
+
+def _to_stderr(*_: Any) -> structlog.PrintLogger:
+    return structlog.PrintLogger(sys.stderr)

@@ -1,0 +1,267 @@
+"""Acts from the command line: in this process where no node holds the home, over HTTP where one does.
+
+1. Both ways give the same reply: flat JSON, with the receipt of what was written.
+2. A write over HTTP carries an idempotency key, so that a lost answer is asked for again, once done.
+3. In this process the delivery loop runs until nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from dujiang.acts import ACTS
+from dujiang.doors import profiles
+from dujiang.kernel.act import Act, Caller, Effect, bind
+from dujiang.kernel.errors import Code, Declined, Exit, Refused, Unavailable
+
+if TYPE_CHECKING:
+    from dujiang.home import Home
+
+NODE_UNREACHABLE = Code(
+    "node_unreachable", 503, Exit.failure,
+    "The node does not answer.", "Check the address and that the node runs (`dujiang up`).",
+    "节点没有响应。", "请检查地址，并确认节点正在运行（`dujiang up`）。",
+)  # fmt: skip
+NODE_ODD = Code(
+    "node_odd", 502, Exit.failure,
+    "What answers at this address is not a Dujiang node of this version.", "Check --node or DUJIANG_NODE.",
+    "该地址的响应并非来自本版本的都江节点。", "请检查 --node 或 DUJIANG_NODE。",
+)  # fmt: skip
+KEY_UNKNOWN = Code(
+    "key_unknown", 401, Exit.refused,
+    "The API key is not valid here.", "Use a key that was granted here and not revoked.",
+    "该 API 密钥在此无效。", "请使用在此签发且未吊销的密钥。",
+)  # fmt: skip
+FILE_MISSING = Code(
+    "file_missing", 404, Exit.not_found,
+    "The file {name} cannot be read.", "Check the path and its permissions.",
+    "无法读取文件 {name}。", "请检查路径与权限。",
+)  # fmt: skip
+CODES = (NODE_UNREACHABLE, NODE_ODD, KEY_UNKNOWN, FILE_MISSING)
+_LOCK_WAIT_S = 10.0
+_TRIES = 4
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What holds for every command: the flags that may stand anywhere, and the environment's."""
+
+    home: Path
+    json: bool = False
+    org: str | None = None
+    node: str | None = None
+    key: str | None = None
+    language: str = "en"
+    yes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command gives back: a JSON value, its exit status, and what people see if that differs."""
+
+    body: Any
+    exit: int = 0
+    text: str | None = None
+    """The caller's own text that a refusal may point into."""
+    human: Any = None
+
+
+class Client(Protocol):
+    """Runs acts for one caller, wherever the home is open."""
+
+    def run(self, act: Act, raw: Mapping[str, Any]) -> Answer:
+        """The answer of one act, waited for where the act goes on after its reply."""
+        ...
+
+    def upload(self, path: Path) -> Answer:
+        """The id of an uploaded file."""
+        ...
+
+
+@contextmanager
+def opened(options: Options) -> Iterator[Client]:
+    """A client for the options: the node that is named or holds the home, or the home itself.
+
+    Raises: Refused home_missing, home_busy, no_profile, profile_…, key_unknown; Unavailable.
+    """
+    if options.node:
+        key = options.key or profiles.choose(profiles.read(options.home), options.org).api_key
+        yield _Wire(options.node, key, options.language)
+        return
+    from dujiang import home
+
+    if not (options.home / "home.json").is_file():
+        raise Refused(home.HOME_MISSING)
+    key = options.key or profiles.choose(profiles.read(options.home), options.org).api_key
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        if url := home.holder(options.home):
+            yield _Wire(url, key, options.language)
+            return
+        try:
+            held = home.open_home(options.home, wait_s=0.5)
+            break
+        except Refused as busy:
+            # A node may be starting: it holds the lock before it can be asked, so look again.
+            if busy.code is not home.HOME_BUSY or time.monotonic() > deadline:
+                raise
+    try:
+        caller = held.caller_of_key(key)
+        if caller is None:
+            raise Refused(KEY_UNKNOWN)
+        yield _Inside(held, caller, options.language)
+    finally:
+        held.close()
+
+
+class _Inside:
+    """Acts in this process."""
+
+    def __init__(self, home: Home, caller: Caller, language: str) -> None:
+        self._home = home
+        self._caller = caller
+        self._language = language
+
+    def run(self, act: Act, raw: Mapping[str, Any]) -> Answer:
+        """The answer of one act, after everything it set going came to rest."""
+        from dujiang.doors import answer
+        from dujiang.doors.loops import Loops
+        from dujiang.kernel.shape import build
+
+        outcome = self._home.run(act.name, self._caller, build(bind(act).ask, dict(raw)))
+        if act.effect is Effect.writes:
+            Loops(self._home).until_quiet()
+        if isinstance(outcome.reply, Declined):
+            return self._turned(outcome.reply, outcome.receipt)
+        said = answer.flat(outcome)
+        follow = answer.following(act, ACTS)
+        ask = follow.ask(said) if follow else None
+        if follow is None or ask is None:
+            return Answer(said)
+        said.update(answer.flat(self._home.run(follow.bound.act.name, self._caller, ask)))
+        if type(said.get("entry")) is int:
+            prove = ACTS["ledger.prove"]
+            proof = self._home.run(prove.name, self._caller, build(bind(prove).ask, {"entry": said["entry"]}))
+            said["receipt"] = proof.reply.receipt
+        if declined := answer.declined(said, self._home_codes()):
+            return self._turned(declined, said.get("receipt"))
+        return Answer(said)
+
+    def upload(self, path: Path) -> Answer:
+        """The id of the file, kept in the home as the bytes door keeps it."""
+        from dujiang.doors.data import keep_upload
+
+        return Answer({"upload": keep_upload(self._home, self._caller, _name(path), pieces(path))})
+
+    def _turned(self, declined: Declined, receipt: object) -> Answer:
+        from dujiang.doors import answer
+
+        code, body = answer.refusal(declined, self._language)
+        return Answer({**body, "receipt": receipt} if receipt else body, int(code.exit))
+
+    def _home_codes(self) -> Mapping[str, Code]:
+        from dujiang import home
+
+        return home.codes()
+
+
+class _Wire:
+    """Acts over HTTP."""
+
+    def __init__(self, url: str, key: str | None, language: str) -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Accept-Language": language}
+        if key:
+            self._headers["Authorization"] = f"Bearer {key}"
+
+    def run(self, act: Act, raw: Mapping[str, Any]) -> Answer:
+        """The answer of one act; the node itself waits where the act goes on after its reply."""
+        headers = {"Content-Type": "application/json"}
+        if act.effect is Effect.writes:
+            headers["Idempotency-Key"] = uuid.uuid4().hex
+        body = json.dumps(dict(raw), ensure_ascii=False).encode()
+        path = "/v1/" + act.name.replace(".", "/")
+        return self._answer(*self._send("POST", path, headers, body, repeat=act.effect is not Effect.keeps))
+
+    def upload(self, path: Path) -> Answer:
+        """The id of the file, sent in pieces."""
+        headers = {"X-File-Name": quote(_name(path)), "Content-Type": "application/octet-stream"}
+        return self._answer(*self._send("PUT", "/data/uploads", headers, pieces(path), repeat=False))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        content: bytes | Iterator[bytes],
+        *,
+        repeat: bool,
+    ) -> tuple[int, bytes]:
+        import httpx2
+
+        timeout = httpx2.Timeout(10.0, read=300.0, write=300.0)
+        for turn in range(_TRIES if repeat else 1):
+            if turn:
+                time.sleep(0.25 * 2**turn)
+            try:
+                reply = httpx2.request(
+                    method,
+                    self._url + path,
+                    headers={**self._headers, **headers},
+                    content=content,
+                    timeout=timeout,
+                )
+                return reply.status_code, reply.content
+            except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
+                break
+            except httpx2.HTTPError:
+                continue
+        raise Unavailable(NODE_UNREACHABLE)
+
+    def _answer(self, status: int, content: bytes) -> Answer:
+        try:
+            body = json.loads(content)
+        except ValueError:
+            raise Unavailable(NODE_ODD) from None
+        if status < 300 and isinstance(body, dict):
+            return Answer(body)
+        if not isinstance(body, dict) or not {"code", "why", "fix"} <= body.keys():
+            raise Unavailable(NODE_ODD)
+        for extra in ("type", "title", "status", "detail", "instance"):
+            body.pop(extra, None)
+        return Answer(body, _exit_of(str(body["code"]), status))
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The bytes of a file, a piece at a time.
+
+    Raises: Refused file_missing.
+    """
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE_BYTES):
+                yield piece
+    except OSError:
+        raise Refused(FILE_MISSING, name=_name(path)) from None
+
+
+def _name(path: Path) -> str:
+    return path.name.encode("utf-8", "replace").decode()
+
+
+def _exit_of(code: str, status: int) -> int:
+    from dujiang import home
+
+    known = home.codes().get(code)
+    if known is not None:
+        return int(known.exit)
+    return int(Exit.failure if status >= 500 else Exit.refused)

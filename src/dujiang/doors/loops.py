@@ -1,0 +1,136 @@
+"""The loops of a node: deliver messages, run admitted questions; woken by commits, not by polling."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from dujiang.cleanroom import acts as cleanroom
+from dujiang.contract import acts as contract
+from dujiang.home import Home
+from dujiang.kernel.act import NODE
+from dujiang.kernel.errors import Refused, Unavailable
+from dujiang.kernel.runner import spoken_error
+from dujiang.post import acts as post
+from dujiang.post.model import MESSAGE_KNOWN
+
+_log: Any = structlog.get_logger("loops")
+_IDLE_S = 30.0
+_QUIET_S = 60.0
+
+
+class Loops:
+    """The delivery loop and the job loop of one home."""
+
+    def __init__(self, home: Home, workers: int = 2) -> None:
+        self._home = home
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
+        self._running: set[str] = set()
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(step,), name=name, daemon=True)
+            for name, step in (("delivery", self.deliver_due), ("jobs", self._start_jobs))
+        ]
+
+    def start(self) -> None:
+        """Begins both loops."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends both; a question that runs is finished first."""
+        self._stop.set()
+        self._home.bell.ring()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        self._pool.shutdown(wait=True)
+
+    def until_quiet(self) -> None:
+        """Delivers and runs, on this thread, until nothing is due; for a command without a node."""
+        deadline = time.monotonic() + _QUIET_S
+        while time.monotonic() < deadline:
+            jobs = self._pending()
+            for job in jobs:
+                self._run_job(job)
+            if not self.deliver_due() and not jobs:
+                return
+
+    def deliver_due(self) -> int:
+        """How many messages were delivered now."""
+        done = 0
+        for letter in self._home.run("post.list", NODE, post.List()).reply.items:
+            if self._stop.is_set():
+                break
+            done += self._deliver(letter)
+        return done
+
+    def _deliver(self, letter: post.Due) -> int:
+        """Delivers to an organisation of this home without a socket, but signed and verified as on the wire."""
+        delivered = refused = False
+        try:
+            self._home.run("contract.hear", NODE, contract.Hear(letter.envelope), key=letter.id)
+            delivered = True
+        except Refused as error:
+            delivered, refused = error.code is MESSAGE_KNOWN, True
+            if not delivered:
+                _log.warning("message refused", letter=letter.id, code=error.code.name)
+        except Unavailable as error:
+            _log.warning("message not delivered", letter=letter.id, code=error.code.name)
+        self._home.run("post.deliver", NODE, post.Deliver(letter.id, delivered, refused))
+        return int(delivered)
+
+    def _pending(self) -> list[str]:
+        return list(self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply.jobs)
+
+    def _start_jobs(self) -> int:
+        started = 0
+        for job in self._pending():
+            with self._lock:
+                if job in self._running:
+                    continue
+                self._running.add(job)
+            self._pool.submit(self._run_job, job)
+            started += 1
+        return started
+
+    def _run_job(self, job: str) -> None:
+        try:
+            self._home.run("cleanroom.complete", NODE, cleanroom.Complete(job))
+        except (Refused, Unavailable) as error:
+            _log.warning("job not completed", job=job, code=error.code.name)
+        except Exception as error:
+            _log.error("job failed", job=job, code=spoken_error(error)[0].name, kind=type(error).__name__)
+        finally:
+            with self._lock:
+                self._running.discard(job)
+
+    def _serve(self, step: Any) -> None:
+        seen = -1
+        while not self._stop.is_set():
+            seen = self._home.bell.count
+            try:
+                busy = step()
+            except (Refused, Unavailable) as error:
+                _log.warning("loop step failed", code=error.code.name)
+                busy = 0
+            except Exception as error:
+                _log.error("loop step failed", kind=type(error).__name__)
+                busy = 0
+            if not busy and not self._stop.is_set():
+                self._home.bell.wait(seen, self._pause_s())
+
+    def _pause_s(self) -> float:
+        """Until the next message is due, at most the idle time."""
+        try:
+            next_ms = self._home.run("post.list", NODE, post.List(1)).reply.next_ms
+        except (Refused, Unavailable):
+            return 1.0
+        if next_ms is None:
+            return _IDLE_S
+        return min(_IDLE_S, max(0.01, (next_ms - self._home.node.clock.now_ms()) / 1000))

@@ -1,0 +1,219 @@
+"""What people see: tables and cards on standard output, talk on standard error, colour only on a terminal.
+
+1. With `--json` standard output is one JSON document and nothing else.
+2. Text from others (titles, names, answers) is data: no markup, no control character reaches the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.json import JSON
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from dujiang.doors.local import Answer, Options
+
+_WIDE = 200
+_STATUS_AFTER_S = 0.4
+_LINE_CHARACTERS = 100
+_SECRET_AFTER = "receipt"
+
+
+def console(*, talk: bool = False) -> Console:
+    """The console of standard output, or of standard error for talk."""
+    stream = sys.stderr if talk else sys.stdout
+    # Off a terminal lines are not broken at 80: another program or a file reads them.
+    width = None if stream.isatty() else _WIDE
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=width)
+
+
+def answer(given: Answer, options: Options) -> None:
+    """Nothing; prints an answer or a refusal in the form asked for."""
+    if options.json:
+        document(given.body)
+    elif given.exit and "code" in given.body:
+        refusal(given, options)
+    elif (body := given.body if given.human is None else given.human) not in (None, {}, []):
+        console().print(rendered(body, options.language))
+
+
+def document(body: Any) -> None:
+    """Nothing; prints one JSON document."""
+    sys.stdout.write(json.dumps(body, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def refusal(given: Answer, options: Options) -> None:
+    """Nothing; says why and how to go on, and underlines the place in the caller's own text."""
+    del options
+    body = given.body
+    out = console(talk=True)
+    out.print(Text("✗ ", style="bold red") + Text(clean(body["why"]), style="bold"))
+    if given.text is not None and isinstance(body.get("where"), dict):
+        out.print(Padding(underlined(given.text, body["where"]["start"], body["where"]["length"]), (0, 2)))
+    if body.get("offer"):
+        out.print(Text("  ≈ ", style="green") + Text(clean(body["offer"]), style="green"))
+    out.print(Text("→ ", style="bold green") + Text(clean(body["fix"])))
+    out.print(Text(f"  {body['code']}", style="dim"))
+
+
+def underlined(text: str, start: int, length: int) -> Text:
+    """The line of `text` in which the place begins, with the place underlined below it."""
+    begin = text.rfind("\n", 0, start) + 1
+    end = text.find("\n", start)
+    line = text[begin : len(text) if end < 0 else end]
+    at = min(start - begin, len(line))
+    # A long line is cut around the place.
+    cut = max(0, at - _LINE_CHARACTERS // 2)
+    line = line[cut : cut + _LINE_CHARACTERS]
+    at -= cut
+    marked = line[at : at + max(1, length)]
+    carets = "^" * max(1, _cells(marked))
+    return Text(clean(line)) + Text("\n" + " " * _cells(line[:at]) + carets, style="bold red")
+
+
+def say(text: str, style: str = "dim") -> None:
+    """Nothing; talks to people on standard error."""
+    console(talk=True).print(Text(clean(text), style=style))
+
+
+def interactive(options: Options) -> bool:
+    """Whether a person sits there who can be asked."""
+    return not (options.json or options.yes) and all(s.isatty() for s in (sys.stdin, sys.stdout, sys.stderr))
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person says yes."""
+    console(talk=True).print(Text(f"{question} [y/N] ", style="bold"), end="")
+    return sys.stdin.readline().strip().casefold() in {"y", "yes", "是", "好"}
+
+
+@contextmanager
+def waiting(text: str, options: Options) -> Iterator[None]:
+    """Shows on a terminal that work goes on, once it has taken a moment."""
+    if options.json or not sys.stderr.isatty():
+        yield
+        return
+    status = console(talk=True).status(Text(text))
+    timer = threading.Timer(_STATUS_AFTER_S, status.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        status.stop()
+
+
+def rendered(body: Any, language: str) -> RenderableType:
+    """The rich form of a JSON value: an answer's table, a list's table or a card."""
+    if isinstance(body, list):
+        return _listed(body, language)
+    if not isinstance(body, dict):
+        return Text(_cell(body))
+    if list(body) == ["receipt"]:
+        return JSON.from_data(body["receipt"])
+    if isinstance(body.get("columns"), list) and isinstance(body.get("rows"), list):
+        rest = {name: value for name, value in body.items() if name not in ("columns", "rows")}
+        return Group(_grid(body["columns"], body["rows"]), rendered(rest, language))
+    return _card(body, language)
+
+
+def clean(text: str) -> str:
+    """The text without what a terminal would obey: control, format and direction characters."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "�" for c in text)
+
+
+def _card(body: Mapping[str, Any], language: str) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    parts: list[RenderableType] = []
+    for name, value in _spoken(body, language):
+        if _is_table(value):
+            parts += [Text(f"\n{_label(name)}", style="bold"), _listed(value, language)]
+        elif isinstance(value, dict):
+            inner = JSON.from_data(value) if _deep(value) else _card(value, language)
+            parts += [Text(f"\n{_label(name)}", style="bold"), inner]
+        else:
+            grid.add_row(_label(name), Text(_cell(value, name)))
+    return Group(grid, *parts) if grid.row_count else Group(*parts)
+
+
+def _listed(items: Sequence[Any], language: str) -> RenderableType:
+    if not _is_table(items):
+        return Text("\n".join(_cell(item) for item in items) or "-")
+    rows = [dict(_spoken(item, language)) for item in items]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if names in (["text"], ["text_zh"]):
+        return Text("\n".join(f"• {_cell(row[names[0]])}" for row in rows))
+    return _grid(
+        [_label(name) for name in names], [[_cell(row.get(name), name) for name in names] for row in rows]
+    )
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for place, column in enumerate(columns):
+        values = [row[place] for row in rows]
+        numeric = bool(values) and all(type(value) in (int, float) or value is None for value in values)
+        table.add_column(Text(clean(str(column))), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    return table
+
+
+def _spoken(body: Mapping[str, Any], language: str) -> Iterator[tuple[str, Any]]:
+    """The members worth showing: in one language, without what is empty and without the receipt's bytes."""
+    for name, value in body.items():
+        if value in (None, [], {}, "") or name == _SECRET_AFTER:
+            continue
+        other = name.removesuffix("_zh") if name.endswith("_zh") else f"{name}_zh"
+        hidden = (language == "zh") != name.endswith("_zh")
+        if body.get(other) and hidden:
+            continue
+        yield name, value
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
+
+
+def _deep(value: Mapping[str, Any]) -> bool:
+    return any("@" in name or name == "id" or _is_table(inner) and name != "columns" for name, inner in value.items())
+
+
+def _label(name: str) -> str:
+    return clean(name.removesuffix("_zh").removesuffix("_ms").replace("_", " "))
+
+
+def _cell(value: Any, name: str = "") -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "✓" if value else "✗"
+    if name.endswith("_ms") and isinstance(value, int):
+        return datetime.fromtimestamp(value / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    if isinstance(value, dict):
+        return "; ".join(f"{_label(key)} {_cell(inner, key)}" for key, inner in value.items() if inner is not None)
+    if isinstance(value, list):
+        mark = " | " if any(isinstance(item, dict) for item in value) else ", "
+        return mark.join(_cell(item) for item in value)
+    return clean(str(value))
+
+
+def _cells(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

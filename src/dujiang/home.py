@@ -1,0 +1,301 @@
+"""The composition root: the only place where plugs meet packages.
+
+A home is a folder: `home.json` (what it is), `state.sqlite` (state and log), `files/` (tables),
+`profiles/` (API keys of the command line), `config.toml` (settings), `lock`. Its master key lies beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from sqlalchemy import text
+
+from dujiang import acts
+from dujiang.cleanroom.noise import SystemSource
+from dujiang.identity import acts as identity
+from dujiang.kernel.act import NODE, Caller, Node, Outcome
+from dujiang.kernel.config import Config, load
+from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.kernel.ids import new_id
+from dujiang.kernel.plugs import Clock, Uniform
+from dujiang.kernel.runner import Runner
+from dujiang.kernel.tables import Sql
+from dujiang.kernel.writer import Bell, Writer
+from dujiang.ledger import book
+from dujiang.plugs import cage, duck, folder, migrations, sqlite, tabular, vault
+from dujiang.plugs.clocks import SystemClock
+
+HOME_MISSING = Code(
+    "home_missing", 404, Exit.not_found,
+    "There is no home here.", "Make one with `dujiang init ORGANISATION…`, or set DUJIANG_HOME.",
+    "此处没有节点目录。", "请用 `dujiang init 机构名…` 创建，或设置 DUJIANG_HOME。",
+)  # fmt: skip
+HOME_EXISTS = Code(
+    "home_exists", 409, Exit.conflict,
+    "There is a home here already.", "Use it, or choose another DUJIANG_HOME.",
+    "此处已有节点目录。", "请直接使用，或另选 DUJIANG_HOME。",
+)  # fmt: skip
+HOME_BUSY = Code(
+    "home_busy", 503, Exit.conflict,
+    "Another program holds this home.", "Wait for it to end, or stop it.",
+    "另一程序正在使用该节点目录。", "请等待其结束，或将其停止。",
+)  # fmt: skip
+HOME_NEWER = Code(
+    "home_newer", 409, Exit.conflict,
+    "This home was written by a newer version of Dujiang.", "Install that version; nothing was changed.",
+    "该节点目录由更新版本的都江写入。", "请安装该版本；未作任何更改。",
+)  # fmt: skip
+HOME_BROKEN = Code(
+    "home_broken", 500, Exit.failure,
+    "The home's own files cannot be read.", "Run `dujiang doctor`: it names the file.",
+    "无法读取节点目录自身的文件。", "请运行 `dujiang doctor`，它会指出具体文件。",
+)  # fmt: skip
+AUTHORITY_UNFIT = Code(
+    "authority_unfit", 400, Exit.usage,
+    "An authority is a host name, with a port if needed.", "Give something like data.example.org.",
+    "标识权威应为主机名，可带端口。", "请填写如 data.example.org 的名称。",
+)  # fmt: skip
+CODES = (HOME_MISSING, HOME_EXISTS, HOME_BUSY, HOME_NEWER, HOME_BROKEN, AUTHORITY_UNFIT)
+_WAIT_S = 10.0
+_VERSION = Sql(text("SELECT version_num FROM alembic_version"))
+
+
+def codes() -> dict[str, Code]:
+    """The one table of refusals of the whole program."""
+    table = dict(acts.codes())
+    for declared in (sqlite.CODES, vault.CODES, folder.CODES, tabular.CODES, cage.CODES, CODES):
+        table.update({code.name: code for code in declared})
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """An open home: its plugs, its writer, and its acts ready to run."""
+
+    path: Path
+    node: Node
+    book: book.LedgerBook
+    bell: Bell
+    writer: Writer
+    runner: Runner
+    lock: IO[str]
+
+    def run(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Outcome:
+        """The outcome of one act; see `Runner.run`."""
+        return self.runner.run(name, caller, ask, key)
+
+    def start(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Future[Outcome] | None:
+        """A future of the outcome where no thread is needed; see `Runner.start`."""
+        return self.runner.start(name, caller, ask, key)
+
+    def caller_of_key(self, secret: str) -> Caller | None:
+        """Who an API key speaks for."""
+        with self.node.database.reading() as db:
+            return identity.caller_of_key(db, secret)
+
+    def caller_of_session(self, secret: str) -> Caller | None:
+        """Who a browser session speaks for."""
+        with self.node.database.reading() as db:
+            return identity.caller_of_session(db, secret, self.node.clock.now_ms())
+
+    def serving(self, url: str) -> None:
+        """Writes where this home is served into its lock file, for other programs to find."""
+        self.lock.seek(0)
+        self.lock.truncate()
+        json.dump({"pid": os.getpid(), "url": url}, self.lock)
+        self.lock.flush()
+
+    def close(self) -> None:
+        """Finishes what is queued and lets the home go."""
+        self.writer.close()
+        self.node.engine.close()
+        self.node.database.close()
+        self.lock.close()
+
+
+def create(
+    path: Path, organisations: list[tuple[str, tuple[str, ...]]], authority: str | None = None,
+    config: Config | None = None, clock: Clock | None = None, uniform: Uniform | None = None,
+) -> tuple[Home, list[dict[str, Any]]]:  # fmt: skip
+    """A new home with its log and organisations (name, roles), the first of which operates it.
+
+    Raises: Refused home_exists, authority_unfit, name_taken, role_unknown; Unavailable. Nothing is left then.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise Refused(HOME_EXISTS)
+    if vault.key_path(path).exists() and "DUJIANG_MASTER_KEY" not in os.environ:
+        raise Refused(HOME_EXISTS)
+    authority = _authority(authority)
+    made = False
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for part in ("files", "profiles"):
+            (path / part).mkdir(mode=0o700, exist_ok=True)
+        master = vault.make_master(path)
+        made = True
+        os.chmod(path, 0o700)
+        migrations.upgrade(_url(path))
+        os.chmod(path / "state.sqlite", 0o600)
+        database = sqlite.SqliteDatabase(path / "state.sqlite")
+        _found(database, vault.SealedVault(master), authority)
+        (path / "home.json").write_text(json.dumps({"v": 1, "authority": authority}) + "\n", encoding="utf-8")
+        home = open_home(path, config, clock, uniform=uniform)
+        try:
+            replies = [
+                home.run("identity.register", NODE, identity.Register(name, roles)).reply for name, roles in organisations
+            ]
+        except BaseException:
+            home.close()
+            raise
+        return home, [_made(reply) for reply in replies]
+    except OSError:
+        _clear(path, made)
+        raise Unavailable(folder.FILES_FAILED) from None
+    except BaseException:
+        _clear(path, made)
+        raise
+
+
+def open_home(
+    path: Path, config: Config | None = None, clock: Clock | None = None, wait_s: float = _WAIT_S,
+    uniform: Uniform | None = None,
+) -> Home:  # fmt: skip
+    """The home at a path, locked for this process.
+
+    Raises: Refused home_missing, home_busy, home_newer, config_…; Unavailable home_read_only, key_unreadable, …
+    """
+    if not (path / "home.json").is_file():
+        raise Refused(HOME_MISSING)
+    authority = _read(path)
+    config = config or load(path / "config.toml")
+    lock = _lock(path, wait_s)
+    try:
+        _check_version(path)
+        master = vault.read_master(path)
+        clock = clock or SystemClock()
+        database = sqlite.SqliteDatabase(path / "state.sqlite")
+        safe = vault.SealedVault(master)
+        files = folder.Folder(path / "files")
+        engine = duck.Duck(file_bytes_max=config.upload_bytes_max)
+        node = Node(config, clock, database, safe, files, engine, uniform or SystemSource(), authority)
+        ledger = book.LedgerBook(database, safe, clock, config.clock_step_s_max * 1000)
+        bell = Bell()
+        writer = Writer(node, ledger, bell)
+        return Home(path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def holder(path: Path) -> str | None:
+    """The address of the node that serves the home now, if one does."""
+    try:
+        with open(path / "lock", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found = json.load(lock)
+                return str(found["url"]) if isinstance(found, dict) and "url" in found else None
+    except (OSError, ValueError):
+        return None
+    return None
+
+
+def _found(database: sqlite.SqliteDatabase, safe: vault.SealedVault, authority: str) -> None:
+    writing = database.writing()
+    book.found(writing.begin(), safe, authority)
+    writing.commit()
+    database.close()
+
+
+def _check_version(path: Path) -> None:
+    if not (path / "state.sqlite").is_file():
+        raise Refused(HOME_BROKEN)
+    database = sqlite.SqliteDatabase(path / "state.sqlite")
+    try:
+        with database.reading() as db:
+            found = str(db.run(_VERSION)[0][0])
+    finally:
+        database.close()
+    if found != migrations.HEAD:
+        if not migrations.known(found):
+            raise Refused(HOME_NEWER)
+        migrations.upgrade(_url(path))
+
+
+def _lock(path: Path, wait_s: float) -> IO[str]:
+    try:
+        lock = open(path / "lock", "a+", encoding="utf-8")  # noqa: SIM115
+        os.chmod(path / "lock", 0o600)
+    except OSError:
+        raise Unavailable(sqlite.READ_ONLY) from None
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                lock.close()
+                raise Refused(HOME_BUSY) from None
+            time.sleep(0.02)
+            continue
+        lock.truncate(0)
+        return lock
+
+
+def _read(path: Path) -> str:
+    try:
+        found = cast("dict[str, Any]", json.loads((path / "home.json").read_text(encoding="utf-8")))
+        if found["v"] != 1:
+            raise Refused(HOME_NEWER)
+        return str(found["authority"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Refused(HOME_BROKEN) from None
+
+
+def _authority(given: str | None) -> str:
+    if given is None:
+        # home.arpa (RFC 8375) never resolves outside a home network: an honest name until one is chosen.
+        return f"{new_id('dj', time.time_ns() // 1_000_000)[-12:]}.home.arpa"
+    fit = given.isascii() and 0 < len(given) <= 200 and all(c.isalnum() or c in ".-:" for c in given)
+    if not fit or given.startswith((".", "-", ":")):
+        raise Refused(AUTHORITY_UNFIT)
+    return given.lower()
+
+
+def _made(reply: Any) -> dict[str, Any]:
+    return {
+        "name": reply.name, "did": reply.did, "roles": list(reply.roles), "api_key": reply.api_key,
+        "org": reply.org, "person": reply.person,
+    }  # fmt: skip
+
+
+def _clear(path: Path, made: bool) -> None:
+    if made:
+        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            vault.key_path(path).unlink(missing_ok=True)
+
+
+def _url(path: Path) -> str:
+    return f"sqlite:///{path / 'state.sqlite'}"
+
+
+@contextlib.contextmanager
+def opened(path: Path, **options: Any) -> Iterator[Home]:
+    """An open home that is closed at the end of the block."""
+    home = open_home(path, **options)
+    try:
+        yield home
+    finally:
+        home.close()

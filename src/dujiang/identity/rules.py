@@ -1,0 +1,122 @@
+"""Rules of identity, pure: names, roles, DIDs, and signatures in compact JWS with EdDSA only.
+
+A JWS is accepted in one form: three canonical base64url parts, `alg` exactly EdDSA, no `crit`, and the
+key the caller chose; nothing in the header selects a key or an algorithm.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any, cast
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from dujiang.identity.model import NAME_UNFIT, ROLE_BEYOND, ROLE_UNKNOWN, Role
+from dujiang.kernel.canonical import canonical
+from dujiang.kernel.errors import Refused
+
+JWS_CHARACTERS_MAX = 512 * 1024
+
+
+def fit_name(name: str) -> str:
+    """The name without surrounding space.
+
+    Raises: Refused name_unfit.
+    """
+    name = name.strip()
+    if not 1 <= len(name) <= 100 or not name.isprintable():
+        raise Refused(NAME_UNFIT)
+    return name
+
+
+def fit_roles(roles: Iterable[str], granter: frozenset[str] | None) -> tuple[str, ...]:
+    """The roles in their own order, each once; `granter` None grants any.
+
+    Raises: Refused role_unknown, role_beyond.
+    """
+    wanted = set(roles)
+    known = [role.value for role in Role]
+    if not wanted or not wanted <= set(known):
+        raise Refused(ROLE_UNKNOWN, known=", ".join(known))
+    if granter is not None and not wanted <= granter:
+        raise Refused(ROLE_BEYOND)
+    return tuple(role for role in known if role in wanted)
+
+
+def did_web(authority: str, org: str) -> str:
+    """The did:web of an organisation id under a host name (a port would be %3A)."""
+    return f"did:web:{authority.replace(':', '%3A')}:org:{org}"
+
+
+def did_document(did: str, public: bytes) -> dict[str, object]:
+    """The DID document (W3C DID Core) that says an organisation's key."""
+    method = key_of(did)
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": encode(public)}
+    return {
+        "@context": ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/jwk/v1"],
+        "id": did,
+        "verificationMethod": [{"id": method, "type": "JsonWebKey", "controller": did, "publicKeyJwk": jwk}],
+        "assertionMethod": [method],
+        "authentication": [method],
+    }
+
+
+def key_of(did: str) -> str:
+    """The key id (`kid`) of an organisation's signing key."""
+    return f"{did}#key-1"
+
+
+def secret_hash(secret: str) -> str:
+    """What is kept of a random secret of 256 bits."""
+    return sha256(secret.encode()).hexdigest()
+
+
+def encode(raw: bytes) -> str:
+    """base64url without padding."""
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def decode(text: str) -> bytes:
+    """The bytes of canonical base64url.
+
+    Raises: ValueError for padding, other characters and stray bits.
+    """
+    raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    if encode(raw) != text:
+        raise ValueError("not canonical base64url")
+    return raw
+
+
+def signing_input(header: dict[str, object], payload: dict[str, object]) -> str:
+    """The first two parts of a compact JWS."""
+    return f"{encode(canonical({'alg': 'EdDSA', **header}))}.{encode(canonical(payload))}"
+
+
+def header_of(jws: str) -> dict[str, Any] | None:
+    """The unverified header of a compact JWS, to find the signer by; None if it is not one."""
+    if len(jws) > JWS_CHARACTERS_MAX:
+        return None
+    try:
+        header = json.loads(decode(jws.partition(".")[0]))
+    except (ValueError, binascii.Error, RecursionError):
+        return None
+    return cast("dict[str, Any]", header) if isinstance(header, dict) else None
+
+
+def verified(jws: str, public: bytes) -> dict[str, Any] | None:
+    """The payload of a compact JWS signed by the Ed25519 key, or None."""
+    header = header_of(jws)
+    if header is None or header.get("alg") != "EdDSA" or "crit" in header or "b64" in header:
+        return None
+    try:
+        head, body, signature = jws.split(".")
+        Ed25519PublicKey.from_public_bytes(public).verify(decode(signature), f"{head}.{body}".encode())
+        payload = json.loads(decode(body))
+    except (ValueError, binascii.Error, InvalidSignature, RecursionError):
+        return None
+    return cast("dict[str, Any]", payload) if isinstance(payload, dict) else None

@@ -1,0 +1,185 @@
+"""The tables of identity."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Integer, LargeBinary, Table, Text, bindparam, insert, select, update
+
+from dujiang.identity.model import Key, Organisation, Person
+from dujiang.kernel.tables import META, Row, Session, Sql
+
+_ORG = Table(
+    "identity_organisation", META, Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False), Column("folded", Text, nullable=False, unique=True),
+    Column("did", Text, nullable=False, unique=True), Column("public", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False), Column("operator", Integer, nullable=False),
+)  # fmt: skip
+_PERSON = Table(
+    "identity_person", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False, index=True),
+    Column("name", Text, nullable=False), Column("roles", Text, nullable=False), Column("password", Text),
+    Column("revoked", Integer, nullable=False),
+)  # fmt: skip
+_KEY = Table(
+    "identity_key", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False, index=True),
+    Column("person", Text, nullable=False), Column("roles", Text, nullable=False),
+    Column("hash", Text, nullable=False, unique=True), Column("revoked", Integer, nullable=False),
+)  # fmt: skip
+_PASS = Table(
+    "identity_pass", META, Column("hash", Text, primary_key=True), Column("kind", Text, nullable=False),
+    Column("person", Text, nullable=False), Column("until_ms", Integer, nullable=False),
+)  # fmt: skip
+
+_ORG_ADD = Sql(insert(_ORG))
+_ORG_COLUMNS = (_ORG.c.id, _ORG.c.name, _ORG.c.did, _ORG.c.public, _ORG.c.sealed, _ORG.c.operator)
+_ORG_GET = Sql(select(*_ORG_COLUMNS).where(_ORG.c.id == bindparam("id")))
+_ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
+_ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
+_ORG_OPERATOR = Sql(select(*_ORG_COLUMNS).where(_ORG.c.operator == 1))
+_ORG_ALL = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id))
+_PERSON_ADD = Sql(insert(_PERSON))
+_PERSON_COLUMNS = (_PERSON.c.id, _PERSON.c.org, _PERSON.c.name, _PERSON.c.roles, _PERSON.c.password)
+_PERSON_GET = Sql(select(*_PERSON_COLUMNS).where(_PERSON.c.id == bindparam("id"), _PERSON.c.revoked == 0))
+_PERSON_LIST = Sql(
+    select(*_PERSON_COLUMNS).where(_PERSON.c.org == bindparam("org"), _PERSON.c.revoked == 0).order_by(_PERSON.c.id)
+)
+_PERSON_REVOKE = Sql(
+    update(_PERSON).where(_PERSON.c.org == bindparam("of_org"), _PERSON.c.id == bindparam("of_id")).values(revoked=1)
+)
+_KEY_ADD = Sql(insert(_KEY))
+_KEY_COLUMNS = (_KEY.c.id, _KEY.c.org, _KEY.c.person, _KEY.c.roles, _KEY.c.revoked)
+_KEY_HASH = Sql(select(*_KEY_COLUMNS).where(_KEY.c.hash == bindparam("hash"), _KEY.c.revoked == 0))
+_KEY_LIST = Sql(select(*_KEY_COLUMNS).where(_KEY.c.org == bindparam("org")).order_by(_KEY.c.id))
+_KEY_REVOKE = Sql(
+    update(_KEY).where(_KEY.c.org == bindparam("of_org"), _KEY.c.id == bindparam("of_id"), _KEY.c.revoked == 0)
+    .values(revoked=1)
+)  # fmt: skip
+_PASS_ADD = Sql(insert(_PASS))
+_PASS_GET = Sql(
+    select(_PASS.c.person).where(
+        _PASS.c.hash == bindparam("hash"), _PASS.c.kind == bindparam("kind"), _PASS.c.until_ms > bindparam("now_ms")
+    )
+)
+_PASS_DROP = Sql(_PASS.delete().where(_PASS.c.hash == bindparam("hash"), _PASS.c.kind == bindparam("kind")))
+_PASS_SWEEP = Sql(_PASS.delete().where(_PASS.c.until_ms <= bindparam("now_ms")))
+
+
+def add_organisation(db: Session, org: Organisation) -> None:
+    """Keeps a new organisation; the caller has looked that the name is free."""
+    db.run(
+        _ORG_ADD, id=org.id, name=org.name, folded=org.name.casefold(), did=org.did, public=org.public,
+        sealed=org.sealed, operator=int(org.operator),
+    )  # fmt: skip
+
+
+def organisation(db: Session, org: str) -> Organisation | None:
+    """The organisation with an id."""
+    return _org(db.run(_ORG_GET, id=org))
+
+
+def by_did(db: Session, did: str) -> Organisation | None:
+    """The organisation with a DID."""
+    return _org(db.run(_ORG_DID, did=did))
+
+
+def by_name(db: Session, name: str) -> Organisation | None:
+    """The organisation with a name, ignoring case."""
+    return _org(db.run(_ORG_NAME, folded=name.casefold()))
+
+
+def operator(db: Session) -> Organisation | None:
+    """The organisation that operates this home."""
+    return _org(db.run(_ORG_OPERATOR))
+
+
+def organisations(db: Session) -> list[Organisation]:
+    """Every organisation of this home."""
+    return [_organisation(row) for row in db.run(_ORG_ALL)]
+
+
+def add_person(db: Session, person: Person) -> None:
+    """Keeps a new person."""
+    db.run(
+        _PERSON_ADD, id=person.id, org=person.org, name=person.name, roles=" ".join(person.roles),
+        password=person.password, revoked=0,
+    )  # fmt: skip
+
+
+def person(db: Session, person_id: str) -> Person | None:
+    """The person with an id, unless revoked."""
+    rows = db.run(_PERSON_GET, id=person_id)
+    return _person(rows[0]) if rows else None
+
+
+def people(db: Session, org: str) -> list[Person]:
+    """The people of an organisation."""
+    return [_person(row) for row in db.run(_PERSON_LIST, org=org)]
+
+
+def revoke_person(db: Session, org: str, person_id: str) -> bool:
+    """Whether a person of the organisation was revoked."""
+    return db.changed(_PERSON_REVOKE, of_org=org, of_id=person_id) == 1
+
+
+def add_key(db: Session, key: Key, secret_hash: str) -> None:
+    """Keeps a new API key by the hash of its secret."""
+    db.run(
+        _KEY_ADD, id=key.id, org=key.org, person=key.person, roles=" ".join(key.roles), hash=secret_hash, revoked=0
+    )
+
+
+def key_by_hash(db: Session, secret_hash: str) -> Key | None:
+    """The key with a secret, unless revoked."""
+    rows = db.run(_KEY_HASH, hash=secret_hash)
+    return _key(rows[0]) if rows else None
+
+
+def keys(db: Session, org: str) -> list[Key]:
+    """The keys of an organisation."""
+    return [_key(row) for row in db.run(_KEY_LIST, org=org)]
+
+
+def revoke_key(db: Session, org: str, key_id: str) -> bool:
+    """Whether a key of the organisation was revoked."""
+    return db.changed(_KEY_REVOKE, of_org=org, of_id=key_id) == 1
+
+
+def add_pass(db: Session, secret_hash: str, kind: str, person_id: str, until_ms: int) -> None:
+    """Keeps a session or single-use link by the hash of its secret."""
+    db.run(_PASS_ADD, hash=secret_hash, kind=kind, person=person_id, until_ms=until_ms)
+
+
+def pass_holder(db: Session, secret_hash: str, kind: str, now_ms: int) -> str | None:
+    """The person a session or link is for, while it is good."""
+    rows = db.run(_PASS_GET, hash=secret_hash, kind=kind, now_ms=now_ms)
+    return str(rows[0][0]) if rows else None
+
+
+def drop_pass(db: Session, secret_hash: str, kind: str) -> bool:
+    """Whether a session or link was ended; a link is used once because only one caller gets True."""
+    return db.changed(_PASS_DROP, hash=secret_hash, kind=kind) == 1
+
+
+def sweep_passes(db: Session, now_ms: int) -> None:
+    """Forgets what has ended."""
+    db.run(_PASS_SWEEP, now_ms=now_ms)
+
+
+def _org(rows: list[Row]) -> Organisation | None:
+    return _organisation(rows[0]) if rows else None
+
+
+def _organisation(row: Row) -> Organisation:
+    org, name, did, public, sealed, operates = row
+    assert isinstance(public, bytes) and isinstance(sealed, bytes)
+    return Organisation(str(org), str(name), str(did), public, sealed, bool(operates))
+
+
+def _person(row: Row) -> Person:
+    person_id, org, name, roles, password = row
+    return Person(
+        str(person_id), str(org), str(name), tuple(str(roles).split()), None if password is None else str(password)
+    )
+
+
+def _key(row: Row) -> Key:
+    key_id, org, holder, roles, revoked = row
+    return Key(str(key_id), str(org), str(holder), tuple(str(roles).split()), bool(revoked))

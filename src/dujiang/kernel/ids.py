@@ -1,0 +1,29 @@
+"""Identifiers: a prefix that says the kind, and a UUIDv7 (RFC 9562) in 26 base-32 characters."""
+
+from __future__ import annotations
+
+import os
+import re
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_FORM = re.compile(r"[a-z]{2,4}_[0-9a-hjkmnp-tv-z]{26}")
+
+
+def new_id(prefix: str, time_ms: int) -> str:
+    """A fresh identifier such as `ctr_…`, unique across nodes and ordered by time.
+
+    `time_ms`: milliseconds since 1970 UTC, the first 48 bits.
+    """
+    noise = int.from_bytes(os.urandom(10), "big")
+    number = (time_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | (noise >> 62 & 0xFFF) << 64
+    number |= 0b10 << 62 | noise & (1 << 62) - 1
+    digits: list[str] = []
+    for _ in range(26):
+        digits.append(_ALPHABET[number & 31])
+        number >>= 5
+    return f"{prefix}_{''.join(reversed(digits))}"
+
+
+def prefix_of(text: str) -> str | None:
+    """The prefix of a well-formed identifier, or None."""
+    return text.partition("_")[0] if _FORM.fullmatch(text) else None

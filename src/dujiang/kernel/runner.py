@@ -1,0 +1,187 @@
+"""The runner: what every act goes through, whatever door it came in by.
+
+1. The role is checked before anything else; nobody learns what an act would have said.
+2. An idempotency key (organisation x act x key) is looked up before `prepare` and again in the
+   transaction; the same key with another ask is refused; a repeat gets the first reply, less secrets.
+3. A `writes` act leaves exactly one entry, in the transaction of its work; a refusal leaves none.
+4. The receipt is attached after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import Column, Integer, PrimaryKeyConstraint, Table, Text, bindparam, insert, select
+
+from dujiang.kernel.act import Act, Book, Bound, Caller, Effect, Node, Outcome, Tx, bind
+from dujiang.kernel.canonical import sha256_hex
+from dujiang.kernel.errors import Code, Declined, Exit, Refused, Unavailable
+from dujiang.kernel.shape import MALFORMED, UNKNOWN_FIELD, plain
+from dujiang.kernel.tables import META, Session, Sql
+from dujiang.kernel.writer import Writer
+
+UNKNOWN_ACT = Code(
+    "unknown_act", 404, Exit.usage,
+    "There is no act of that name.", "List them with `dujiang acts`.",
+    "没有这个行为。", "用 `dujiang acts` 列出全部行为。",
+)  # fmt: skip
+FORBIDDEN = Code(
+    "forbidden", 403, Exit.refused,
+    "This needs one of the roles {roles}.", "Use a key or sign in as a person with such a role.",
+    "此操作需要下列角色之一：{roles}。", "请使用具有该角色的密钥或人员登录。",
+)  # fmt: skip
+NOT_FOUND = Code(
+    "not_found", 404, Exit.not_found,
+    "There is no such object for you.", "Check the id; list yours with `dujiang history` or `dujiang find`.",
+    "没有您可见的该对象。", "请检查编号；用 `dujiang history` 或 `dujiang find` 查看。",
+)  # fmt: skip
+KEY_REUSED = Code(
+    "key_reused", 409, Exit.conflict,
+    "This idempotency key was used for another request.", "Use a new key for a new request.",
+    "该幂等键已用于另一请求。", "新请求请使用新的幂等键。",
+)  # fmt: skip
+KEY_LONG = Code(
+    "key_long", 400, Exit.usage,
+    "An idempotency key has 1 to 200 characters.", "Use a shorter key, for example a UUID.",
+    "幂等键长度应为 1 至 200 个字符。", "请使用较短的键，例如 UUID。",
+)  # fmt: skip
+INTERNAL = Code(
+    "internal", 500, Exit.failure,
+    "Something failed inside this node; nothing was written.",
+    "Try again; if it stays, run `dujiang doctor` and report it.",
+    "本节点内部出错；未写入任何内容。", "请重试；若仍出现，请运行 `dujiang doctor` 并报告。",
+)  # fmt: skip
+CODES = (UNKNOWN_ACT, FORBIDDEN, NOT_FOUND, KEY_REUSED, KEY_LONG, INTERNAL, UNKNOWN_FIELD, MALFORMED)
+
+_DONE = Table(
+    "kernel_done", META,
+    Column("org", Text, nullable=False), Column("act", Text, nullable=False), Column("key", Text, nullable=False),
+    Column("ask_sha256", Text, nullable=False), Column("reply", Text, nullable=False),
+    Column("declined", Text), Column("entry", Integer),
+    PrimaryKeyConstraint("org", "act", "key"),
+)  # fmt: skip
+_DONE_GET = Sql(
+    select(_DONE.c.ask_sha256, _DONE.c.reply, _DONE.c.declined, _DONE.c.entry).where(
+        _DONE.c.org == bindparam("org"), _DONE.c.act == bindparam("act"), _DONE.c.key == bindparam("key")
+    )
+)
+_DONE_ADD = Sql(insert(_DONE))
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    bound: Bound
+    caller: Caller
+    ask: object
+    key: str | None
+    ask_sha256: str
+
+
+class Runner:
+    """Runs acts of one home; safe to share between threads."""
+
+    def __init__(self, node: Node, book: Book, writer: Writer, acts: Mapping[str, Act]) -> None:
+        self._node = node
+        self._book = book
+        self._writer = writer
+        self._acts = acts
+
+    def run(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Outcome:
+        """The outcome of one act, after its commit if it writes.
+
+        Raises: Refused (any code of the act), Unavailable.
+        """
+        call = self._admit(name, caller, ask, key)
+        ready = self.prepare(call)
+        return ready if isinstance(ready, Outcome) else ready.result()
+
+    def start(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Future[Outcome] | None:
+        """A future of the outcome where no thread is needed before the writer, else None.
+
+        For doors that serve many callers on one thread: a `writes` act without `prepare`.
+        """
+        call = self._admit(name, caller, ask, key)
+        if call.bound.prepare or call.bound.act.effect is Effect.reads or key is not None:
+            return None
+        return self._submit(call, None)
+
+    def prepare(self, call: _Call) -> Outcome | Future[Outcome]:
+        """The outcome of a read or a repeat, or the future of a write."""
+        if call.key is not None:
+            with self._node.database.reading() as db:
+                known = self._repeat(db, call)
+            if known:
+                return known
+        bound = call.bound
+        facts = bound.prepare(self._node, call.caller, call.ask) if bound.prepare else None
+        if bound.act.effect is not Effect.reads:
+            return self._submit(call, facts)
+        with self._node.database.reading() as db:
+            return Outcome(self._act(Tx(db, self._node.clock.now_ms(), self._node), call, facts))
+
+    def _admit(self, name: str, caller: Caller, ask: object, key: str | None) -> _Call:
+        act = self._acts.get(name)
+        if act is None:
+            raise Refused(UNKNOWN_ACT)
+        if not caller.may(act):
+            raise Refused(FORBIDDEN, roles=", ".join(act.roles))
+        if key is not None and not 1 <= len(key) <= 200:
+            raise Refused(KEY_LONG)
+        return _Call(bind(act), caller, ask, key, sha256_hex(plain(ask)) if act.effect is Effect.writes or key else "")
+
+    def _submit(self, call: _Call, facts: object) -> Future[Outcome]:
+        return self._writer.submit(lambda tx: self._work(tx, call, facts), self._finish)
+
+    def _act(self, tx: Tx, call: _Call, facts: object) -> object:
+        if call.bound.prepare is None:
+            return call.bound.run(tx, call.caller, call.ask)
+        return call.bound.run(tx, call.caller, call.ask, facts)
+
+    def _work(self, tx: Tx, call: _Call, facts: object) -> tuple[Outcome, int | None]:
+        if call.key is not None and (known := self._repeat(tx.db, call)):
+            return known, None
+        tx.entry = self._book.next_index()
+        reply = self._act(tx, call, facts)
+        entry = None
+        if call.bound.act.effect is Effect.writes:
+            told: dict[str, object] = {"ask_sha256": call.ask_sha256, **tx.told}
+            if isinstance(reply, Declined):
+                told["declined"] = reply.code.name
+            entry = self._book.append(tx, call.bound.act.name, call.caller, told)
+        if call.key is not None:
+            self._remember(tx.db, call, reply, entry)
+        return Outcome(reply), entry
+
+    def _finish(self, made: tuple[Outcome, int | None]) -> Outcome:
+        outcome, entry = made
+        return outcome if entry is None else Outcome(outcome.reply, self._book.receipt(entry))
+
+    def _remember(self, db: Session, call: _Call, reply: object, entry: int | None) -> None:
+        declined = isinstance(reply, Declined)
+        kept = msgspec.to_builtins(reply) if declined else plain(reply, secrets=False)
+        db.run(
+            _DONE_ADD, org=call.caller.org, act=call.bound.act.name, key=call.key, ask_sha256=call.ask_sha256,
+            reply=msgspec.json.encode(kept).decode(), declined="yes" if declined else None, entry=entry,
+        )  # fmt: skip
+
+    def _repeat(self, db: Session, call: _Call) -> Outcome | None:
+        rows = db.run(_DONE_GET, org=call.caller.org, act=call.bound.act.name, key=call.key)
+        if not rows:
+            return None
+        ask_sha256, reply, declined, entry = rows[0]
+        if ask_sha256 != call.ask_sha256:
+            raise Refused(KEY_REUSED)
+        raw: Any = msgspec.json.decode(str(reply))
+        again = msgspec.convert(raw, Declined if declined else call.bound.reply, strict=False)
+        return Outcome(again, self._book.receipt(int(entry)) if isinstance(entry, int) else None)
+
+
+def spoken_error(error: BaseException) -> tuple[Code, Mapping[str, str]]:
+    """The code and names a door may say of any exception; a bug is `internal` and nothing more."""
+    if isinstance(error, (Refused, Unavailable)):
+        return error.code, error.names
+    return INTERNAL, {}

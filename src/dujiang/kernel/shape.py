@@ -1,0 +1,89 @@
+"""Asks and replies as plain JSON: one strict way in, one way out, the same for every door."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from dataclasses import fields, is_dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from dujiang.kernel.errors import Code, Exit, Refused
+
+UNKNOWN_FIELD = Code(
+    "unknown_field", 400, Exit.usage,
+    "There is no field {name} here.", "Remove it{hint}.",
+    "这里没有字段 {name}。", "请删除该字段{hint}。",
+)  # fmt: skip
+MALFORMED = Code(
+    "malformed", 400, Exit.usage,
+    "The request is not of the expected form at {place}.",
+    "See the form with `dujiang schema NAME` or /openapi.json.",
+    "请求在 {place} 处不符合要求的格式。", "用 `dujiang schema 名称` 或 /openapi.json 查看格式。",
+)  # fmt: skip
+SECRET = "secret"
+"""Metadata key of a reply field that a repeated request does not get again."""
+
+
+def build(form: type, raw: object) -> Any:
+    """The frozen dataclass `form` from a JSON value; unknown fields anywhere are refused.
+
+    Raises: Refused unknown_field, malformed (with a path, never with a value).
+    """
+    _known(form, raw)
+    try:
+        return msgspec.convert(raw, form, strict=True)
+    except msgspec.ValidationError as error:
+        place = str(error).rpartition("`$")[2].rstrip("`") if "`$" in str(error) else ""
+        raise Refused(MALFORMED, place="$" + place[:100]) from None
+
+
+def plain(value: object, *, secrets: bool = True) -> Any:
+    """The JSON value of a reply; without its secret fields if `secrets` is false."""
+    made = msgspec.to_builtins(value)
+    if not secrets and is_dataclass(value) and isinstance(made, dict):
+        for member in fields(value):
+            if member.metadata.get(SECRET):
+                made.pop(member.name, None)
+    return made
+
+
+def schema(form: type) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a dataclass, with unknown fields refused."""
+    (made,), parts = msgspec.json.schema_components([form], ref_template="#/$defs/{name}")
+    for part in parts.values():
+        if part.get("type") == "object" and "properties" in part:
+            part["additionalProperties"] = False
+    name = str(made.get("$ref", "")).rpartition("/")[2]
+    top = parts.pop(name, made) if not _mentions(parts, name) else made
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, **({"$defs": parts} if parts else {})}
+
+
+def _mentions(parts: dict[str, Any], name: str) -> bool:
+    return f"#/$defs/{name}" in msgspec.json.encode(parts).decode()
+
+
+def _known(form: Any, raw: object) -> None:
+    form = _bare(form)
+    if is_dataclass(form) and isinstance(raw, dict):
+        hints = get_type_hints(form)
+        for name, value in raw.items():
+            if name not in hints:
+                raise Refused(UNKNOWN_FIELD, name=str(name)[:60], hint=_near(str(name), list(hints)))
+            _known(hints[name], value)
+    elif get_origin(form) in (list, tuple) and isinstance(raw, (list, tuple)):
+        for item in raw:
+            _known(get_args(form)[0], item)
+
+
+def _bare(form: Any) -> Any:
+    if get_origin(form) in (Union, types.UnionType):
+        some = [option for option in get_args(form) if option is not type(None)]
+        return some[0] if len(some) == 1 else form
+    return form
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f" ({near[0]}?)" if near else ""

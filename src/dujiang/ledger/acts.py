@@ -1,0 +1,157 @@
+"""Acts of the log: list and show entries, prove one, prove that the log only grew."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import Any
+
+from dujiang.kernel.act import Caller, Tx
+from dujiang.kernel.errors import Refused
+from dujiang.kernel.runner import NOT_FOUND
+from dujiang.ledger import book, note, rules, store
+from dujiang.ledger.model import NO_SUCH_TREE, Record
+from dujiang.ledger.tree import Prover
+
+_OVERSEERS = frozenset({"auditor", "operator", "node"})
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Which entries: newest first, below index `before`; only those naming the id `about`."""
+
+    about: str | None = None
+    before: int | None = None
+    limit: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as its reader may see it."""
+
+    index: int
+    act: str
+    time_ms: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A page of entries; `next` continues below it."""
+
+    items: tuple[Entry, ...]
+    size: int
+    next: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """The entry with index `entry`."""
+
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consistency:
+    """Two tree sizes, old and new (default: the newest)."""
+
+    old: int
+    new: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """The proof (base64, RFC 6962 §2.1.2) that the tree of `old` is a prefix of `new`, and the newest head."""
+
+    old: int
+    new: int
+    old_root: str
+    new_root: str
+    proof: tuple[str, ...]
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A receipt to keep; `dujiang verify` checks it offline."""
+
+    receipt: dict[str, Any]
+
+
+def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
+    """The entries that concern the caller's organisation; the auditor and the operator see all."""
+    size, _ = store.last(tx.db)
+    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    before = size if ask.before is None else ask.before
+    found: list[Entry] = []
+    org = None if _oversees(caller) else caller.org
+    while len(found) < count:
+        page = store.page(tx.db, org, before, count)
+        found += [_seen(record, caller) for record in page if ask.about is None or _names(record, ask.about)]
+        if len(page) < count:
+            return Entries(tuple(found[:count]), size)
+        before = page[-1].index
+    found = found[:count]
+    return Entries(tuple(found), size, found[-1].index)
+
+
+def show(tx: Tx, caller: Caller, ask: Show) -> Entry:
+    """One entry.
+
+    Raises: Refused not_found.
+    """
+    return _seen(_own(tx, caller, ask.entry), caller)
+
+
+def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
+    """The receipt of an entry, opened as far as the caller may see.
+
+    Raises: Refused not_found.
+    """
+    record = _own(tx, caller, ask.entry)
+    known = store.key(tx.db)
+    assert known is not None
+    fields = rules.visible(record, caller.org, oversees=_oversees(caller))
+    return Receipt(book.receipt(tx.db, record, fields, note.vkey(known[0], known[1])))
+
+
+def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
+    """The proof that the log only grew between two sizes.
+
+    Raises: Refused no_such_tree.
+    """
+    del caller
+    head = store.checkpoint(tx.db)
+    assert head is not None
+    size, signed = head
+    new = size if ask.new is None else ask.new
+    if not 0 < ask.old <= new <= size:
+        raise Refused(NO_SUCH_TREE, size=size)
+
+    def fetch(level: int, number: int) -> list[bytes]:
+        return store.tile(tx.db, level, number)
+
+    grown = Prover(new, fetch)
+    proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
+    roots = [base64.b64encode(root).decode() for root in (Prover(ask.old, fetch).root(), grown.root())]
+    return Grown(ask.old, new, roots[0], roots[1], proof, signed)
+
+
+def _own(tx: Tx, caller: Caller, index: int) -> Record:
+    record = store.entry(tx.db, index)
+    if record is None or not (_oversees(caller) or store.sees(tx.db, caller.org, index)):
+        raise Refused(NOT_FOUND)
+    return record
+
+
+def _seen(record: Record, caller: Caller) -> Entry:
+    facts = rules.visible(record, caller.org, oversees=_oversees(caller))
+    return Entry(record.index, record.act, record.time_ms, facts)
+
+
+def _names(record: Record, wanted: str) -> bool:
+    return any(value == wanted for value in record.facts.values())
+
+
+def _oversees(caller: Caller) -> bool:
+    return bool(caller.roles & _OVERSEERS)

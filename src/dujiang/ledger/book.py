@@ -1,0 +1,168 @@
+"""The book: the ledger as the act runner sees it; appends on the writer's thread, one per home.
+
+Within one transaction: entries and their leaf hashes, then tiles and one signed checkpoint. If the
+transaction fails, the tree's right edge is read again from the tiles.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any, cast
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dujiang.kernel.act import Caller, Tx
+from dujiang.kernel.plugs import Clock, Database, Vault
+from dujiang.kernel.tables import Session
+from dujiang.ledger import note, rules, store
+from dujiang.ledger.model import Record
+from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash
+
+_PURPOSE = "ledger"
+_KEPT = 4
+
+
+def found(db: Session, vault: Vault, origin: str) -> None:
+    """Begins a log: its key and the checkpoint of the empty tree."""
+    private = Ed25519PrivateKey.generate()
+    public = private.public_key().public_bytes_raw()
+    sealed = vault.seal(private.private_bytes_raw(), _PURPOSE)
+    store.add_key(db, origin, public, sealed)
+    text = note.checkpoint_text(origin, 0, Edge().root())
+    store.add_checkpoint(db, 0, note.signed(text, origin, public, private.sign(text.encode())))
+
+
+class LedgerBook:
+    """The log of one home."""
+
+    def __init__(self, database: Database, vault: Vault, clock: Clock, step_ms_max: int) -> None:
+        self._database = database
+        self._vault = vault
+        self._clock = clock
+        self._step_ms_max = step_ms_max
+        self._lock = threading.Lock()
+        self._sealed_batches: list[_Batch] = []
+        self._open: list[Record] = []
+        with database.reading() as db:
+            known = store.key(db)
+            assert known is not None
+            self.origin, self._public, self._sealed = known
+            self.vkey = note.vkey(self.origin, self._public)
+            self.reload(db)
+        self._wall_ms, self._steady_s = clock.now_ms(), clock.monotonic_s()
+        self.clock_jumps = 0
+        """How often the legal clock jumped since this node started."""
+
+    def reload(self, db: Session) -> None:
+        """The right edge of the tree as committed."""
+        size, self._last_ms = store.last(db)
+        levels: list[list[bytes]] = []
+        level = 0
+        while size >> (8 * level):
+            place = size >> (8 * level)
+            levels.append(store.tile(db, level, place // WIDTH)[: place % WIDTH] if place % WIDTH else [])
+            level += 1
+        self._edge = Edge(size, levels)
+        self._open = []
+        self._full: list[tuple[int, int, list[bytes]]] = []
+
+    def next_index(self) -> int:
+        """The index the next entry will have."""
+        return self._edge.size
+
+    def append(self, tx: Tx, act: str, caller: Caller, facts: Mapping[str, object]) -> int:
+        """The index of a new entry that commits to the facts, the organisation and the person."""
+        told: dict[str, Any] = {"org": caller.org, "person": caller.person, **facts}
+        if jump := self._jump(tx.now_ms):
+            told["clock_jump_ms"] = jump
+        self._last_ms = max(self._last_ms, tx.now_ms)
+        salt = os.urandom(rules.SALT_BYTES * len(told))
+        salts = {field: salt[at * rules.SALT_BYTES : (at + 1) * rules.SALT_BYTES] for at, field in enumerate(told)}
+        leaf = rules.leaf_of(act, self._last_ms, told, salts)
+        record = Record(
+            self._edge.size, act, self._last_ms, leaf.decode(), str(told["org"]), told,
+            {field: raw.hex() for field, raw in salts.items()},
+        )  # fmt: skip
+        parties = cast("list[str]", told.get("parties") or [])
+        store.add_entry(tx.db, record, dict.fromkeys([record.org, *parties]))
+        self._full += self._edge.append(leaf_hash(leaf))
+        self._open.append(record)
+        return record.index
+
+    def seal(self, db: Session) -> None:
+        """Writes the tiles and signs the checkpoint of the transaction; nothing if it has no entry."""
+        if not self._open:
+            return
+        for level, number, hashes in [*self._full, *self._edge.partial()]:
+            store.put_tile(db, level, number, hashes)
+        text = note.checkpoint_text(self.origin, self._edge.size, self._edge.root())
+        signature = self._vault.sign(self._sealed, _PURPOSE, text.encode())
+        signed = note.signed(text, self.origin, self._public, signature)
+        store.add_checkpoint(db, self._edge.size, signed)
+        tiles = {(level, number): list(row) for level, number, row in [*self._full, *self._edge.partial()]}
+        batch = _Batch(self._open[0].index, self._edge.size, signed, self._open, Prover(self._edge.size, self._fetch(tiles)))
+        with self._lock:
+            self._sealed_batches = [*self._sealed_batches[-_KEPT + 1 :], batch]
+        self._open, self._full = [], []
+
+    def receipt(self, index: int) -> dict[str, object]:
+        """The receipt of an entry, opened for the organisation that acted."""
+        with self._lock:
+            for batch in reversed(self._sealed_batches):
+                if batch.first <= index < batch.size:
+                    record = batch.records[index - batch.first]
+                    return rules.receipt_of(
+                        record, record.facts, batch.prover.inclusion(index), batch.note, self.vkey
+                    )
+        with self._database.reading() as db:
+            record = store.entry(db, index)
+            assert record is not None
+            return receipt(db, record, record.facts, self.vkey)
+
+    def _fetch(self, fresh: dict[tuple[int, int], list[bytes]]) -> Any:
+        def fetch(level: int, number: int) -> list[bytes]:
+            known = fresh.get((level, number))
+            if known is not None:
+                return known
+            with self._database.reading() as db:
+                return store.tile(db, level, number)
+
+        return fetch
+
+    def _jump(self, now_ms: int) -> int:
+        """By how much the legal clock left the steady one since the last entry, if more than allowed."""
+        steady = self._clock.monotonic_s()
+        drift = now_ms - self._wall_ms - round((steady - self._steady_s) * 1000)
+        self._wall_ms, self._steady_s = now_ms, steady
+        if abs(drift) <= self._step_ms_max:
+            return 0
+        self.clock_jumps += 1
+        return drift
+
+
+class _Batch:
+    __slots__ = ("first", "note", "prover", "records", "size")
+
+    def __init__(self, first: int, size: int, signed: str, records: list[Record], prover: Prover) -> None:
+        self.first = first
+        self.size = size
+        self.note = signed
+        self.records = records
+        self.prover = prover
+
+
+def receipt(db: Session, record: Record, fields: Mapping[str, Any], key: str) -> dict[str, object]:
+    """The receipt of a committed entry under the first checkpoint that covers it.
+
+    The entry must exist.
+    """
+    head = store.checkpoint(db, record.index)
+    if head is None:
+        raise ValueError("no checkpoint covers the entry")
+    size, signed = head
+    path = Prover(size, lambda level, number: store.tile(db, level, number)).inclusion(record.index)
+    return rules.receipt_of(record, fields, path, signed, key)
+
+

@@ -1,0 +1,61 @@
+"""Words of 存证 (evidence): entry, leaf, record, receipt.
+
+1. An entry is a public leaf of salted commitments and a private record that opens them.
+2. The leaf never holds a name, an id or a number of the business; the record never leaves unasked.
+3. Time of entries never decreases; a clock that jumped is itself a fact of the next entry.
+4. A receipt opens only what its holder may see; erasing a salt leaves the tree standing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dujiang.kernel.errors import Code, Exit
+
+NOT_A_RECEIPT = Code(
+    "not_a_receipt", 422, Exit.unverified,
+    "This is not a receipt of a Dujiang log.", "Give the file that `ask` or `dujiang history` wrote.",
+    "这不是都江日志的回执。", "请提供 `ask` 或 `dujiang history` 写出的回执文件。",
+)  # fmt: skip
+NOT_VERIFIED = Code(
+    "not_verified", 422, Exit.unverified,
+    "The receipt does not verify: {step}.", "Keep the file as it is and ask the node for the receipt again.",
+    "回执验证失败：{step}。", "请保留该文件，并向节点重新索取回执。",
+)  # fmt: skip
+NO_SUCH_TREE = Code(
+    "no_such_tree", 404, Exit.not_found,
+    "The log never had that size.", "Use sizes between 1 and {size}.",
+    "日志从未有过该长度。", "请使用 1 到 {size} 之间的长度。",
+)  # fmt: skip
+CODES = (NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The private side of an entry: its facts in the clear and the salts that open the leaf."""
+
+    index: int
+    act: str
+    time_ms: int
+    leaf: str
+    org: str
+    facts: dict[str, Any]
+    salts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an offline check of a receipt found."""
+
+    ok: bool
+    signer: str
+    trusted: bool
+    """Whether the caller pinned the signer's key; otherwise the signer is unknown."""
+    step: str | None = None
+    """The first step that failed."""
+    act: str | None = None
+    time_ms: int | None = None
+    index: int | None = None
+    size: int | None = None
+    facts: dict[str, Any] | None = None

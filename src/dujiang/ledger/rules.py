@@ -1,0 +1,99 @@
+"""Rules of the log, pure: how a leaf commits to facts, and the steps that verify a receipt.
+
+Verification needs no home, no account and no network:
+1. the receipt has the expected form; 2. every opened fact and its salt give the commitment in the leaf;
+3. the leaf's hash and the path lead to the checkpoint's root; 4. the checkpoint is signed by the key.
+The caller must decide whether the key belongs to whom it should: pin it with `vkey`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, cast
+
+from dujiang.kernel.canonical import canonical
+from dujiang.ledger.model import Record, Verdict
+from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by
+from dujiang.ledger.tree import included, leaf_hash
+
+VERSION = 1
+SUITE = "intl"
+SALT_BYTES = 16
+_PRIVATE = frozenset({"person", "ask_sha256"})
+"""Facts only the acting organisation sees."""
+
+
+def commitment(field: str, value: object, salt: bytes) -> str:
+    """SHA-256(salt ‖ canonical([field, value])) in hexadecimal."""
+    return sha256(salt + canonical([field, value])).hexdigest()
+
+
+def leaf_of(act: str, time_ms: int, facts: Mapping[str, object], salts: Mapping[str, bytes]) -> bytes:
+    """The public bytes of an entry."""
+    commitments = {field: commitment(field, value, salts[field]) for field, value in facts.items()}
+    return canonical({"v": VERSION, "act": act, "time_ms": time_ms, "suite": SUITE, "commitments": commitments})
+
+
+def visible(record: Record, org: str, *, oversees: bool) -> dict[str, Any]:
+    """The facts of a record that an organisation may see."""
+    if oversees or record.org == org:
+        return record.facts
+    return {field: value for field, value in record.facts.items() if field not in _PRIVATE}
+
+
+def receipt_of(
+    record: Record, fields: Mapping[str, Any], path: list[bytes], checkpoint: str, key: str
+) -> dict[str, object]:
+    """The receipt of an entry that opens `fields`, as JSON."""
+    opened = {field: {"value": fields[field], "salt": record.salts[field]} for field in fields if field in record.salts}
+    return {
+        "type": "dujiang-receipt", "v": VERSION, "index": record.index, "leaf": record.leaf, "opened": opened,
+        "path": [base64.b64encode(step).decode() for step in path], "checkpoint": checkpoint, "vkey": key,
+    }  # fmt: skip
+
+
+def verify(receipt: object, pinned: str | None) -> Verdict:
+    """The verdict on a receipt; `pinned` is the verifier key the caller trusts, if any."""
+    signer = ""
+    try:
+        parts = _parts(receipt)
+        name, public = read_vkey(pinned or parts["vkey"])
+        signer = name
+        leaf = cast("dict[str, Any]", json.loads(parts["leaf"]))
+        head = read_checkpoint(parts["checkpoint"])
+        path = [base64.b64decode(step, validate=True) for step in parts["path"]]
+        facts = {field: opening["value"] for field, opening in parts["opened"].items()}
+        step = _failed(parts, leaf, facts)
+        if step is None and not included(leaf_hash(parts["leaf"].encode()), parts["index"], head.size, path, head.root):
+            step = "3 path to the root"
+        if step is None and not (head.origin == name and signed_by(head, name, public)):
+            step = "4 signature of the checkpoint"
+        return Verdict(
+            step is None, signer, step is None and pinned is not None, step, leaf["act"], leaf["time_ms"],
+            parts["index"], head.size, facts,
+        )  # fmt: skip
+    except (NotANote, KeyError, TypeError, ValueError, AttributeError, binascii.Error, RecursionError):
+        return Verdict(False, signer, False, "1 form of the receipt")
+
+
+def _parts(receipt: object) -> dict[str, Any]:
+    parts = cast("dict[str, Any]", receipt)
+    if parts["type"] != "dujiang-receipt" or parts["v"] != VERSION or type(parts["index"]) is not int:
+        raise ValueError
+    if len(parts["path"]) > 64 or not isinstance(parts["leaf"], str):
+        raise ValueError
+    return parts
+
+
+def _failed(parts: dict[str, Any], leaf: dict[str, Any], facts: dict[str, Any]) -> str | None:
+    if leaf["v"] != VERSION or leaf["suite"] != SUITE or type(leaf["time_ms"]) is not int:
+        return "1 form of the receipt"
+    for field, value in facts.items():
+        salt = bytes.fromhex(parts["opened"][field]["salt"])
+        if len(salt) != SALT_BYTES or leaf["commitments"].get(field) != commitment(field, value, salt):
+            return "2 opened facts"
+    return None

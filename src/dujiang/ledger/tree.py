@@ -1,0 +1,200 @@
+"""The Merkle tree of RFC 6962 §2.1 over tiles of 256 hashes; pure, knows no entry and no database.
+
+1. Leaf: SHA-256(0x00 ‖ entry). Node: SHA-256(0x01 ‖ left ‖ right). Empty tree: SHA-256("").
+2. Tile (level L, number n) holds up to 256 hashes of complete subtrees of 256**L leaves each.
+3. A full tile's root is one hash of the level above; a partial tile is a prefix of the full one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+WIDTH = 256
+Fetch = Callable[[int, int], list[bytes]]
+"""(level, tile number) -> the hashes of that tile that exist."""
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """The hash of one entry (32 bytes)."""
+    return sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """The hash of an inner node."""
+    return sha256(b"\x01" + left + right).digest()
+
+
+def perfect_root(hashes: list[bytes]) -> bytes:
+    """The root over a power-of-two number of hashes."""
+    while len(hashes) > 1:
+        hashes = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes), 2)]
+    return hashes[0]
+
+
+class Edge:
+    """The right edge of a growing tree: for each level the hashes of its unfinished tile."""
+
+    def __init__(self, size: int = 0, levels: list[list[bytes]] | None = None) -> None:
+        self.size = size
+        self.levels = levels or [[]]
+
+    def append(self, leaf: bytes) -> list[tuple[int, int, list[bytes]]]:
+        """Adds a leaf hash; the tiles that became full by it: (level, number, 256 hashes)."""
+        self.size += 1
+        full: list[tuple[int, int, list[bytes]]] = []
+        level, carried = 0, leaf
+        while True:
+            if level == len(self.levels):
+                self.levels.append([])
+            row = self.levels[level]
+            row.append(carried)
+            if len(row) < WIDTH:
+                return full
+            full.append((level, self.size // WIDTH ** (level + 1) - 1, row))
+            self.levels[level] = []
+            carried = perfect_root(row)
+            level += 1
+
+    def partial(self) -> list[tuple[int, int, list[bytes]]]:
+        """The unfinished tiles: (level, number, hashes)."""
+        return [(level, self.size // WIDTH ** (level + 1), row) for level, row in enumerate(self.levels) if row]
+
+    def root(self) -> bytes:
+        """The root of the whole tree."""
+        if not self.size:
+            return sha256(b"").digest()
+        peaks: list[bytes] = []
+        for row in reversed(self.levels):
+            start = 0
+            for bit in (128, 64, 32, 16, 8, 4, 2, 1):
+                if len(row) & bit:
+                    peaks.append(perfect_root(row[start : start + bit]))
+                    start += bit
+        root = peaks.pop()
+        while peaks:
+            root = node_hash(peaks.pop(), root)
+        return root
+
+
+class Prover:
+    """Proofs over the tree of one size, from tiles; keeps inner hashes it has computed."""
+
+    def __init__(self, size: int, fetch: Fetch) -> None:
+        self._size = size
+        self._fetch = fetch
+        self._tiles: dict[tuple[int, int], list[list[bytes]]] = {}
+
+    def root(self) -> bytes:
+        """The root of the tree of this size."""
+        return self._range(0, self._size) if self._size else sha256(b"").digest()
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """The audit path of a leaf (RFC 6962 §2.1.1), from the leaf up."""
+        if not 0 <= index < self._size:
+            raise ValueError("no such leaf")
+        path: list[bytes] = []
+        low, high = 0, self._size
+        while high - low > 1:
+            middle = low + _split(high - low)
+            if index < middle:
+                path.append(self._range(middle, high))
+                high = middle
+            else:
+                path.append(self._range(low, middle))
+                low = middle
+        path.reverse()
+        return path
+
+    def consistency(self, old: int) -> list[bytes]:
+        """The proof that the tree of `old` leaves is a prefix (RFC 6962 §2.1.2)."""
+        if not 0 < old <= self._size:
+            raise ValueError("no such earlier tree")
+        proof: list[bytes] = []
+        low, high, whole = 0, self._size, True
+        while old != high:
+            middle = low + _split(high - low)
+            if old <= middle:
+                proof.append(self._range(middle, high))
+                high = middle
+            else:
+                proof.append(self._range(low, middle))
+                low, whole = middle, False
+        if not whole:
+            proof.append(self._range(low, high))
+        proof.reverse()
+        return proof
+
+    def _range(self, low: int, high: int) -> bytes:
+        count = high - low
+        if count & (count - 1):
+            middle = low + _split(count)
+            return node_hash(self._range(low, middle), self._range(middle, high))
+        height = count.bit_length() - 1
+        level, inner = divmod(height, 8)
+        place = low >> (8 * level)
+        rows = self._tile(level, place // WIDTH)
+        return rows[inner][(place % WIDTH) >> inner]
+
+    def _tile(self, level: int, number: int) -> list[list[bytes]]:
+        """The tile's hashes and the complete inner rows above them."""
+        known = self._tiles.get((level, number))
+        if known is None:
+            row = self._fetch(level, number)
+            known = [row]
+            while len(row) > 1:
+                row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
+                known.append(row)
+            self._tiles[level, number] = known
+        return known
+
+
+def _split(count: int) -> int:
+    """The largest power of two below `count`."""
+    return 1 << (count - 1).bit_length() - 1
+
+
+def included(leaf: bytes, index: int, size: int, path: list[bytes], root: bytes) -> bool:
+    """Whether the audit path leads from the leaf hash to the root (RFC 9162 §2.1.3.2)."""
+    if not 0 <= index < size:
+        return False
+    place, last, current = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            current = node_hash(sibling, current)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            current = node_hash(current, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and current == root
+
+
+def consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: list[bytes]) -> bool:
+    """Whether the tree of `old` leaves is a prefix of the tree of `new` (RFC 9162 §2.1.4.2)."""
+    if not 0 < old <= new:
+        return False
+    if old == new:
+        return not proof and old_root == new_root
+    path = list(proof)
+    if old & (old - 1) == 0:
+        path.insert(0, old_root)
+    if not path:
+        return False
+    place, last = old - 1, new - 1
+    while place & 1:
+        place, last = place >> 1, last >> 1
+    first = second = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if place & 1 or place == last:
+            first, second = node_hash(sibling, first), node_hash(sibling, second)
+            while not place & 1 and place:
+                place, last = place >> 1, last >> 1
+        else:
+            second = node_hash(second, sibling)
+        place, last = place >> 1, last >> 1
+    return last == 0 and first == old_root and second == new_root

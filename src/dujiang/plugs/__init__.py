@@ -1,0 +1,1 @@
+"""Implementations of the kernel's Protocols; nothing here knows an act."""

@@ -1,0 +1,53 @@
+"""Files of a home in a folder: 0700, whole or not at all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from dujiang.kernel.errors import Code, Exit, Unavailable
+
+FILES_FAILED = Code(
+    "files_failed", 503, Exit.failure,
+    "The home's files cannot be written.", "Run `dujiang doctor`: it names the disk, the folder and the permission.",
+    "无法写入本节点的文件。", "请运行 `dujiang doctor`，它会指出磁盘、目录和权限问题。",
+)  # fmt: skip
+CODES = (FILES_FAILED,)
+_KEY = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+(\.[a-z0-9]+)*)*")
+
+
+class Folder:
+    """Blobs in a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def path(self, key: str) -> Path:
+        """Where the file of `key` lies; keys are lower-case words, digits and slashes."""
+        if not _KEY.fullmatch(key):
+            raise ValueError("not a key")
+        return self._root / key
+
+    def room(self, key: str) -> Path:
+        """A place for a new file: its folder exists."""
+        place = self.path(key)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            raise Unavailable(FILES_FAILED) from None
+        return place
+
+    def drop(self, key: str) -> None:
+        """Removes the file if there is one."""
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError:
+            raise Unavailable(FILES_FAILED) from None
+
+    def free_bytes(self) -> int:
+        """Bytes left on the disk."""
+        try:
+            return shutil.disk_usage(self._root).free
+        except OSError:
+            raise Unavailable(FILES_FAILED) from None

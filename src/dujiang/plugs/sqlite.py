@@ -1,0 +1,180 @@
+"""State in one SQLite file: WAL, synchronous=FULL, one writing connection, snapshot readers.
+
+When `commit` returns, SQLite has fsynced the write-ahead log: the transaction survives power loss as far
+as the disk keeps its word. Readers are pooled connections; each sees one committed state.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy.dialects import sqlite as _dialects
+
+from dujiang.kernel.errors import Code, DatabaseLost, Exit
+from dujiang.kernel.tables import Row, Sql, Value
+
+DATABASE_FAILED = Code(
+    "database_failed", 503, Exit.failure,
+    "The database of this home failed; nothing was written.",
+    "Run `dujiang doctor`: it names the disk, the file and the permission.",
+    "本节点的数据库出错；未写入任何内容。", "请运行 `dujiang doctor`，它会指出磁盘、文件和权限问题。",
+)  # fmt: skip
+DISK_FULL = Code(
+    "disk_full", 507, Exit.failure,
+    "The disk of this node is full; nothing was written.", "Free some space, then repeat the request.",
+    "本节点磁盘已满；未写入任何内容。", "请清理空间后重试。",
+)  # fmt: skip
+READ_ONLY = Code(
+    "home_read_only", 503, Exit.failure,
+    "The home can be read but not written.", "Make its folder and files writable for this user.",
+    "节点目录只可读、不可写。", "请使当前用户可写该目录及其文件。",
+)  # fmt: skip
+CODES = (DATABASE_FAILED, DISK_FULL, READ_ONLY)
+_READERS_MAX = 16
+
+
+def _dialect() -> _dialects.dialect:
+    return _dialects.dialect(paramstyle="named")
+
+
+class _Session:
+    def __init__(self, connection: sqlite3.Connection, dialect: _dialects.dialect) -> None:
+        self._connection = connection
+        self._dialect = dialect
+
+    def run(self, statement: Sql, /, **values: Value) -> list[Row]:
+        try:
+            return cast("list[Row]", self._connection.execute(*statement.bound(self._dialect, values)).fetchall())
+        except sqlite3.Error as error:
+            raise lost(error) from None
+
+    def changed(self, statement: Sql, /, **values: Value) -> int:
+        try:
+            return self._connection.execute(*statement.bound(self._dialect, values)).rowcount
+        except sqlite3.Error as error:
+            raise lost(error) from None
+
+
+def lost(error: sqlite3.Error) -> DatabaseLost:
+    """The error to raise for a database error, without a word of its text."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_FULL"):
+        return DatabaseLost(DISK_FULL)
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return DatabaseLost(READ_ONLY)
+    return DatabaseLost(DATABASE_FAILED)
+
+
+class SqliteDatabase:
+    """One home's database file."""
+
+    def __init__(self, path: Path, *, busy_ms: int = 10_000) -> None:
+        self._path = path
+        self._dialect = _dialect()
+        self._busy_ms = busy_ms
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._writing: _Writing | None = None
+
+    def writing(self) -> _Writing:
+        """The one writing connection."""
+        if self._writing is None:
+            connection = self._connect()
+            self._writing = _Writing(connection, _Session(connection, self._dialect))
+        return self._writing
+
+    @contextmanager
+    def reading(self) -> Iterator[_Session]:
+        """A read-only snapshot; the connection goes back to the pool."""
+        connection = self._borrow()
+        try:
+            connection.execute("BEGIN")
+            yield _Session(connection, self._dialect)
+        except sqlite3.Error as error:
+            raise lost(error) from None
+        finally:
+            self._give_back(connection)
+
+    def close(self) -> None:
+        """Ends every connection; a clean end folds the write-ahead log into the file."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        if self._writing is not None:
+            self._writing.connection.close()
+            self._writing = None
+
+    def _borrow(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        connection = self._connect()
+        connection.execute("PRAGMA query_only=ON")
+        return connection
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        with self._lock:
+            if len(self._idle) < _READERS_MAX:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            connection = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False,
+                timeout=self._busy_ms / 1000, cached_statements=512,
+            )  # fmt: skip
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA trusted_schema=OFF")
+        except sqlite3.Error as error:
+            raise lost(error) from None
+        return connection
+
+
+class _Writing:
+    def __init__(self, connection: sqlite3.Connection, session: _Session) -> None:
+        self.connection = connection
+        self._session = session
+        self._marked = False
+
+    def begin(self) -> _Session:
+        self._marked = False
+        self._do("BEGIN IMMEDIATE")
+        return self._session
+
+    def savepoint(self) -> None:
+        if self._marked:
+            self._do("RELEASE act")
+        self._do("SAVEPOINT act")
+        self._marked = True
+
+    def undo(self) -> None:
+        self._do("ROLLBACK TO act")
+
+    def commit(self) -> None:
+        self._do("COMMIT")
+
+    def rollback(self) -> None:
+        # SQLite rolls back by itself on some errors (SQLITE_FULL): then there is nothing to end.
+        if self.connection.in_transaction:
+            try:
+                self.connection.execute("ROLLBACK")
+            except sqlite3.Error:
+                return
+
+    def _do(self, command: str) -> None:
+        try:
+            self.connection.execute(command)
+        except sqlite3.Error as error:
+            raise lost(error) from None

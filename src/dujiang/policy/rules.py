@@ -1,0 +1,290 @@
+"""Verdicts on terms: their problems, what they permit, and how two of them compare; pure.
+
+1. `check` collects every problem; terms with a problem are never offered nor agreed.
+2. `permits` judges from the terms and what is counted, never from data.
+3. `sentence` names every field, so that two different terms never read alike.
+4. `narrower_or_equal` is a partial order: what it lets through gives the consumer nothing more.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from datetime import date, timedelta
+from typing import cast
+
+from dujiang.kernel.canonical import sha256_hex
+from dujiang.kernel.errors import Code
+from dujiang.policy.model import (
+    LIST_ITEMS_MAX,
+    PERIOD_OVER,
+    PURPOSE_MISSING,
+    PURPOSE_NOT_PERMITTED,
+    PURPOSES,
+    QUESTIONS_SPENT,
+    RECIPIENT_NOT_PERMITTED,
+    TEXT_CHARACTERS_MAX,
+    Blur,
+    Problem,
+    Terms,
+    TermsFile,
+)
+
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_RANGES: tuple[tuple[str, int, int], ...] = (
+    ("days", 1, 36_500),
+    ("questions", 1, 1_000_000),
+    ("group_min", 2, 1_000_000),
+    ("statistics", 1, 100_000),
+    ("ceiling_statistics", 1, 10_000_000),
+    ("rho_micro", 1, 10_000_000),
+    ("dominance_percent", 1, 100),
+)
+_WORDS = {spoken: word for word, chinese in PURPOSES for spoken in (word, chinese)}
+
+
+def fold(text: str) -> str:
+    """The form in which names and purposes are compared: compatible characters, no case, no edges."""
+    return unicodedata.normalize("NFKC", text).casefold().strip()
+
+
+def purpose_word(text: str) -> str:
+    """A purpose as compared: the vocabulary's word for either language's label, else the folded text."""
+    folded = fold(text)
+    return _WORDS.get(folded, folded)
+
+
+def terms_of(file: TermsFile) -> Terms:
+    """The terms alone of a terms file."""
+    return Terms(**{part.name: getattr(file, part.name) for part in fields(Terms)})
+
+
+def check(terms: Terms) -> tuple[Problem, ...]:
+    """Every problem of some terms; none when they may be offered."""
+    found = [
+        Problem(name, f"{low}..{high}")
+        for name, low, high in _RANGES
+        if (value := getattr(terms, name)) is not None and not low <= value <= high
+    ]
+    if terms.until is not None and _day(terms.until) is None:
+        found.append(Problem("until", "YYYY-MM-DD"))
+    if terms.ceiling_statistics is not None and terms.ceiling_statistics < terms.statistics:
+        found.append(Problem("ceiling_statistics", ">= statistics"))
+    for name in ("purposes", "recipients", "columns"):
+        found.extend(Problem(name, rule) for rule in _list_rules(name, getattr(terms, name)))
+    return tuple(found)
+
+
+def check_columns(terms: Terms, known: Iterable[str]) -> tuple[Problem, ...]:
+    """The problem of columns in the terms that a table does not have, if there are any."""
+    missing = set(terms.columns or ()) - set(known)
+    return (Problem("columns", "not in the table"),) if missing else ()
+
+
+def check_file(file: TermsFile) -> tuple[Problem, ...]:
+    """Every problem of the terms and texts of a terms file; its columns are judged at registration."""
+    found = list(check(file))
+    for name, limit in (("title", 200), ("title_zh", 200), ("description", 4000)):
+        text: str | None = getattr(file, name)
+        if text is not None and (not text.strip() or len(text) > limit or not _printable(text, lines=True)):
+            found.append(Problem(name, f"1..{limit} printable characters"))
+    return tuple(found)
+
+
+def _list_rules(name: str, items: tuple[str, ...] | None) -> list[str]:
+    if items is None:
+        return []
+    rules: list[str] = []
+    if not 1 <= len(items) <= LIST_ITEMS_MAX:
+        rules.append(f"1..{LIST_ITEMS_MAX} items")
+    if any(not item.strip() or len(item) > TEXT_CHARACTERS_MAX or not _printable(item) for item in items):
+        rules.append(f"1..{TEXT_CHARACTERS_MAX} printable characters each")
+    same = purpose_word if name == "purposes" else fold if name == "recipients" else str
+    if len({same(item) for item in items}) != len(items):
+        rules.append("each once")
+    return rules
+
+
+def _printable(text: str, *, lines: bool = False) -> bool:
+    # Surrogates and control characters would break the canonical bytes or a terminal.
+    return all(sign.isprintable() or (lines and sign in "\n\t") or sign == "\u3000" for sign in text)
+
+
+def _day(text: str) -> date | None:
+    if not _ISO_DATE.fullmatch(text):
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def last_day(terms: Terms, agreed_on: date) -> date:
+    """The last day of use of a contract agreed on a day."""
+    by_days = agreed_on + timedelta(days=terms.days - 1)
+    until = _day(terms.until) if terms.until is not None else None
+    return by_days if until is None else min(by_days, until)
+
+
+def permits(
+    terms: Terms,
+    *,
+    purpose: str,
+    recipient: tuple[str, ...],
+    today: date,
+    agreed_on: date,
+    questions_used: int,
+) -> Code | None:
+    """None where the terms permit a use, else the code of the first rule it breaks.
+
+    `recipient`: every name the organisation goes by (name, DID). `questions_used`: before this use.
+    """
+    if not purpose.strip():
+        return PURPOSE_MISSING
+    if terms.purposes is not None and purpose_word(purpose) not in map(purpose_word, terms.purposes):
+        return PURPOSE_NOT_PERMITTED
+    if terms.recipients is not None and not set(map(fold, recipient)) & set(map(fold, terms.recipients)):
+        return RECIPIENT_NOT_PERMITTED
+    if not agreed_on <= today <= last_day(terms, agreed_on):
+        return PERIOD_OVER
+    if terms.questions is not None and questions_used >= terms.questions:
+        return QUESTIONS_SPENT
+    return None
+
+
+def normal(terms: Terms) -> Terms:
+    """The same terms with lists in one order, so that equal meanings have equal bytes."""
+
+    def ordered(items: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if items is None else tuple(sorted(set(items)))
+
+    return replace(
+        terms,
+        purposes=ordered(terms.purposes),
+        recipients=ordered(terms.recipients),
+        columns=ordered(terms.columns),
+    )
+
+
+def terms_value(terms: Terms) -> dict[str, object]:
+    """The terms as a JSON object, every field named."""
+    made: dict[str, object] = {}
+    for part in fields(Terms):
+        value = getattr(terms, part.name)
+        made[part.name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+    made["noise"] = terms.noise.value
+    return made
+
+
+def terms_sha256(terms: Terms) -> str:
+    """The hash a contract pins: SHA-256 of the canonical bytes of the terms in normal form, hexadecimal."""
+    return sha256_hex(terms_value(normal(terms)))
+
+
+def narrower_or_equal(asked: Terms, offered: Terms) -> bool:
+    """Whether the asked terms give a consumer nothing that the offered ones do not."""
+    return (
+        _within(asked.purposes, offered.purposes, purpose_word)
+        and _within(asked.recipients, offered.recipients, fold)
+        and _within(asked.columns, offered.columns, str)
+        and _at_most(asked.until, offered.until)
+        and _at_most(asked.questions, offered.questions)
+        and asked.ceiling_statistics == offered.ceiling_statistics
+        and asked.days <= offered.days
+        and asked.statistics <= offered.statistics
+        and asked.rho_micro <= offered.rho_micro
+        and asked.group_min >= offered.group_min
+        and asked.dominance_percent <= offered.dominance_percent
+        and asked.noise == offered.noise
+    )
+
+
+def _within(
+    asked: tuple[str, ...] | None, offered: tuple[str, ...] | None, same: Callable[[str], str]
+) -> bool:
+    if offered is None:
+        return True
+    return asked is not None and {same(item) for item in asked} <= {same(item) for item in offered}
+
+
+def _at_most(asked: int | str | None, offered: int | str | None) -> bool:
+    if offered is None:
+        return True
+    if isinstance(asked, str) and isinstance(offered, str):
+        return asked <= offered  # ISO dates of four-digit years order as text
+    return isinstance(asked, int) and isinstance(offered, int) and asked <= offered
+
+
+def sentence(terms: Terms, language: str) -> str:
+    """The terms as one sentence in `language` ("en" or "zh"), every restriction named."""
+    return _sentence_zh(terms) if language == "zh" else _sentence_en(terms)
+
+
+def _sentence_en(terms: Terms) -> str:
+    ceiling = terms.ceiling_statistics
+    parts = [
+        "for any stated purpose" if terms.purposes is None else f"for {_listed(terms.purposes, 'en')}",
+        f"for {terms.days} days from the agreement"
+        + (f" and not after {terms.until}" if terms.until is not None else ""),
+        "by any organisation" if terms.recipients is None else f"by {_listed(terms.recipients, '')}",
+        "over every column with a use" if terms.columns is None else f"over {_listed(terms.columns, '')}",
+        "with any number of questions"
+        if terms.questions is None
+        else f"with at most {terms.questions} questions",
+        f"{terms.statistics} statistics an organisation",
+        "the node's ceiling over all organisations"
+        if ceiling is None
+        else f"at most {ceiling} statistics over all organisations",
+        f"no group below {terms.group_min} entities",
+        f"no sum of which one entity could hold more than {terms.dominance_percent} %",
+        f"and {_NOISE_EN[terms.noise]} at {_thousandths(terms.rho_micro)} of the privacy account a statistic",
+    ]
+    return f"Questions may be asked {', '.join(parts)}."
+
+
+def _sentence_zh(terms: Terms) -> str:
+    ceiling = terms.ceiling_statistics
+    parts = [
+        "用途须说明但不限" if terms.purposes is None else f"用途限于{_listed(terms.purposes, 'zh')}",
+        f"自签约起 {terms.days} 天内" + (f"且不晚于 {terms.until}" if terms.until is not None else ""),
+        "任何组织可用" if terms.recipients is None else f"仅限{_listed(terms.recipients, '')}使用",
+        "开放全部可用字段" if terms.columns is None else f"仅开放字段{_listed(terms.columns, '')}",
+        "提问次数不限" if terms.questions is None else f"最多提问 {terms.questions} 次",
+        f"每个组织可得 {terms.statistics} 个统计量",
+        "全部组织合计以节点默认上限为限" if ceiling is None else f"全部组织合计不超过 {ceiling} 个统计量",
+        f"不显示少于 {terms.group_min} 个主体的分组",
+        f"不显示单一主体占比可能超过 {terms.dominance_percent} % 的合计",
+        f"{_NOISE_ZH[terms.noise]}，每个统计量消耗隐私账户 {_thousandths(terms.rho_micro)}",
+    ]
+    return f"可提问：{'，'.join(parts)}。"
+
+
+_NOISE_EN = {
+    Blur.gaussian: "answers with Gaussian noise",
+    Blur.laplace: "answers with Laplace noise",
+    Blur.exact: "exact answers without noise",
+}
+_NOISE_ZH = {
+    Blur.gaussian: "答案加高斯噪声",
+    Blur.laplace: "答案加拉普拉斯噪声",
+    Blur.exact: "答案精确、不加噪声",
+}
+
+
+def _listed(items: tuple[str, ...], language: str) -> str:
+    """Quoted items; purposes in the language's words where `language` is given."""
+    shown = [_label(item, language) if language else item for item in items]
+    # A closing quote inside a name is doubled, so that a list reads in one way only.
+    return "、".join(f"“{item.replace('”', '””')}”" for item in shown)
+
+
+def _label(purpose: str, language: str) -> str:
+    word = purpose_word(purpose)
+    return next((zh if language == "zh" else en for en, zh in PURPOSES if en == word), purpose)
+
+
+def _thousandths(micro: int) -> str:
+    whole, rest = divmod(micro, 10**6)
+    return f"{whole}.{rest:06d}".rstrip("0").rstrip(".")

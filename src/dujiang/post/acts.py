@@ -1,0 +1,117 @@
+"""Acts of post: what the delivery loop reads and marks; and how other packages send and open letters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dujiang.identity import acts as identity
+from dujiang.identity.rules import header_of, verified
+from dujiang.kernel.act import Caller, Tx
+from dujiang.kernel.canonical import canonical
+from dujiang.kernel.errors import Refused
+from dujiang.kernel.tables import Session
+from dujiang.post import rules, store
+from dujiang.post.model import DELIVERED, GIVEN_UP, LETTER_LARGE, LETTER_UNFIT, TYPE, WAITING, Heard, Letter
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """How many letters at most."""
+
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A letter to deliver now."""
+
+    id: str
+    org: str
+    to_did: str
+    envelope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """The letters to deliver now, and when (milliseconds since 1970) the next one is due."""
+
+    items: tuple[Due, ...]
+    next_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """What became of a letter: delivered, refused for good, or (neither) to be tried again."""
+
+    letter: str
+    delivered: bool
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The letter's state."""
+
+    letter: str
+    state: str
+
+
+def list_(tx: Tx, caller: Caller, ask: List) -> Letters:
+    """The letters to deliver now, oldest first."""
+    del caller
+    items = store.due(tx.db, tx.now_ms, max(1, min(ask.limit, tx.node.config.page_rows_max)))
+    return Letters(tuple(Due(i.id, i.org, i.to_did, i.envelope) for i in items), store.next_due_ms(tx.db))
+
+
+def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
+    """Marks a letter after an attempt to deliver it; a letter marked before stays as it is."""
+    del caller
+    letter = store.letter(tx.db, ask.letter)
+    if letter is None or letter.state != WAITING:
+        return Marked(ask.letter, letter.state if letter else GIVEN_UP)
+    attempts = letter.attempts + 1
+    over = ask.refused or attempts >= tx.node.config.delivery_attempts_max
+    state = DELIVERED if ask.delivered else GIVEN_UP if over else WAITING
+    due_ms = rules.next_try_ms(tx.now_ms, attempts, tx.node.config.delivery_backoff_s_max)
+    store.mark(tx.db, letter.id, state, attempts, due_ms)
+    return Marked(letter.id, state)
+
+
+def send(tx: Tx, org: str, to_did: str, message: dict[str, Any]) -> str:
+    """The id of a new letter from an organisation, signed, in this transaction's outbox.
+
+    Raises: Refused message_large.
+    """
+    if len(canonical(message)) > rules.MESSAGE_BYTES_MAX:
+        raise Refused(LETTER_LARGE, limit=rules.MESSAGE_BYTES_MAX)
+    sender = identity.organisation(tx.db, org)
+    letter = tx.new_id("ltr")
+    claims = rules.payload(letter, sender.did, to_did, tx.now_ms, message)
+    envelope = identity.sign_jws(tx, org, {"typ": TYPE}, claims)
+    store.add(tx.db, Letter(letter, org, to_did, envelope, WAITING, 0, tx.now_ms))
+    return letter
+
+
+def opened(db: Session, envelope: str) -> Heard:
+    """A letter as its receiver may believe it: known sender, this receiver, true signature.
+
+    Raises: Refused message_unverified (one constant refusal, whatever is wrong).
+    """
+    header = header_of(envelope)
+    kid = header.get("kid") if header and header.get("typ") == TYPE else None
+    sender = identity.by_did(db, kid.partition("#")[0]) if isinstance(kid, str) else None
+    claims = verified(envelope, sender.public) if sender else None
+    to_did = claims.get("aud") if claims else None
+    receiver = identity.by_did(db, to_did) if isinstance(to_did, str) else None
+    if sender is None or claims is None or receiver is None:
+        raise Refused(LETTER_UNFIT)
+    message = rules.fits(claims, sender.did, receiver.did)
+    if message is None:
+        raise Refused(LETTER_UNFIT)
+    return Heard(claims["jti"], sender.did, receiver.id, receiver.did, message)
+
+
+def hear(tx: Tx, heard: Heard) -> bool:
+    """Whether a letter is heard for the first time; from now on it is known."""
+    return store.hear(tx.db, heard.org, heard.from_did, heard.id, tx.now_ms)

@@ -1,0 +1,102 @@
+"""Every row of the table of acts can be run, described and permitted."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import is_dataclass
+
+import pytest
+
+from dujiang.kernel.act import Act, Effect, bind
+from tests.house.source import PACKAGE, packages
+
+VERBS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        register grant grade publish offer withdraw request accept refuse agree terminate ask deliver meter
+        bill settle value book attest prove replay check verify revoke invite show list search export
+        """,
+    )
+)
+# A verb outside the list above needs its reason here.
+REASONED: dict[str, str] = {
+    "consistency": "the standard's own word for the proof that a log only grew (RFC 6962, 2.1.2)",
+    "login": "a session is no registration and no grant; everybody knows the word",
+    "link": "makes the single-use link that `enter` takes",
+    "enter": "signs in by a single-use link, without a password",
+    "leave": "the counterpart of login and enter",
+}
+ROLES = {"provider", "consumer", "operator", "auditor", "member", "node", "anyone"}
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def table() -> tuple[Act, ...]:
+    """The rows of the table of acts; none while the table is not there."""
+    if not (PACKAGE / "acts.py").is_file():
+        return ()
+    from dujiang import acts
+
+    rows = acts.ACTS
+    return tuple(rows.values() if hasattr(rows, "values") else rows)
+
+
+EVERY = pytest.mark.parametrize("act", table(), ids=lambda act: act.name)
+
+
+def test_names_and_short_verbs_are_unique() -> None:
+    names = [act.name for act in table()]
+    verbs = [act.verb for act in table() if act.verb]
+    assert len(set(names)) == len(names)
+    assert len(set(verbs)) == len(verbs)
+
+
+@EVERY
+def test_an_act_resolves_to_its_functions_and_types(act: Act) -> None:
+    assert act.room in packages()
+    bound = bind(act)
+    for form in (bound.ask, bound.reply):
+        assert is_dataclass(form), form
+        assert form.__dataclass_params__.frozen, form  # pyright: ignore[reportAttributeAccessIssue]
+        assert form.__doc__ and not form.__doc__.startswith(form.__name__ + "("), (
+            f"{form.__name__} has no docstring"
+        )
+    assert len(inspect.signature(bound.run).parameters) == (4 if bound.prepare else 3)
+    assert bound.run.__doc__
+
+
+@EVERY
+def test_an_act_speaks_both_languages(act: Act) -> None:
+    assert act.title.strip() and not CHINESE.search(act.title)
+    assert CHINESE.search(act.title_zh)
+
+
+@EVERY
+def test_an_act_uses_known_words(act: Act) -> None:
+    verb = act.name.partition(".")[2]
+    assert verb in VERBS or REASONED.get(verb), f"{verb} is a new verb: give its reason in REASONED"
+    assert isinstance(act.effect, Effect)
+    assert act.roles and set(act.roles) <= ROLES
+
+
+@EVERY
+def test_an_act_refers_to_acts_and_fields_that_exist(act: Act) -> None:
+    known = {row.name: row for row in table()}
+    ask = set(bind(act).ask.__dataclass_fields__)
+    assert set(act.positional) <= ask
+    if act.preview:
+        assert act.preview in known
+    if act.until:
+        name, member = act.until
+        assert known[name].effect is Effect.reads
+        assert member in bind(act).reply.__dataclass_fields__
+        assert "done" in bind(known[name]).reply.__dataclass_fields__
+    if act.shows:
+        assert act.effect is Effect.reads
+
+
+def test_a_reason_is_given_only_for_verbs_in_use() -> None:
+    used = {act.name.partition(".")[2] for act in table()}
+    assert set(REASONED) <= used
+    assert not set(REASONED) & VERBS
