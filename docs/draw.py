@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import dujiang
+from dujiang.contract.model import NEGOTIATION
 from dujiang.kernel.config import Config
 from dujiang.kernel.errors import Code
 
@@ -40,7 +41,7 @@ def config() -> str:
     rows = [(f"`{item.name}`", f"{item.default:,}", meaning.get(item.name, "")) for item in fields(Config)]
     return (
         f"# Settings\n\n{DRAWN}\n"
-        "Every setting works as it is. Change one in `dujiang.toml` of the home, or with the variable\n"
+        "Every setting works as it is. Change one in `config.toml` of the home, or with the variable\n"
         "`DUJIANG_SET_<NAME>`; an unknown name is an error. Units stand in the names.\n\n"
         + table(("Setting", "Default", "What it limits"), rows)
     )
@@ -88,12 +89,22 @@ def refusals() -> str:
     )
 
 
+def negotiation() -> str:
+    """The page of the negotiation: its diagram and every cell, from the table that runs it."""
+    rows = [(before, message, sender, after) for (before, message, sender), after in NEGOTIATION.table.items()]
+    return (
+        f"# The negotiation\n\n{DRAWN}\n"
+        "The Dataspace Protocol's contract negotiation (2025-1). What is not in the table is out of turn and changes\n"
+        f"nothing.\n\n```mermaid\n{NEGOTIATION.diagram()}\n```\n\n"
+        + table(("State", "Message", "Sender", "State after"), rows)
+    )
+
+
 def pages() -> dict[str, str]:
     """The text of every drawn page by file name."""
-    drawn = {"CONFIG.md": config(), "REFUSALS.md": refusals()}
-    if (PACKAGE / "acts.py").is_file():
-        drawn["ACTS.md"] = acts()
-    return drawn
+    return {
+        "CONFIG.md": config(), "REFUSALS.md": refusals(), "ACTS.md": acts(), "NEGOTIATION.md": negotiation(),
+    }  # fmt: skip
 
 
 def main(check: bool) -> int:

@@ -136,13 +136,12 @@ def create(
     if vault.key_path(path).exists() and "DUJIANG_MASTER_KEY" not in os.environ:
         raise Refused(HOME_EXISTS)
     authority = _authority(authority)
-    made = False
+    before = _Before(path)
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in ("files", "profiles"):
             (path / part).mkdir(mode=0o700, exist_ok=True)
         master = vault.make_master(path)
-        made = True
         os.chmod(path, 0o700)
         migrations.upgrade(_url(path))
         os.chmod(path / "state.sqlite", 0o600)
@@ -159,10 +158,10 @@ def create(
             raise
         return home, [_made(reply) for reply in replies]
     except OSError:
-        _clear(path, made)
+        before.restore()
         raise Unavailable(folder.FILES_FAILED) from None
     except BaseException:
-        _clear(path, made)
+        before.restore()
         raise
 
 
@@ -224,9 +223,12 @@ def _check_version(path: Path) -> None:
     database = sqlite.SqliteDatabase(path / "state.sqlite")
     try:
         with database.reading() as db:
-            found = str(db.run(_VERSION)[0][0])
+            rows = db.run(_VERSION)
     finally:
         database.close()
+    if len(rows) != 1:
+        raise Refused(HOME_BROKEN)
+    found = str(rows[0][0])
     if found != migrations.HEAD:
         if not migrations.known(found):
             raise Refused(HOME_NEWER)
@@ -256,11 +258,14 @@ def _lock(path: Path, wait_s: float) -> IO[str]:
 def _read(path: Path) -> str:
     try:
         found = cast("dict[str, Any]", json.loads((path / "home.json").read_text(encoding="utf-8")))
-        if found["v"] != 1:
-            raise Refused(HOME_NEWER)
-        return str(found["authority"])
+        version, authority = found["v"], found["authority"]
+        if type(version) is not int or version < 1 or not isinstance(authority, str):
+            raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
         raise Refused(HOME_BROKEN) from None
+    if version != 1:
+        raise Refused(HOME_NEWER)
+    return authority
 
 
 def _authority(given: str | None) -> str:
@@ -280,11 +285,27 @@ def _made(reply: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _clear(path: Path, made: bool) -> None:
-    if made:
-        shutil.rmtree(path, ignore_errors=True)
+class _Before:
+    """What was there before a home was made, to leave exactly that if the making fails."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._missing = [place for place in (path, *path.parents) if not place.exists()]
+        self._key_was_there = vault.key_path(path).exists()
+
+    def restore(self) -> None:
+        """Removes what was made, and nothing else; the folder was missing or empty."""
+        for part in ("files", "profiles"):
+            shutil.rmtree(self._path / part, ignore_errors=True)
         with contextlib.suppress(OSError):
-            vault.key_path(path).unlink(missing_ok=True)
+            for made in self._path.iterdir():
+                made.unlink()
+        with contextlib.suppress(OSError):
+            if not self._key_was_there:
+                vault.key_path(self._path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for place in self._missing:
+                place.rmdir()
 
 
 def _url(path: Path) -> str:

@@ -88,6 +88,12 @@ def test_a_card_tells_no_count_and_is_the_same_for_everybody(space: Space) -> No
     assert columns["备注"].uses == () and columns["体重"].lo == "40"
 
 
+def test_a_column_without_a_use_shows_no_bounds(space: Space) -> None:
+    made = offer(space, 18, TermsFile(fields={"体重": Field(uses=(), lo=30, hi=177)}))
+    card = space.run("catalogue.show", space.insurer, acts.Show(made.product))
+    assert "177" not in json.dumps(plain(card), ensure_ascii=False)
+
+
 def test_new_terms_make_a_version_over_the_same_resource(space: Space) -> None:
     first = offer(space, 4, TermsFile(days=30, title="A"))
     ask = acts.Publish(first.product, terms=TermsFile(days=60))
@@ -281,7 +287,7 @@ def test_many_hits_come_newest_first_and_few_by_title(tmp_path: Path) -> None:
                 product = replace(base, id=f"prd_{number:05d}")
                 store.add_product(tx.db, product.org, product)
                 titles = ["稀有 common"] if number == 7 else ["common"]
-                others = ["稀有的"] if number in (9, 2000) else []
+                others = ["稀有的"] if number in (9, 2000) else ["孤品"] if number == 11 else []
                 store.index(tx.db, product.id, rules.weighted_terms(titles, others))
 
         made.home.writer.submit(fill).result()
@@ -295,3 +301,5 @@ def test_many_hits_come_newest_first_and_few_by_title(tmp_path: Path) -> None:
         assert ids("comm", "prd_00003") == ["prd_00002", "prd_00001", "prd_00000"]
         assert ids("稀有 common") == ["prd_00007", "prd_02000", "prd_00009"]
         assert ids("common 稀有", "prd_02000") == ["prd_00009"]
+        assert ids("孤品 common") == ["prd_00011"]
+        assert ids("孤品 稀有") == []

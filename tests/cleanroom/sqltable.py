@@ -1,5 +1,8 @@
 """A small table in both forms, plain and registered, and the true answer of a Plan over it: what SQL tests stand on."""
 
+# Questions stand one a line, and a Chinese character counts as two.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import random
@@ -82,7 +85,9 @@ def engine(rows: list[tuple[object, ...]], entity: bool = True) -> duckdb.DuckDB
     stored = {Kind.integer: "INTEGER", Kind.decimal: "INTEGER", Kind.boolean: "INTEGER"}
     kind_of = [stored.get(c.kind, kinds[c.kind]) if c.name != "boundless" else "BIGINT" for c in COLUMNS]
     con.execute(
-        "create table t0 (" + ", ".join(f"c{i} {k}" for i, k in enumerate(kind_of)) + ", eid INTEGER, rn INTEGER)"
+        "create table t0 ("
+        + ", ".join(f"c{i} {k}" for i, k in enumerate(kind_of))
+        + ", eid INTEGER, rn INTEGER)"
     )
     seen: dict[object, list[int]] = {}
     for number, row in enumerate(rows):
@@ -133,7 +138,9 @@ def truth(made: Plan, con: duckdb.DuckDBPyConnection) -> Answer:
         shown.append((out, [(evaluate(f, keys, numbers), desc, first) for f, desc, first in made.order]))
     for place in reversed(range(len(made.order))):
         _, desc, first = made.order[place]
-        known = sorted((s for s in shown if s[1][place][0] is not None), key=lambda s: s[1][place][0], reverse=desc)
+        known = sorted(
+            (s for s in shown if s[1][place][0] is not None), key=lambda s: s[1][place][0], reverse=desc
+        )
         unknown = [s for s in shown if s[1][place][0] is None]
         shown = unknown + known if first else known + unknown
     rows = [out for out, _ in shown][made.offset :]

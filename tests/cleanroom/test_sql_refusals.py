@@ -1,5 +1,8 @@
 """Laws: what is not on the positive list is declined with a code, a place in the text and, where natural, a rewrite."""
 
+# Questions stand one a line, and a Chinese character counts as two.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import re
@@ -8,8 +11,9 @@ import pytest
 
 from dujiang.cleanroom.model import CODES, Guard, Plan
 from dujiang.cleanroom.sql import plan
+from dujiang.cleanroom.statistic import SQL_TOTAL_MAX
 from dujiang.kernel.errors import Declined
-from tests.cleanroom.sqltable import table
+from tests.cleanroom.sqltable import engine, table
 
 TABLE = table()
 
@@ -19,7 +23,7 @@ def declined(text: str, guard: Guard | None = None) -> Declined:
     assert isinstance(made, Declined), (text, made.sql)
     assert made.code in CODES
     if made.where is not None:
-        assert 0 <= made.where.start and made.where.start + made.where.length <= len(text)
+        assert made.where.start >= 0 and made.where.start + made.where.length <= len(text)
     if made.offer is not None:
         assert isinstance(plan(made.offer, TABLE, guard or Guard()), Plan), made.offer
     spoken = " ".join((made.code.why, made.code.fix))
@@ -45,7 +49,8 @@ def declined(text: str, guard: Guard | None = None) -> Declined:
         ("select sex, median(cost) m from 病历 group by 1", "returns_a_row_value", "median",
          "SELECT sex, AVG(cost) AS m FROM 病历 GROUP BY 1"),
         ("select mean(age) from 病历", "function_not_allowed", "mean", "SELECT AVG(age) FROM 病历"),
-        ("select date_part('year', visited), count(*) from 病历 group by 1", "function_not_allowed", "date_part", None),
+        ("select date_part('year', visited), count(*) from 病历 group by 1", "function_not_allowed", "date_part",
+         "SELECT YEAR(visited), COUNT(*) FROM 病历 GROUP BY 1"),
         ("select count(*) from 病例", "table_unknown", "病例", "select count(*) from 病历"),
         ("select avg(coast) from 病历 where coast > 1", "column_unknown", "coast", "select avg(cost) from 病历 where cost > 1"),
         ("select count(*) from 病历 where 部们 = 'x'", "column_unknown", "部们", None),
@@ -69,7 +74,7 @@ def declined(text: str, guard: Guard | None = None) -> Declined:
         ("select sum(count(*)) from 病历", "aggregate_in_wrong_place", None, None),
         ("select count(*) from 病历 where count(*) > 1", "aggregate_in_wrong_place", "count", None),
         ("select sex, count(*) from 病历 group by sex, avg(age)", "aggregate_in_wrong_place", "avg", None),
-        ("select count(*) from 病历, 病历 b", "several_tables", None, None),
+        ("select count(*) from 病历, 病历 b", "several_tables", "病历 b", None),
         ("select count(*) from 病历 a join 病历 b on a.pid = b.pid", "several_tables", None, None),
         ("select count(*) from 病历 group by all", "construct_not_allowed", None, None),
         ("select count(*) from 病历 union all select 1", "construct_not_allowed", None, None),
@@ -81,7 +86,9 @@ def declined(text: str, guard: Guard | None = None) -> Declined:
         ("select sex, count(*) from 病历 group by 3", "literal_not_readable", "3", None),
     ],
 )  # fmt: skip
-def test_a_refusal_names_its_rule_its_place_and_a_way_on(text: str, code: str, place: str | None, offer: str | None) -> None:
+def test_a_refusal_names_its_rule_its_place_and_a_way_on(
+    text: str, code: str, place: str | None, offer: str | None
+) -> None:
     made = declined(text)
     assert made.code.name == code
     if place is not None:
@@ -181,12 +188,16 @@ def test_a_column_outside_the_contract_is_declined_and_not_offered() -> None:
     assert declined("select avg(cost) from 病历", guard).code.name == "column_not_in_contract"
     assert declined("select count(cost) from 病历", guard).code.name == "column_not_in_contract"
     assert declined("select avg(costs) from 病历", guard).offer is None
-    assert isinstance(plan("select sex, count(distinct pid), avg(age) from 病历 group by 1", TABLE, guard), Plan)
+    assert isinstance(
+        plan("select sex, count(distinct pid), avg(age) from 病历 group by 1", TABLE, guard), Plan
+    )
 
 
 def test_every_code_speaks_both_languages_with_the_same_places() -> None:
     for code in CODES:
-        english, chinese = (sorted(set(re.findall(r"\{\w+\}", t))) for t in (code.why + code.fix, code.why_zh + code.fix_zh))
+        english, chinese = (
+            sorted(set(re.findall(r"\{\w+\}", t))) for t in (code.why + code.fix, code.why_zh + code.fix_zh)
+        )
         assert english == chinese, code.name
 
 
@@ -202,8 +213,6 @@ def test_every_code_speaks_both_languages_with_the_same_places() -> None:
         ("select " + "case when age > 1 then " * 500 + "1" + " end" * 500 + " from 病历", {"question_too_deep"}),
         ("select sum(age" + " * 2" * 2_000 + ") from 病历", {"number_too_wide", "question_too_deep"}),
         ("select sum(age" + " - age * 1 + 2" * 500 + ") from 病历", {"question_too_deep"}),
-        ("select sum(" + "round(" * 45 + "cost" + " / 3)" * 45 + ") from 病历", {"question_too_long", "number_too_wide"}),
-        ("select sum(" + "abs(" * 49 + "cost" + " / visits)" * 49 + ") from 病历", {"question_too_long", "number_too_wide", "question_too_deep"}),
         ("[" * 20_000, {"question_too_deep"}),
         ("select" + " all" * 6_000, {"question_too_long", "not_a_question"}),
         ("with a0 as (select age + age as a from 病历), "
@@ -218,19 +227,39 @@ def test_every_code_speaks_both_languages_with_the_same_places() -> None:
         ("select sum(1e999999999) from 病历", {"number_too_wide", "literal_not_readable"}),
         ("select count(*) from 病历 limit 99999999999999999999", {"literal_not_readable"}),
     ],
-    ids=range(22),
+    ids=range(20),
 )  # fmt: skip
 def test_outsized_and_broken_texts_are_declined_by_a_limit(text: str, codes: set[str]) -> None:
     assert declined(text).code.name in codes
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["round(" * 45 + "cost" + " / 3, 1)" * 45, "abs(" * 49 + "-cost" + " / visits)" * 49, "round(" * 49 + "cost" + " / 3)" * 49,
+     "age" + " + 1" * 1_000, "(" * 40 + "age" + " // visits)" * 40, "greatest(1, " * 45 + "cost" + " / (visits - 5))" * 45],
+    ids=range(6),
+)  # fmt: skip
+def test_a_short_text_never_becomes_a_huge_one(value: str) -> None:
+    made = plan(f"select sum({value}), stddev({value}) from 病历 where {value} > 1", TABLE, Guard())
+    if isinstance(made, Plan):
+        assert len(made.sql) <= SQL_TOTAL_MAX
+        engine([]).execute(made.sql)
+
+
 def test_a_long_flat_list_of_conditions_is_no_deep_one() -> None:
     either = " or ".join(f"age = {n} and visits = {n % 9}" for n in range(400))
-    assert isinstance(plan(f"select count(*) from 病历 where {either}", TABLE, Guard()), Plan)
-    assert isinstance(plan("select sum(age" + " + 1" * 1_000 + ") from 病历", TABLE, Guard()), Plan)
+    flat = " and ".join(f"age <> cost + {n}" for n in range(600))
+    for condition in (either, flat):
+        made = plan(f"select count(*) from 病历 where {condition}", TABLE, Guard())
+        assert isinstance(made, Plan)
+        engine([]).execute(made.sql)
 
 
 @pytest.mark.parametrize("mark", ["\u200b", "\u202e", "\ufeff", "；", "‘", "\u3000", "\xa0", "ｓ", "\u0000"])
 def test_odd_marks_never_raise(mark: str) -> None:
-    for text in (f"select{mark}count(*) from 病历", f"select count(*) from 病历{mark}", f"select count(*) as {mark} from 病历"):
+    for text in (
+        f"select{mark}count(*) from 病历",
+        f"select count(*) from 病历{mark}",
+        f"select count(*) as {mark} from 病历",
+    ):
         plan(text, TABLE, Guard())

@@ -1,5 +1,8 @@
 """Laws: the regenerated SQL over the registered form answers as plain SQL over the plain table does."""
 
+# Questions stand one a line, and a Chinese character counts as two.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import math
@@ -8,9 +11,9 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from tests.cleanroom.sqltable import asked, engine, rows_of, table, truth
 
 from dujiang.cleanroom.model import Guard, Noise
+from tests.cleanroom.sqltable import asked, engine, rows_of, table, truth
 
 ROWS = rows_of()
 CON = engine(ROWS)
@@ -38,8 +41,8 @@ CONDITIONS = [
     "visited > '2016-05-05'",
     "not visited <= date '2016-05-05'",
     "visited between '2016-01-01' and '2017-01-01'",
-    '"seen at" >= timestamp \'2016-05-05 12:30:00\'',
-    '"seen at" < date \'2017-01-01\'',
+    "\"seen at\" >= timestamp '2016-05-05 12:30:00'",
+    "\"seen at\" < date '2017-01-01'",
     'visited < "seen at"',
     "visited + interval 1 month > date '2016-05-31' - interval '3 months'",
     "visited - 10 < '2016-01-01'",
@@ -77,7 +80,7 @@ CONDITIONS = [
     "cast(age as double) > 50.5",
     "try_cast(cost as decimal(5, 1)) > 100.3",
     "cast(age as tinyint) > 90",
-    "cast(\"seen at\" as date) = visited or cast(\"seen at\" as date) > '2017-01-01'",
+    'cast("seen at" as date) = visited or cast("seen at" as date) > \'2017-01-01\'',
     "date_trunc('month', visited) = '2016-03-01' or date_trunc('year', \"seen at\") = timestamp '2017-01-01'",
     "age = age and visits = visits",
     "boundless > 1000000000",
@@ -106,7 +109,7 @@ KEYS = [
     "visited + interval 1 day",
     "visited + 1",
     "visits * 2 + 1",
-    "hour(\"seen at\")",
+    'hour("seen at")',
 ]
 
 AGGREGATES = [
@@ -160,7 +163,10 @@ def plain_sql(text: str) -> str:
 
 def sums_are_zero(rows: list[tuple[object, ...]], like: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
     """SUM over no value is 0 in a guarded answer and NULL in plain SQL."""
-    return [tuple(0 if y == 0 and x is None else x for x, y in zip(a, b, strict=True)) for a, b in zip(rows, like, strict=True)]
+    return [
+        tuple(0 if y == 0 and x is None else x for x, y in zip(a, b, strict=True))
+        for a, b in zip(rows, like, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -183,7 +189,9 @@ def test_a_key_groups_as_plain_sql_does(keys: str) -> None:
 
 
 @pytest.mark.parametrize("aggregates", AGGREGATES)
-@pytest.mark.parametrize("tail", ["", " where visits > 3", " group by sex order by sex", " group by 部门 order by 部门"])
+@pytest.mark.parametrize(
+    "tail", ["", " where visits > 3", " group by sex order by sex", " group by 部门 order by 部门"]
+)
 def test_an_aggregate_counts_as_plain_sql_does(aggregates: str, tail: str) -> None:
     text = f"select {aggregates} from 病历{tail}"
     ours, plain = truth(asked(text), CON).rows, CON.execute(plain_sql(text)).fetchall()
@@ -192,7 +200,9 @@ def test_an_aggregate_counts_as_plain_sql_does(aggregates: str, tail: str) -> No
 
 @pytest.mark.parametrize("aggregates", AGGREGATES)
 def test_where_each_row_is_an_entity_the_answer_is_the_same(aggregates: str) -> None:
-    text = f"select sex, {aggregates} from 病历 where cost > 0 group by sex order by sex".replace("distinct pid", "distinct sex")
+    text = f"select sex, {aggregates} from 病历 where cost > 0 group by sex order by sex".replace(
+        "distinct pid", "distinct sex"
+    )
     ours = truth(asked(text, table(entity=False)), SINGLE).rows
     plain = SINGLE.execute(plain_sql(text)).fetchall()
     alike(ours, sums_are_zero(plain, ours), text)
@@ -218,16 +228,22 @@ def test_a_whole_question_answers_as_plain_sql_does(text: str) -> None:
     alike(truth(asked(text), CON).rows, CON.execute(text).fetchall(), text)
 
 
-@pytest.mark.parametrize("condition", ["cost / 7 > 20", "cost / visits > 50", "age / (visits - 4) < -3.3", "2000 / visits > 300"])
+@pytest.mark.parametrize(
+    "condition", ["cost / 7 > 20", "cost / visits > 50", "age / (visits - 4) < -3.3", "2000 / visits > 300"]
+)
 def test_a_quotient_is_rounded_to_six_decimals_in_each_row(condition: str) -> None:
     text = f"select count(*) from 病历 where {condition} and visits <> 0 and visits <> 4"
     alike(truth(asked(text), CON).rows, CON.execute(text).fetchall(), text)
 
 
-@pytest.mark.parametrize("value", ["cost / 7", "cost / visits", "age / (visits - 4)", "1 / visits", "cost / -2.5"])
+@pytest.mark.parametrize(
+    "value", ["cost / 7", "cost / visits", "age / (visits - 4)", "1 / visits", "cost / -2.5"]
+)
 def test_a_sum_of_quotients_is_that_of_the_rounded_rows(value: str) -> None:
     made = asked(f"select sum({value}) from 病历")
-    exact = value.replace("/ (visits - 4)", "/ nullif(visits - 4, 0)").replace("/ visits", "/ nullif(visits, 0)")
+    exact = value.replace("/ (visits - 4)", "/ nullif(visits - 4, 0)").replace(
+        "/ visits", "/ nullif(visits, 0)"
+    )
     plain = CON.execute(f"select sum(round({exact}, 6)) from 病历").fetchall()
     assert math.isclose(float(truth(made, CON).rows[0][0]), plain[0][0], rel_tol=1e-9, abs_tol=1e-5)  # type: ignore[arg-type]
     assert made.warnings == ("division_rounded",)
@@ -253,5 +269,7 @@ def test_exact_answers_hold_k_and_dominance_by_themselves(shape: object, con: ob
 
 
 def test_an_exact_distinct_count_stands_alone() -> None:
-    made = asked("select sex, count(distinct visits), count(*) from 病历 group by sex", guard=Guard(noise=Noise.exact))
+    made = asked(
+        "select sex, count(distinct visits), count(*) from 病历 group by sex", guard=Guard(noise=Noise.exact)
+    )
     assert len(truth(made, CON).rows) == 2

@@ -1,5 +1,8 @@
 """Laws: what one entity can move a statistic is within what it is charged for; keys, cells and presence are declared."""
 
+# Questions stand one a line, and a Chinese character counts as two.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -46,7 +49,8 @@ def test_no_entity_moves_a_statistic_by_more_than_its_sensitivity(text: str, ent
         con.execute("rollback")
         for place, statistic in enumerate(made.statistics):
             moved = [
-                abs(full.get(key, [0] * 99)[place] - less.get(key, [0] * 99)[place]) for key in full.keys() | less.keys()
+                abs(full.get(key, [0] * 99)[place] - less.get(key, [0] * 99)[place])
+                for key in full.keys() | less.keys()
             ]
             assert sum(moved) <= statistic.delta1, (statistic.key, moved)
             assert sum(m * m for m in moved) <= statistic.delta2_squared, (statistic.key, moved)
@@ -54,7 +58,9 @@ def test_no_entity_moves_a_statistic_by_more_than_its_sensitivity(text: str, ent
 
 
 def test_the_sensitivities_of_the_table_of_forms() -> None:
-    made = asked("select visits, count(*), count(distinct pid), sum(cost), avg(cost), stddev(cost) from 病历 group by visits")
+    made = asked(
+        "select visits, count(*), count(distinct pid), sum(cost), avg(cost), stddev(cost) from 病历 group by visits"
+    )
     by = {s.form: s for s in made.statistics}
     assert (by[Form.entities].delta1, by[Form.entities].delta2_squared, by[Form.entities].cap) == (3, 3, 1)
     assert (by[Form.rows].delta1, by[Form.rows].delta2_squared, by[Form.rows].cap) == (3, 9, 3)
@@ -108,7 +114,9 @@ def test_published_keys_have_the_form_the_engine_returns() -> None:
         replace(COLUMNS[6], keys=("甲", "other")),
     )
     shape = Table("t", columns, None, 1, 10, 10)
-    found = {key.name: key.keys for key in asked("select cost, visited, 部门 from t group by 1, 2, 3", shape).keys}
+    found = {
+        key.name: key.keys for key in asked("select cost, visited, 部门 from t group by 1, 2, 3", shape).keys
+    }
     assert found == {"cost": (150, 200), "visited": ("2016-01-02",), "部门": ("甲", "other")}
 
 
@@ -145,7 +153,10 @@ def test_a_sum_that_could_overflow_is_refused() -> None:
         assert isinstance(refused, Declined) and refused.code.name == "number_too_wide", value
 
 
-@pytest.mark.parametrize("value", ["x + x", "x * x", "x - -x", "abs(x) * 2", "x * 4000000000", "x // y", "x % y", "x / y", "-x", "y - x"])
+@pytest.mark.parametrize(
+    "value",
+    ["x + x", "x * x", "x - -x", "abs(x) * 2", "x * 4000000000", "x // y", "x % y", "x / y", "-x", "y - x"],
+)
 def test_no_row_can_overflow_at_the_ends_of_its_interval(value: str) -> None:
     import duckdb
 
@@ -156,7 +167,10 @@ def test_no_row_can_overflow_at_the_ends_of_its_interval(value: str) -> None:
     made = asked(f"select sum({value}), count_if({value} > 5){spread} from t where {value} <> 7", shape)
     con = duckdb.connect()
     con.execute("create table t0 (c0 INTEGER, c1 INTEGER, eid INTEGER, rn INTEGER)")
-    con.executemany("insert into t0 values (?, ?, ?, 1)", [(a, b, i * 5 + j) for i, a in enumerate(ends) for j, b in enumerate(ends)])
+    con.executemany(
+        "insert into t0 values (?, ?, ?, 1)",
+        [(a, b, i * 5 + j) for i, a in enumerate(ends) for j, b in enumerate(ends)],
+    )
     row = con.execute(made.sql).fetchone()
     assert row is not None
     total = next(v for v, s in zip(row[1:], made.statistics, strict=True) if s.form is Form.total)

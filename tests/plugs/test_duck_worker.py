@@ -42,10 +42,10 @@ def guarded(tmp_path: Path) -> Path:
 
 def test_values_come_back_as_plain_python(engine: Duck, guarded: Path) -> None:
     sql = (
-        "select count(*), sum(c0) + 170141183460469231731687303715884105000, 'é', null, true, date '2024-02-29',"
-        " timestamp '2024-02-29 01:02:03', 1.50::decimal(9,2), 0.5::double from t0"
+        "select count(*), sum(c0) + 170141183460469231731687303715883000000, 'é', null, true,"
+        " date '2024-02-29', timestamp '2024-02-29 01:02:03', 1.50::decimal(9,2), 0.5::double from t0"
     )
-    big = 499500 + 170141183460469231731687303715884105000
+    big = 499500 + 170141183460469231731687303715883000000
     assert engine.compute(sql, guarded) == [
         [1000, big, "é", None, True, "2024-02-29", "2024-02-29T01:02:03", "1.50", 0.5]
     ]
@@ -62,6 +62,8 @@ ATTACKS = [
     "from read_text('/etc/passwd')",
     "from read_blob('/proc/self/environ')",
     "from read_text('/proc/self/fd/0')",
+    f"from read_text('{FILE}/../../environ')",
+    f"from read_text('{FILE}0')",
     "from glob('/etc/*')",
     "attach '/tmp/dujiang-stolen.db' as other",
     f"attach '{FILE}' as other",
@@ -95,7 +97,7 @@ def test_raw_sql_cannot_leave_the_lock(engine: Duck, guarded: Path, sql: str) ->
     assert caught.value.code is ENGINE_FAILED
     assert caught.value.names == {} and str(caught.value) == "engine_failed"
     assert hashlib.sha256(guarded.read_bytes()).digest() == before
-    assert not list(Path("/tmp").glob("dujiang-stolen*")) and not list(Path("/dev/shm").glob("dujiang-stolen*"))
+    assert not [path for folder in ("/tmp", "/dev/shm") for path in Path(folder).glob("dujiang-stolen*")]
 
 
 def test_worker_has_no_rights_left(guarded: Path) -> None:
@@ -109,17 +111,17 @@ def test_worker_has_no_rights_left(guarded: Path) -> None:
         assert int(told["CapEff"], 16) == 0 and told["NoNewPrivs"] == "1"
         for name, most in (("Max core file size", "0"), ("Max file size", "0")):
             assert next(line for line in limits.splitlines() if line.startswith(name)).split()[-3] == most
-        if os.geteuid() == 0:  # only root may read the environment of a process that is not dumpable
-            assert "ROOT_SECRET" not in Path(f"/proc/{worker.pid}/environ").read_text()
+        if os.geteuid() == 0:
             assert os.readlink(f"/proc/{worker.pid}/ns/net") != os.readlink("/proc/self/ns/net")
 
 
 def test_environment_does_not_reach_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ROOT_SECRET", "hunter2")
+    monkeypatch.setenv("DUJIANG_MASTER_KEY", "hunter2")
     with Worker() as worker:
         worker.begin(Limits(), [], [], question=True)
-        assert worker.ask("select getvariable('x')") == [[None]]
-        assert "getenv" not in str(worker.ask("select distinct function_name from duckdb_functions()"))
+        found = Path(f"/proc/{worker.pid}/environ").read_bytes()
+    assert b"PATH=/nonexistent" in found
+    assert b"hunter2" not in found
 
 
 def test_a_file_the_worker_could_write_is_not_computed_on(engine: Duck, guarded: Path) -> None:
@@ -130,7 +132,8 @@ def test_a_file_the_worker_could_write_is_not_computed_on(engine: Duck, guarded:
 
 
 def peak(worker: Worker) -> int:
-    line = next(s for s in Path(f"/proc/{worker.pid}/status").read_text().splitlines() if s.startswith("VmHWM"))
+    status = Path(f"/proc/{worker.pid}/status").read_text().splitlines()
+    line = next(each for each in status if each.startswith("VmHWM"))
     return int(line.split()[1]) << 10
 
 
@@ -169,7 +172,9 @@ def test_deadline_kills_a_running_question(engine: Duck, guarded: Path) -> None:
         ("select repeat('x', 100) from t0", Limits(bytes_max=1 << 20), True),
     ],
 )
-def test_size_of_an_answer_is_capped(engine: Duck, guarded: Path, sql: str, limits: Limits, fits: bool) -> None:
+def test_size_of_an_answer_is_capped(
+    engine: Duck, guarded: Path, sql: str, limits: Limits, fits: bool
+) -> None:
     if fits:
         assert len(engine.compute(sql, guarded, limits)) == 1000
         return
@@ -219,8 +224,7 @@ def running(pid: int) -> bool:
 def test_killed_worker_is_a_failure_and_the_next_works(guarded: Path) -> None:
     engine = Duck()
     engine.warm()
-    before = children()
-    (standing,) = {pid for pid in before if b"worker.py" in Path(f"/proc/{pid}/cmdline").read_bytes()} - OTHERS
+    (standing,) = children() - OTHERS
     os.kill(standing, signal.SIGKILL)
     while running(standing):
         time.sleep(0.005)

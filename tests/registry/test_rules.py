@@ -182,6 +182,14 @@ def test_proposed_numbers_fit_the_engine(low: float, width: float, scale: int | 
     assert made.scale == 0 or max(abs(made.bound("lo")), abs(made.bound("hi"))) < 2**31
 
 
+@pytest.mark.parametrize(
+    ("p99", "scale", "kept"),
+    [("9000", 2, 2), ("90000000", 2, 1), ("9000000000", 2, 0), ("90", None, 5), ("90", 9, 5)],
+)
+def test_a_scale_keeps_what_32_bits_and_the_noise_allow(p99: str, scale: int | None, kept: int) -> None:
+    assert proposed(replace(KG, p01="0", p99=p99, scale=scale)).columns[0].scale == kept
+
+
 def test_what_is_declared_wins() -> None:
     fields = {
         "age": Field(uses=(Use.aggregate, Use.group), lo=0, hi=120, keys=("1", "2")),

@@ -16,7 +16,15 @@ from dujiang.catalogue import acts as catalogue
 from dujiang.catalogue.model import Offered
 from dujiang.cleanroom import rules, store
 from dujiang.cleanroom.model import (
-    BUDGET_SPENT, CEILING_REACHED, ONE_CONTRACT, QUESTION_FAILED, STATISTIC_CLOSED, Guard, Noise, Plan, Released,
+    BUDGET_SPENT,
+    CEILING_REACHED,
+    ONE_CONTRACT,
+    QUESTION_FAILED,
+    STATISTIC_CLOSED,
+    Guard,
+    Noise,
+    Plan,
+    Released,
 )  # fmt: skip
 from dujiang.cleanroom.sql import plan
 from dujiang.cleanroom.store import ADMITTED, DONE, FAILED, Cells, Job
@@ -184,7 +192,7 @@ def check(tx: Tx, caller: Caller, ask: Check, case: _Case | Declined) -> Quote |
     known, closed = _decided(tx.db, caller.org, case)
     if closed:
         return Declined(STATISTIC_CLOSED)
-    micro = rules.charge(case.plan, case.guard, known)
+    micro = rules.charge(case.plan, case.guard, _paid(tx.db, caller.org, case))
     return Quote(
         case.contract.id, tuple(name for name, _ in case.plan.columns), rules.expected(case.plan, case.guard),
         micro // case.guard.rho_micro, _left(tx.db, caller.org, case), case.plan.noise, case.plan.sql,
@@ -220,13 +228,17 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
     except Refused as refusal:
         return Declined(refusal.code, refusal.names)
     known, closed = _decided(tx.db, caller.org, case)
-    micro = rules.charge(case.plan, case.guard, known)
+    paid = _paid(tx.db, caller.org, case)
+    micro = rules.charge(case.plan, case.guard, paid)
     refused = STATISTIC_CLOSED if closed else _beyond(tx.db, caller.org, case, micro)
     if refused:
         return Declined(refused, {"left": str(_left(tx.db, caller.org, case) or 0), "needs": str(micro // case.guard.rho_micro)})
     fresh = any(statistic.key not in known for statistic in case.plan.statistics)
-    if fresh:
+    unpaid = {statistic.key for statistic in case.plan.statistics} - paid
+    if unpaid:
         contracts.count_use(tx, held)
+    for statistic in sorted(unpaid):
+        store.pay(tx.db, caller.org, _version_key(case), _key(statistic))
     if micro:
         store.spend(tx.db, case.offered.resource, caller.org, micro)
     job = Job(
@@ -365,6 +377,13 @@ def _decided(db: Session, org: str, case: _Case) -> tuple[dict[str, Cells], bool
         if cells is not None:
             known[statistic.key] = cells
     return known, False
+
+
+def _paid(db: Session, org: str, case: _Case) -> set[str]:
+    """The plan's statistics that were charged before, also by a question that still runs."""
+    version = _version_key(case)
+    keys = {statistic.key for statistic in case.plan.statistics}
+    return {key for key in keys if store.paid(db, org, version, _key(key))}
 
 
 def _version_key(case: _Case) -> str:

@@ -88,9 +88,7 @@ class Aggregate:
     `lo`, `hi`, `mid`, `half`, `c` are values (already multiplied by unit; c by unit squared).
     """
 
-    form: Lit[
-        "count", "sum", "mean", "var_pop", "var_samp", "stddev_pop", "stddev_samp"
-    ]
+    form: Lit["count", "sum", "mean", "var_pop", "var_samp", "stddev_pop", "stddev_samp"]
     n: int | None = None
     total: int | None = None
     centred: int | None = None
@@ -331,35 +329,49 @@ EXACT_DISTINCT = _code(
 )
 
 BUDGET_SPENT = Code(
-    "budget_spent", 409, Exit.spent,
+    "budget_spent",
+    409,
+    Exit.spent,
     "The question needs {needs} statistics; {left} are left of your account for this table.",
     "Ask something answered before (it is free), or fewer statistics at once.",
     "该问题需要 {needs} 个统计量; 您对此表的账户只剩 {left} 个。",
     "请重复已回答过的问题 (不计费), 或减少一次查询的统计量。",
 )
 CEILING_REACHED = Code(
-    "ceiling_reached", 409, Exit.spent,
+    "ceiling_reached",
+    409,
+    Exit.spent,
     "All organisations together have used what the provider set for this table.",
     "Ask something answered before (it is free), or ask the provider for a higher ceiling.",
     "各机构对此表的总用量已达提供方设定的上限。",
     "请重复已回答过的问题 (不计费), 或请提供方提高上限。",
 )
 STATISTIC_CLOSED = Code(
-    "statistic_closed", 409, Exit.refused,
+    "statistic_closed",
+    409,
+    Exit.refused,
     "A statistic of this question was closed after a run that failed.",
     "Ask another question; the provider was told.",
-    "该问题中的某个统计量因此前运行失败已被关闭。", "请改问其他问题; 已通知提供方。",
+    "该问题中的某个统计量因此前运行失败已被关闭。",
+    "请改问其他问题; 已通知提供方。",
 )
 QUESTION_FAILED = Code(
-    "question_failed", 503, Exit.failure,
+    "question_failed",
+    503,
+    Exit.failure,
     "The question was admitted but could not be computed; its statistics are closed.",
     "Ask another question; the provider was told.",
-    "该问题已受理但未能完成计算; 其统计量已关闭。", "请改问其他问题; 已通知提供方。",
+    "该问题已受理但未能完成计算; 其统计量已关闭。",
+    "请改问其他问题; 已通知提供方。",
 )
 ONE_CONTRACT = Code(
-    "one_contract", 400, Exit.usage,
-    "This version answers questions over one contract at a time.", "Name one contract.",
-    "当前版本一次只能对一份合约提问。", "请只填写一份合约。",
+    "one_contract",
+    400,
+    Exit.usage,
+    "This version answers questions over one contract at a time.",
+    "Name one contract.",
+    "当前版本一次只能对一份合约提问。",
+    "请只填写一份合约。",
 )
 
 CODES = (

@@ -1,6 +1,6 @@
-"""Rewrites offered with a refusal (改写建议): the nearest question that would be allowed, where one is natural.
+"""Rewrites offered with a refusal (改写建议): the nearest question that would be allowed.
 
-An offer is made only if the checker itself accepts it.
+An offer is made only where one is natural, and only if the checker itself accepts it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
-from sqlglot.tokens import TokenType
+from sqlglot.expressions.core import Expr
+from sqlglot.tokenizer_core import TokenType
 
 from dujiang.cleanroom.grammar import ROW_RETURNING, TEXT_BYTES_MAX
 from dujiang.cleanroom.model import (
@@ -39,11 +40,18 @@ DATE_PARTS = {"year": exp.Year, "quarter": exp.Quarter, "month": exp.Month, "wee
               "hour": exp.Hour}  # fmt: skip
 
 
-def offered(refused: Refused, text: str, table: Table, guard: Guard, accepts: Callable[[str], bool]) -> str | None:
+def offered(
+    refused: Refused, text: str, table: Table, guard: Guard, accepts: Callable[[str], bool]
+) -> str | None:
     """The first rewrite of a refused question that `accepts` takes, or None."""
     if refused.code in (QUESTION_LONG, QUESTION_DEEP) or len(text) > min(OFFER_TEXT_MAX, TEXT_BYTES_MAX):
         return None
-    for candidate in _candidates(refused, text, table, guard):
+    try:
+        candidates = list(_candidates(refused, text, table, guard))
+    except Exception:
+        # A rewrite is a courtesy: where a hostile text breaks the writer, there is none.
+        return None
+    for candidate in candidates:
         if accepts(candidate):
             return candidate
     return None
@@ -89,13 +97,15 @@ def _parsed(text: str) -> exp.Select | None:
     return statements[0] if len(statements) == 1 and isinstance(statements[0], exp.Select) else None
 
 
-def _written(tree: exp.Expression) -> str:
+def _written(tree: Expr) -> str:
     return tree.sql(dialect="duckdb", comments=False)
 
 
 def _nearest(refused: Refused, text: str, table: Table, guard: Guard) -> Iterator[str]:
     """The text with an unknown column replaced by the most similar open ones."""
-    open_names = [c.name for c in table.columns if c.uses and (guard.columns is None or c.name in guard.columns)]
+    open_names = [
+        c.name for c in table.columns if c.uses and (guard.columns is None or c.name in guard.columns)
+    ]
     folded = {name.casefold(): name for name in open_names}
     wanted = refused.names.get("column", "").casefold()
     for near in difflib.get_close_matches(wanted, folded, n=3, cutoff=NEARNESS):
@@ -110,22 +120,29 @@ def _renamed(text: str, name: str, new: str) -> str:
     return text
 
 
-def _averaged(node: exp.Expression) -> exp.Expression:
-    """A function that returns a row's value as the mean of the same argument; known synonyms as themselves."""
-    if isinstance(node, ROW_RETURNING) and isinstance(node.this, exp.Expression):
+def _averaged(node: Expr) -> Expr:
+    """A function that returns a row's value as the mean of its argument; known synonyms as themselves."""
+    if isinstance(node, ROW_RETURNING) and isinstance(node.this, Expr):
         return exp.Avg(this=node.this)
     if isinstance(node, exp.Anonymous):
         name, arguments = str(node.this).lower(), node.expressions
         if name in SAME_MEANING and len(arguments) == 1:
             return SAME_MEANING[name](this=arguments[0])
-        if name in ("date_part", "datepart") and len(arguments) == 2 and arguments[0].name.lower() in DATE_PARTS:
+        if (
+            name in ("date_part", "datepart")
+            and len(arguments) == 2
+            and arguments[0].name.lower() in DATE_PARTS
+        ):
             return DATE_PARTS[arguments[0].name.lower()](this=arguments[1])
     return node
 
 
 def _grouped(tree: exp.Select) -> Iterator[str]:
     """The question with its row-level outputs put into GROUP BY."""
-    if any(isinstance(item, exp.Star) or item.find(exp.Star) and not item.find(exp.Count) for item in tree.expressions):
+    if any(
+        isinstance(item, exp.Star) or item.find(exp.Star) and not item.find(exp.Count)
+        for item in tree.expressions
+    ):
         counted = tree.copy()
         counted.set("expressions", [exp.Count(this=exp.Star())])
         counted.set("order", None)

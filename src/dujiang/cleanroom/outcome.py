@@ -1,4 +1,4 @@
-"""Expressions over aggregates (聚合之后的表达式): SELECT, HAVING and ORDER BY as formulas over released values.
+"""Expressions over aggregates (聚合之后的表达式): SELECT, HAVING and ORDER BY as formulas.
 
 1. A formula sees group keys and aggregates as released, never a row.
 2. Aggregates share statistics: COUNT, SUM, AVG and STDDEV of one value over one condition are charged once.
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from sqlglot import exp
+from sqlglot.expressions.core import Expr
 
 from dujiang.cleanroom import predicate, sqltype
 from dujiang.cleanroom.grammar import AGGREGATES, named, span
@@ -26,11 +27,16 @@ from dujiang.cleanroom.model import (
 from dujiang.cleanroom.predicate import Pred
 from dujiang.cleanroom.reading import COMPARISONS, INTEGER_BITS, Reader, Scope, flattened
 from dujiang.cleanroom.sqltype import MOMENTS
-from dujiang.cleanroom.statistic import Tally, moments
+from dujiang.cleanroom.statistic import MomentForm, Tally, moments
 from dujiang.kernel.errors import Refused
 
-SPREADS = {exp.Variance: "var_samp", exp.VariancePop: "var_pop", exp.Stddev: "stddev_samp",
-           exp.StddevSamp: "stddev_samp", exp.StddevPop: "stddev_pop"}  # fmt: skip
+SPREADS: dict[type[Expr], MomentForm] = {
+    exp.Variance: "var_samp",
+    exp.VariancePop: "var_pop",
+    exp.Stddev: "stddev_samp",
+    exp.StddevSamp: "stddev_samp",
+    exp.StddevPop: "stddev_pop",
+}
 PLAIN = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*", exp.Div: "/", exp.IntDiv: "//", exp.Mod: "%",
          exp.Nullif: "nullif", **COMPARISONS}  # fmt: skip
 SINGLE = {exp.Neg: "neg", exp.Abs: "abs", exp.Floor: "floor", exp.Ceil: "ceil", exp.Not: "not"}
@@ -45,11 +51,11 @@ class Outcome:
     reader: Reader
     scope: Scope
     tally: Tally
-    aliases: dict[str, exp.Expression] = field(default_factory=dict[str, exp.Expression])
+    aliases: dict[str, Expr] = field(default_factory=dict[str, Expr])
     """Output names of the select list, which HAVING and ORDER BY may use."""
     aggregates: list[Aggregate] = field(default_factory=list[Aggregate])
 
-    def formula(self, node: exp.Expression, aliases: bool = False) -> Formula:
+    def formula(self, node: Expr, aliases: bool = False) -> Formula:
         """An expression as a formula over keys and aggregates; `aliases`: output names may stand in it.
 
         Raises: only_aggregates, function_not_allowed, and the codes of the aggregates' arguments.
@@ -61,7 +67,7 @@ class Outcome:
                 refused.where = span(node, self.reader.text)
             raise
 
-    def _formula(self, node: exp.Expression, aliases: bool) -> Formula:
+    def _formula(self, node: Expr, aliases: bool) -> Formula:
         if isinstance(node, exp.Paren | exp.Alias):
             return self.formula(node.this, aliases)
         if isinstance(node, AGGREGATES + (exp.Filter,)):
@@ -85,7 +91,7 @@ class Outcome:
             raise Refused(ONLY_AGGREGATES, name="*")
         return self._operation(node, aliases)
 
-    def _key(self, node: exp.Expression) -> Formula | None:
+    def _key(self, node: Expr) -> Formula | None:
         """The group key an expression is, if it is one."""
         if node.find(*AGGREGATES) is not None:
             return None
@@ -100,7 +106,7 @@ class Outcome:
                 return ("key", place)
         return None
 
-    def _constant(self, node: exp.Expression) -> Formula | None:
+    def _constant(self, node: Expr) -> Formula | None:
         """A constant moment as ISO text; other constants are left to the operations they are made of."""
         if not isinstance(node, exp.Cast | exp.TryCast | exp.Add | exp.Sub):
             return None
@@ -111,8 +117,8 @@ class Outcome:
             return ("lit", value.sql.split("'")[1])
         return None
 
-    def _operation(self, node: exp.Expression, aliases: bool) -> Formula:
-        def part(child: exp.Expression) -> Formula:
+    def _operation(self, node: Expr, aliases: bool) -> Formula:
+        def part(child: Expr) -> Formula:
             return self.formula(child, aliases)
 
         kind = type(node)
@@ -143,7 +149,7 @@ class Outcome:
         code = FUNCTION_REFUSED if isinstance(node, exp.Func) else CONSTRUCT_REFUSED
         raise Refused(code, name=named(node))
 
-    def _case(self, node: exp.Expression, aliases: bool) -> Formula:
+    def _case(self, node: Expr, aliases: bool) -> Formula:
         branches = node.args["ifs"] if isinstance(node, exp.Case) else [node]
         subject = node.args.get("this") if isinstance(node, exp.Case) else None
         parts: list[Formula] = []
@@ -154,7 +160,7 @@ class Outcome:
         last = node.args.get("default") or (node.args.get("false") if isinstance(node, exp.If) else None)
         return ("case", *parts, ("lit", None) if last is None else self.formula(last, aliases))
 
-    def _cast(self, node: exp.Expression, inner: Formula) -> Formula:
+    def _cast(self, node: Expr, inner: Formula) -> Formula:
         target = node.args["to"]
         name = target.this.name
         if name in INTEGER_BITS:
@@ -166,7 +172,7 @@ class Outcome:
             return inner
         raise Refused(TYPE_MIXED, name=name.lower())
 
-    def _aggregate(self, node: exp.Expression) -> Formula:
+    def _aggregate(self, node: Expr) -> Formula:
         """The released value of an aggregate, its statistics charged."""
         test = predicate.TRUE
         if isinstance(node, exp.Filter):
@@ -179,14 +185,16 @@ class Outcome:
             self.aggregates.append(made)
         return ("agg", self.aggregates.index(made))
 
-    def _made(self, node: exp.Expression, test: Pred) -> Aggregate:
+    def _made(self, node: Expr, test: Pred) -> Aggregate:
         tally, argument = self.tally, node.args.get("this")
         if isinstance(node, exp.Count):
             return self._count(argument or exp.Star(), test)
         if argument is None:
             raise Refused(TYPE_MIXED, name=f"{named(node)}()")
         if isinstance(node, exp.CountIf):
-            return Aggregate("count", n=tally.rows(predicate.both((test, self.reader.condition(argument, self.scope)))))
+            return Aggregate(
+                "count", n=tally.rows(predicate.both((test, self.reader.condition(argument, self.scope))))
+            )
         if isinstance(argument, exp.Distinct):
             raise Refused(CONSTRUCT_REFUSED, name=f"{named(node).upper()} DISTINCT")
         value = self.reader.value(argument, "aggregate", self.scope)
@@ -194,11 +202,17 @@ class Outcome:
             raise Refused(TYPE_MIXED, name=f"{named(node)}, {value.kind}")
         lo, hi = sqltype.interval(value)
         if isinstance(node, exp.Sum):
-            ones = _counted(argument, self.reader, self.scope) if (lo, hi, value.scale) in ((0, 1, 0), (1, 1, 0)) else None
+            ones = (
+                _counted(argument, self.reader, self.scope)
+                if (lo, hi, value.scale) in ((0, 1, 0), (1, 1, 0))
+                else None
+            )
             if ones is not None:
                 return Aggregate("count", n=tally.rows(predicate.both((test, ones))))
             unit = Fraction(1, 10**value.scale)
-            return Aggregate("sum", total=tally.total(value, test), lo=lo * unit, hi=hi * unit, scale=value.scale)
+            return Aggregate(
+                "sum", total=tally.total(value, test), lo=lo * unit, hi=hi * unit, scale=value.scale
+            )
         if not value.columns:
             raise Refused(COLUMN_NOT_AGGREGATE, column="constant")
         n = tally.known(value, test)
@@ -207,7 +221,7 @@ class Outcome:
             return moments(value, "mean", n, centred, None)
         return moments(value, SPREADS[type(node)], n, centred, tally.squared(value, test))
 
-    def _count(self, argument: exp.Expression, test: Pred) -> Aggregate:
+    def _count(self, argument: Expr, test: Pred) -> Aggregate:
         if isinstance(argument, exp.Star):
             return Aggregate("count", n=self.tally.rows(test))
         if isinstance(argument, exp.Distinct):
@@ -227,7 +241,7 @@ class Outcome:
         return Aggregate("count", n=self.tally.known(value, test))
 
 
-def _counted(node: exp.Expression, reader: Reader, scope: Scope) -> Pred | None:
+def _counted(node: Expr, reader: Reader, scope: Scope) -> Pred | None:
     """The condition that `CASE WHEN p THEN 1 [ELSE 0] END` (or a bare 1) counts, None for anything else."""
     while isinstance(node, exp.Paren):
         node = node.this
@@ -246,7 +260,7 @@ def _counted(node: exp.Expression, reader: Reader, scope: Scope) -> Pred | None:
     return reader.condition(test, scope)
 
 
-def _literal(node: exp.Expression) -> Formula:
+def _literal(node: Expr) -> Formula:
     """A literal as a formula: text, a whole number or an exact fraction."""
     if not isinstance(node, exp.Literal):
         raise Refused(LITERAL_BAD, name="number")
@@ -258,13 +272,14 @@ def _literal(node: exp.Expression) -> Formula:
 
 
 def is_truth(formula: Formula) -> bool:
-    """Whether a formula gives a truth value, as HAVING needs."""
-    return formula[0] in TRUTH_OPS or (formula[0] == "lit" and isinstance(formula[1], bool)) or formula[0] in (
-        "case", "coalesce", "key")  # fmt: skip
+    """Whether a formula may give a truth value, as HAVING needs."""
+    if formula[0] == "lit":
+        return isinstance(formula[1], bool)
+    return formula[0] in (*TRUTH_OPS, "case", "coalesce", "key")
 
 
 def canonical(formula: Formula, aggregates: list[str]) -> Formula:
-    """A formula with its aggregates spelled out and its commutative parts sorted: equal meaning, equal tuple."""
+    """A formula with its aggregates spelled out and its commutative parts sorted."""
     op = formula[0]
     if op == "agg":
         return ("agg", aggregates[int(str(formula[1]))])
@@ -278,4 +293,3 @@ def canonical(formula: Formula, aggregates: list[str]) -> Formula:
     elif op in ("+", "*", "=", "<>"):
         parts = sorted(parts, key=repr)
     return (op, *parts)
-

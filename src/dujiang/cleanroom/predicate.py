@@ -1,7 +1,7 @@
-"""Conditions (筛选条件) in canonical form: negations pushed in, parts sorted, constants folded, three-valued logic kept.
+"""Conditions (筛选条件) in canonical form, three-valued logic kept.
 
 1. NOT is pushed to the atoms (De Morgan holds in three-valued logic), so equal conditions meet as equal text.
-2. `a > 17` and `a >= 18` are one condition on a grid; `a = 1 OR a = 2` is `a IN (1, 2)`; BETWEEN is two comparisons.
+2. `a > 17` and `a >= 18` are one condition on a grid; `a = 1 OR a = 2` is `a IN (1, 2)`; BETWEEN is a pair.
 3. What could be NULL is never simplified to TRUE or FALSE.
 """
 
@@ -57,7 +57,7 @@ def either(parts: Iterable[Pred]) -> Pred:
 def _joined(op: str, parts: Iterable[Pred]) -> Pred:
     neutral, absorbing = ("true", "false") if op == "and" else ("false", "true")
     found: dict[str, Pred] = {}
-    lists: dict[str, Pred] = {}
+    lists: dict[str, tuple[set[str], frozenset[int]]] = {}
     merging = ("<>", "not in") if op == "and" else ("=", "in")
     for part in parts:
         for one in part.parts if part.op == op else (part,):
@@ -65,11 +65,11 @@ def _joined(op: str, parts: Iterable[Pred]) -> Pred:
                 return one
             if one.op in merging and one.items:
                 # a = 1 OR a IN (2, 3) is one list; so is a <> 1 AND a <> 2.
-                known = lists.get(one.left)
-                lists[one.left] = one if known is None else _listed(known, one)
+                lists.setdefault(one.left, (set(), one.columns))[0].update(one.items)
             elif one.op != neutral:
                 found[one.sql] = one
-    for one in lists.values():
+    for left, (items, columns) in lists.items():
+        one = _atom(merging[1], left, "", items, columns)
         found[one.sql] = one
     ordered = tuple(found[key] for key in sorted(found))
     if not ordered:
@@ -78,10 +78,6 @@ def _joined(op: str, parts: Iterable[Pred]) -> Pred:
         return ordered[0]
     columns = frozenset[int]().union(*(part.columns for part in ordered))
     return Pred("(" + f" {op.upper()} ".join(p.sql for p in ordered) + ")", op, ordered, columns=columns)
-
-
-def _listed(a: Pred, b: Pred) -> Pred:
-    return _atom("in" if a.op in ("=", "in") else "not in", a.left, "", set(a.items) | set(b.items), a.columns)
 
 
 def _atom(op: str, left: str, right: str, items: Iterable[str], columns: frozenset[int]) -> Pred:
@@ -168,7 +164,9 @@ def compare(op: str, a: Value, b: Value) -> Pred:
     if a.is_number:
         a, b = sqltype.align((a, b))
         width = 64 if max(a.width, b.width) <= 64 else 128
-        first, second = (a.sql, b.sql) if a.width == b.width == 0 else (sqltype.at(a, width), sqltype.at(b, width))
+        first, second = (
+            (a.sql, b.sql) if a.width == b.width == 0 else (sqltype.at(a, width), sqltype.at(b, width))
+        )
     else:
         first, second = a.sql, b.sql
     if op in (">", ">=") or (op in ("=", "<>") and first > second):
@@ -182,7 +180,14 @@ def _folded(op: str, a: Value, b: Value) -> Pred:
         a, b = sqltype.align((a, b))
         x, y = a.constant, b.constant
     order = (x > y) - (x < y)  # type: ignore[operator]
-    holds = {"=": order == 0, "<>": order != 0, "<": order < 0, "<=": order <= 0, ">": order > 0, ">=": order >= 0}
+    holds = {
+        "=": order == 0,
+        "<>": order != 0,
+        "<": order < 0,
+        "<=": order <= 0,
+        ">": order > 0,
+        ">=": order >= 0,
+    }
     return TRUE if holds[op] else FALSE
 
 
@@ -209,7 +214,7 @@ def _on_grid(op: str, a: Value, b: Value) -> Pred:
 
 
 def matched(a: Value, b: Value) -> tuple[Value, Value]:
-    """Two values made comparable: a text constant beside a date is read as one, a date beside a timestamp widened.
+    """Two values made comparable: a text beside a date is read as one, a date beside a timestamp widened.
 
     Raises: type_mixed, literal_not_readable.
     """
@@ -292,5 +297,19 @@ def flag(pred: Pred) -> Value:
 def rejects_null(pred: Pred) -> frozenset[str]:
     """Texts of the values that cannot be NULL where the condition holds."""
     parts = pred.parts if pred.op == "and" else (pred,)
-    strict = ("=", "<>", "<", "<=", ">", ">=", "in", "not in", "not null", "like", "ilike", "not like", "not ilike")
+    strict = (
+        "=",
+        "<>",
+        "<",
+        "<=",
+        ">",
+        ">=",
+        "in",
+        "not in",
+        "not null",
+        "like",
+        "ilike",
+        "not like",
+        "not ilike",
+    )
     return frozenset(text for part in parts if part.op in strict for text in (part.left, part.right) if text)

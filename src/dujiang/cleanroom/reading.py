@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from sqlglot import exp
+from sqlglot.expressions.core import Expr
 
 from dujiang.cleanroom import predicate, sqltype
 from dujiang.cleanroom.grammar import AGGREGATES, CHAINS, named, span
@@ -37,14 +38,18 @@ from dujiang.kernel.errors import Refused
 from dujiang.registry.model import Kind, Table, Use
 
 STEPS_MAX = 20_000
+TERMS_MAX = 200
+"""Terms of one sum or product: each is a level to the engine, which holds at most 1,000."""
+
 TEXT_POSITION_MAX = 1_000
 ROUND_DIGITS_MAX = 6
 
 COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.GT: ">", exp.GTE: ">=", exp.LT: "<", exp.LTE: "<="}
 CONDITIONS = (*COMPARISONS, exp.And, exp.Or, exp.Not, exp.Between, exp.In, exp.Is, exp.Like, exp.ILike,
               exp.NullSafeEQ, exp.NullSafeNEQ)  # fmt: skip
-PART_CLASSES = {exp.Year: "year", exp.Quarter: "quarter", exp.Month: "month", exp.Week: "week", exp.Day: "day",
-                exp.DayOfWeek: "dayofweek", exp.DayOfMonth: "day", exp.Hour: "hour"}  # fmt: skip
+PART_CLASSES = {exp.Year: "year", exp.Quarter: "quarter", exp.Month: "month", exp.Week: "week",
+                exp.Day: "day", exp.DayOfMonth: "day", exp.DayOfWeek: "dayofweek",
+                exp.Hour: "hour"}  # fmt: skip
 PART_NAMES = {"dow": "dayofweek", "weekday": "dayofweek", "dayofmonth": "day", "weeks": "week"}
 INTEGER_BITS = {"TINYINT": 7, "SMALLINT": 15, "INT": 31, "BIGINT": 63, "INT128": 120}
 NEEDED = {"group": (Use.group,), "filter": (Use.filter, Use.group), "aggregate": (Use.aggregate,),
@@ -57,7 +62,7 @@ class Scope:
     """What names mean at one level of a question: the table itself, or the outputs of a simple sub-query."""
 
     aliases: frozenset[str]
-    names: dict[str, exp.Expression] = field(default_factory=dict[str, exp.Expression])
+    names: dict[str, Expr] = field(default_factory=dict[str, Expr])
     inner: Scope | None = None
     star: bool = True
 
@@ -71,7 +76,7 @@ class Reader:
         self.text = text
         self.steps = 0
 
-    def value(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def value(self, node: Expr, role: str, scope: Scope) -> Value:
         """The typed value of a row-level expression, its columns checked for `role`.
 
         Raises: the codes of columns, types and bounds, with the place in the caller's text.
@@ -86,7 +91,7 @@ class Reader:
                 refused.where = span(node, self.text)
             raise
 
-    def condition(self, node: exp.Expression, scope: Scope, role: str = "filter") -> Pred:
+    def condition(self, node: Expr, scope: Scope, role: str = "filter") -> Pred:
         """A condition in canonical form."""
         self.steps += 1
         if self.steps > STEPS_MAX:
@@ -98,7 +103,7 @@ class Reader:
                 refused.where = span(node, self.text)
             raise
 
-    def _value(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _value(self, node: Expr, role: str, scope: Scope) -> Value:
         if isinstance(node, AGGREGATES + (exp.Filter,)):
             raise Refused(AGGREGATE_PLACE)
         if isinstance(node, CONDITIONS):
@@ -113,27 +118,31 @@ class Reader:
             raise Refused(code, name=named(node))
         return handler(self, node, role, scope)
 
-    def _paren(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _paren(self, node: Expr, role: str, scope: Scope) -> Value:
         return self.value(node.this, role, scope)
 
-    def _star(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _star(self, node: Expr, role: str, scope: Scope) -> Value:
         raise Refused(ONLY_AGGREGATES, name="*")
 
-    def _literal(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _literal(self, node: Expr, role: str, scope: Scope) -> Value:
         return sqltype.text(node.this) if node.args.get("is_string") else sqltype.number(node.this)
 
-    def _null(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _null(self, node: Expr, role: str, scope: Scope) -> Value:
         return sqltype.NULL
 
-    def _boolean(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _boolean(self, node: Expr, role: str, scope: Scope) -> Value:
         return sqltype.whole(int(bool(node.this)), kind=Kind.boolean)
 
-    def _column(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _column(self, node: Expr, role: str, scope: Scope) -> Value:
         if not isinstance(node.this, exp.Identifier):
             raise Refused(ONLY_AGGREGATES, name="*")
         qualifier = node.args.get("table")
         if qualifier is not None and qualifier.name.casefold() not in scope.aliases:
-            raise Refused(COLUMN_UNKNOWN, where=span(qualifier, self.text), column=f"{qualifier.name[:60]}.{node.name[:60]}")
+            raise Refused(
+                COLUMN_UNKNOWN,
+                where=span(qualifier, self.text),
+                column=f"{qualifier.name[:60]}.{node.name[:60]}",
+            )
         return self.named(node.name, role, scope)
 
     def named(self, name: str, role: str, scope: Scope) -> Value:
@@ -161,13 +170,15 @@ class Reader:
                 raise Refused(NOT_OPEN.get(role, COLUMN_NOT_AGGREGATE), column=column.name)
         return sqltype.stored(index, column)
 
-    def _chain(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _chain(self, node: Expr, role: str, scope: Scope) -> Value:
         """A chain of one operator, read from its left end without recursion."""
-        rights: list[exp.Expression] = []
+        rights: list[Expr] = []
         first, kind = node, type(node)
         while type(first) is kind:
             rights.append(first.args["expression"])
             first = first.this
+        if len(rights) > TERMS_MAX:
+            raise Refused(QUESTION_DEEP, limit=f"{TERMS_MAX}")
         if isinstance(first, exp.Interval):
             if kind is exp.Add and len(rights) == 1:
                 return self._moved(self.value(rights[0], role, scope), first, 1)
@@ -180,6 +191,8 @@ class Reader:
             other = self.value(right, role, scope)
             if total.is_null or other.is_null:
                 total = sqltype.NULL
+            elif kind is exp.Add and other.kind is Kind.date and total.is_number:
+                total = self._days_later(other, total, True)
             elif total.kind is Kind.date and other.is_number and kind in (exp.Add, exp.Sub):
                 total = self._days_later(total, other, kind is exp.Add)
             else:
@@ -203,10 +216,10 @@ class Reader:
         lo, hi = (end // sqltype.DAY_US for end in sqltype.interval(moved))
         return replace(moved, sql=f"CAST({moved.sql} AS DATE)", kind=Kind.date, lo=lo, hi=hi)
 
-    def _two(self, node: exp.Expression, role: str, scope: Scope) -> tuple[Value, Value]:
+    def _two(self, node: Expr, role: str, scope: Scope) -> tuple[Value, Value]:
         return self.value(node.this, role, scope), self.value(node.args["expression"], role, scope)
 
-    def _binary(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _binary(self, node: Expr, role: str, scope: Scope) -> Value:
         a, b = self._two(node, role, scope)
         if a.is_null or b.is_null:
             return sqltype.NULL
@@ -214,14 +227,23 @@ class Reader:
             return sqltype.divide(a, b)
         return sqltype.quotient(a, b, isinstance(node, exp.Mod))
 
-    def _unary(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _unary(self, node: Expr, role: str, scope: Scope) -> Value:
         inner = node.this
         while isinstance(inner, exp.Paren):
             inner = inner.this
-        if isinstance(inner, exp.Div) and not isinstance(node, exp.Neg | exp.Abs) and not node.args.get("decimals"):
+        if (
+            isinstance(inner, exp.Div)
+            and not isinstance(node, exp.Neg | exp.Abs)
+            and not node.args.get("decimals")
+        ):
             # FLOOR(age / 10) is exact where the divisor is a constant: no quotient is rounded first.
             top, bottom = self._two(inner, role, scope)
-            if isinstance(bottom.constant, int) and bottom.is_number and bottom.constant > 0 and not top.is_null:
+            if (
+                isinstance(bottom.constant, int)
+                and bottom.is_number
+                and bottom.constant > 0
+                and not top.is_null
+            ):
                 return sqltype.rounded_quotient(top, bottom, type(node).__name__.lower())
         a = self.value(inner, role, scope)
         if a.is_null:
@@ -235,7 +257,7 @@ class Reader:
             return sqltype.rounded(a, "round", _count(digits, ROUND_DIGITS_MAX) if digits is not None else 0)
         return sqltype.rounded(a, "floor" if isinstance(node, exp.Floor) else "ceil")
 
-    def _case(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _case(self, node: Expr, role: str, scope: Scope) -> Value:
         subject = node.args.get("this") if isinstance(node, exp.Case) else None
         branches = node.args["ifs"] if isinstance(node, exp.Case) else [node]
         last = node.args.get("default") if isinstance(node, exp.Case) else node.args.get("false")
@@ -255,36 +277,36 @@ class Reader:
         otherwise = sqltype.NULL if last is None else self.value(last, role, scope)
         return chosen(pairs, otherwise)
 
-    def _many(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _many(self, node: Expr, role: str, scope: Scope) -> Value:
         parts = [self.value(one, role, scope) for one in (node.this, *node.args.get("expressions", []))]
         if isinstance(node, exp.Coalesce):
             return first_known(parts)
         return extreme(parts, "GREATEST" if isinstance(node, exp.Greatest) else "LEAST")
 
-    def _nullif(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _nullif(self, node: Expr, role: str, scope: Scope) -> Value:
         a, b = self._two(node, role, scope)
         return chosen([(predicate.compare("=", a, b), sqltype.NULL)], a)
 
-    def _cast(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _cast(self, node: Expr, role: str, scope: Scope) -> Value:
         return converted(self.value(node.this, role, scope), node.args["to"], role)
 
-    def _extract(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _extract(self, node: Expr, role: str, scope: Scope) -> Value:
         name = node.this.name.lower()
         name = PART_NAMES.get(name, name)
         if name not in sqltype.PARTS and name != "year":
             raise Refused(FUNCTION_REFUSED, name="extract")
         return sqltype.part(name, self.value(node.args["expression"], role, scope))
 
-    def _truncated(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _truncated(self, node: Expr, role: str, scope: Scope) -> Value:
         unit = _unit(node.args.get("unit"), ("year", "quarter", "month", "week", "day", "hour"))
         return sqltype.truncated(unit, self.value(node.this, role, scope))
 
-    def _difference(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _difference(self, node: Expr, role: str, scope: Scope) -> Value:
         unit = _unit(node.args.get("unit"), (*sqltype.UNIT_DAYS, *sqltype.UNIT_SECONDS))
         end, start = self._two(node, role, scope)
         return sqltype.difference(unit, start, end)
 
-    def _text(self, node: exp.Expression, role: str, scope: Scope) -> Value:
+    def _text(self, node: Expr, role: str, scope: Scope) -> Value:
         a = self.value(node.this, role, scope)
         if a.kind is not Kind.text or a.is_literal:
             raise Refused(TYPE_MIXED, name=f"{named(node)}, {a.kind}")
@@ -297,7 +319,7 @@ class Reader:
             sql = f"{type(node).__name__.upper()}({a.sql})"
         return Value(sql, Kind.text, nullable=a.nullable, columns=a.columns, name=a.name)
 
-    def _condition(self, node: exp.Expression, scope: Scope, role: str) -> Pred:
+    def _condition(self, node: Expr, scope: Scope, role: str) -> Pred:
         if isinstance(node, exp.And | exp.Or):
             parts = [self.condition(one, scope, role) for one in flattened(node)]
             return predicate.both(parts) if isinstance(node, exp.And) else predicate.either(parts)
@@ -333,10 +355,10 @@ class Reader:
         return predicate.truth(self.value(node, role, scope))
 
 
-def flattened(node: exp.Expression) -> list[exp.Expression]:
+def flattened(node: Expr) -> list[Expr]:
     """The parts of a chain of one connector, left to right, without recursion."""
     kind = type(node)
-    found: list[exp.Expression] = []
+    found: list[Expr] = []
     stack = [node]
     while stack:
         one = stack.pop()
@@ -425,7 +447,9 @@ def extreme(parts: list[Value], name: str) -> Value:
     values = sorted({v.sql: v for v in values}.values(), key=lambda v: v.sql)
     if len(values) == 1:
         return values[0]
-    made = _merged(f"{name}({', '.join(v.sql for v in values)})", values, frozenset(), all(v.nullable for v in values))
+    made = _merged(
+        f"{name}({', '.join(v.sql for v in values)})", values, frozenset(), all(v.nullable for v in values)
+    )
     sure = [v for v in values if not v.nullable]
     if made.lo is not None and made.hi is not None and sure:
         if name == "GREATEST":
@@ -454,7 +478,9 @@ def converted(value: Value, target: exp.DataType, role: str) -> Value:
             if role == "aggregate":
                 raise Refused(TYPE_MIXED, name="text, number")
             sql = f"TRY_CAST({value.sql} AS BIGINT)"
-            return Value(sql, Kind.integer, 0, -(2**63), 2**63 - 1, True, 64, columns=value.columns, name=value.name)
+            return Value(
+                sql, Kind.integer, 0, -(2**63), 2**63 - 1, True, 64, columns=value.columns, name=value.name
+            )
         whole = sqltype.rounded(value, "round")
         whole = replace(whole, kind=Kind.integer) if whole.kind is Kind.boolean else whole
         return sqltype.held(whole, -limit, limit - 1)
@@ -471,7 +497,11 @@ def converted(value: Value, target: exp.DataType, role: str) -> Value:
             return sqltype.held(value, -most, most)
         return value
     if name == "BOOLEAN" and value.is_number:
-        return value if value.kind is Kind.boolean else predicate.flag(predicate.compare("<>", value, sqltype.whole(0)))
+        return (
+            value
+            if value.kind is Kind.boolean
+            else predicate.flag(predicate.compare("<>", value, sqltype.whole(0)))
+        )
     if name in ("DATE", "TIMESTAMP", "TIMESTAMPNTZ"):
         return _as_moment(value, Kind.date if name == "DATE" else Kind.timestamp)
     if name in ("VARCHAR", "TEXT") and value.kind is Kind.text:
@@ -488,33 +518,41 @@ def _as_moment(value: Value, kind: Kind) -> Value:
         raise Refused(TYPE_MIXED, name=f"{value.kind}, {kind}")
     down = kind is Kind.date
     if isinstance(value.constant, int):
-        return sqltype.dated(value.constant // sqltype.DAY_US) if down else sqltype.timed(value.constant * sqltype.DAY_US)
-    ends = [None if end is None else end // sqltype.DAY_US if down else end * sqltype.DAY_US for end in (value.lo, value.hi)]
+        return (
+            sqltype.dated(value.constant // sqltype.DAY_US)
+            if down
+            else sqltype.timed(value.constant * sqltype.DAY_US)
+        )
+    ends = [
+        None if end is None else end // sqltype.DAY_US if down else end * sqltype.DAY_US
+        for end in (value.lo, value.hi)
+    ]
     sql = f"CAST({value.sql} AS {'DATE' if down else 'TIMESTAMP'})"
     return replace(value, sql=sql, kind=kind, lo=ends[0], hi=ends[1], bare=None)
 
 
-def _unit(node: exp.Expression | None, known: tuple[str, ...]) -> str:
+def _unit(node: Expr | None, known: tuple[str, ...]) -> str:
     """A date unit as a plain word, one of `known`."""
-    name = node.name.lower() if isinstance(node, exp.Var | exp.Literal) else ""
+    name = node.name.lower() if node is not None and isinstance(node, exp.Var | exp.Literal) else ""
     name = name if name in known else name.removesuffix("s")
     if name not in known:
         raise Refused(LITERAL_BAD, name="unit")
     return name
 
 
-def _count(node: exp.Expression, most: int) -> int:
+def _count(node: Expr, most: int) -> int:
     """A whole literal between 0 and `most` (a leading minus allowed in an interval's text)."""
     if isinstance(node, exp.Literal):
         digits = node.name.strip()
-        if digits.isascii() and digits.removeprefix("-").isdigit() and len(digits) <= 8 and abs(int(digits)) <= most:
-            if int(digits) >= 0 or node.args.get("is_string"):
-                return int(digits)
+        plain = digits.isascii() and digits.removeprefix("-").isdigit() and len(digits) <= 8
+        signed = digits.startswith("-") and not node.args.get("is_string")
+        if plain and not signed and abs(int(digits)) <= most:
+            return int(digits)
     raise Refused(LITERAL_BAD, name=f"0..{most}")
 
 
-Handler = Callable[[Reader, exp.Expression, str, Scope], Value]
-HANDLERS: dict[type[exp.Expression], Handler] = {
+Handler = Callable[[Reader, Expr, str, Scope], Value]
+HANDLERS: dict[type[Expr], Handler] = {
     exp.Paren: Reader._paren,
     exp.Star: Reader._star,
     exp.Literal: Reader._literal,

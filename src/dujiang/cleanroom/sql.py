@@ -1,6 +1,6 @@
 """The guarded question's checker and rewriter (查询检查与改写): SQL text in, a Plan or a refusal out.
 
-Steps, numbered in the code: 1 limits and syntax · 2 the positive list · 3 names and sub-queries · 4 condition and
+Numbered in the code: 1 limits and syntax · 2 the positive list · 3 names and sub-queries · 4 condition and
 groups · 5 outputs, HAVING and ORDER BY over released values · 6 presence · 7 the SQL that runs.
 Nothing a caller wrote reaches the engine: the SQL of a Plan is written from typed values.
 """
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
+from sqlglot.expressions.core import Expr
 
 from dujiang.cleanroom import grammar, predicate
 from dujiang.cleanroom.grammar import AGGREGATES, span
@@ -87,13 +88,16 @@ class _Question:
     spans: list[tuple[int, int]]
 
     def plan(self) -> Plan:
+        """The Plan of the question; raises Refused where a rule says no."""
         reader = Reader(self.table, self.guard, self.text)
         tests: list[Pred] = []
         scope = self._scope(self.tree, {}, reader, tests, 0)  # 3
         if self.tree.args.get("where"):
             tests.append(reader.condition(self.tree.args["where"].this, scope))  # 4
         groups = self._groups(reader, scope)
-        cells, keys = cells_of((group for group in groups if group.columns), predicate.both(tests), self.table, self.guard)
+        cells, keys = cells_of(
+            (group for group in groups if group.columns), predicate.both(tests), self.table, self.guard
+        )
         outcome = Outcome(reader, scope, Tally(self.table, self.guard, cells), self._aliases())
         columns = self._columns(outcome)  # 5
         having = self._having(outcome)
@@ -111,14 +115,17 @@ class _Question:
             None if having is None else canonical(having, described),
             [(canonical(f, described), desc, first) for f, desc, first in order],
             limit,
-            offset,
+            offset or 0,
         )
         shown = dict(zip((key.sql for key in cells.keys), keys, strict=True))
         return Plan(
             table=self.table.name,
             sql=outcome.tally.sql(),  # 7
             canonical=repr(meaning),
-            keys=tuple(replace(shown[key.sql], name=_key_name(place, columns, key)) for place, key in enumerate(cells.keys)),
+            keys=tuple(
+                replace(shown[key.sql], name=_key_name(place, columns, key))
+                for place, key in enumerate(cells.keys)
+            ),
             statistics=tuple(outcome.tally.statistics),
             aggregates=tuple(outcome.aggregates),
             columns=columns,
@@ -144,7 +151,7 @@ class _Question:
         return ("division_rounded",) if next(inside, None) else ()
 
     def _scope(
-        self, tree: exp.Select, ctes: dict[str, exp.Expression], reader: Reader, tests: list[Pred], level: int
+        self, tree: exp.Select, ctes: dict[str, Expr], reader: Reader, tests: list[Pred], level: int
     ) -> Scope:
         """What names mean under a SELECT: its FROM looked through down to the registered table (step 3)."""
         if level > LEVELS_MAX:
@@ -166,7 +173,12 @@ class _Question:
             inner = ctes.pop(name.casefold(), None)
             if inner is None:
                 if name != self.table.name and name.casefold() != self.table.name.casefold():
-                    raise Refused(TABLE_UNKNOWN, where=span(source.this, self.text), name=name[:60], table=self.table.name)
+                    raise Refused(
+                        TABLE_UNKNOWN,
+                        where=span(source.this, self.text),
+                        name=name[:60],
+                        table=self.table.name,
+                    )
                 return Scope(names)
         else:
             raise Refused(SEVERAL_TABLES, where=span(source, self.text))
@@ -174,9 +186,9 @@ class _Question:
 
     def _looked_through(
         self,
-        inner: exp.Expression,
+        inner: Expr,
         names: frozenset[str],
-        ctes: dict[str, exp.Expression],
+        ctes: dict[str, Expr],
         reader: Reader,
         tests: list[Pred],
         level: int,
@@ -186,9 +198,13 @@ class _Question:
             raise Refused(CONSTRUCT_REFUSED, where=span(inner, self.text), name="SUBQUERY")
         for part in ("group", "having", "order", "limit", "offset"):
             if inner.args.get(part):
-                raise Refused(CONSTRUCT_REFUSED, where=span(inner.args[part], self.text), name=f"SUBQUERY {part.upper()}")
+                raise Refused(
+                    CONSTRUCT_REFUSED,
+                    where=span(inner.args[part], self.text),
+                    name=f"SUBQUERY {part.upper()}",
+                )
         below = self._scope(inner, ctes, reader, tests, level + 1)
-        outputs: dict[str, exp.Expression] = {}
+        outputs: dict[str, Expr] = {}
         star = False
         for item in inner.expressions:
             if item.find(*AGGREGATES):
@@ -201,17 +217,19 @@ class _Question:
             tests.append(reader.condition(inner.args["where"].this, below))
         return Scope(names, outputs, below, star)
 
-    def _aliases(self) -> dict[str, exp.Expression]:
-        return {item.alias.casefold(): item.this for item in self.tree.expressions if isinstance(item, exp.Alias)}
+    def _aliases(self) -> dict[str, Expr]:
+        return {
+            item.alias.casefold(): item.this for item in self.tree.expressions if isinstance(item, exp.Alias)
+        }
 
     def _groups(self, reader: Reader, scope: Scope) -> list[Value]:
-        """The GROUP BY expressions; a number is a place in the select list, a name an output or a column (step 4)."""
+        """The GROUP BY expressions; a number is a place in the select list (step 4)."""
         group = self.tree.args.get("group")
         if not group:
             return []
         return [self._group(node, reader, scope) for node in group.expressions]
 
-    def _group(self, node: exp.Expression, reader: Reader, scope: Scope) -> Value:
+    def _group(self, node: Expr, reader: Reader, scope: Scope) -> Value:
         where = span(node, self.text)
         if isinstance(node, exp.Literal) and not node.args.get("is_string"):
             node = self._placed(node)
@@ -229,7 +247,7 @@ class _Question:
             raise Refused(TYPE_MIXED, where=where, name="GROUP BY, constant")
         return value
 
-    def _placed(self, node: exp.Expression) -> exp.Expression:
+    def _placed(self, node: Expr) -> Expr:
         """The select item a position names."""
         items = self.tree.expressions
         place = int(node.name) if node.name.isascii() and node.name.isdigit() and len(node.name) < 5 else 0
@@ -280,7 +298,11 @@ class _Question:
             node = one.this
             if isinstance(node, exp.Literal):
                 formula = outcome.formula(self._placed(node))
-            elif isinstance(node, exp.Column) and node.name.casefold() in outcome.aliases and not node.args.get("table"):
+            elif (
+                isinstance(node, exp.Column)
+                and node.name.casefold() in outcome.aliases
+                and not node.args.get("table")
+            ):
                 formula = outcome.formula(outcome.aliases[node.name.casefold()])
             else:
                 formula = outcome.formula(node, aliases=True)

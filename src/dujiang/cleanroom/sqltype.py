@@ -1,9 +1,9 @@
 """Typed value expressions (取值表达式): canonical SQL text with exact intervals, so that no row can raise.
 
-1. Every number is an integer on a grid `10**-scale` with a declared interval; dates are days, timestamps microseconds.
+1. A number is an integer on a grid `10**-scale` with an interval; dates are days, timestamps microseconds.
 2. An operation is written at a width (BIGINT or HUGEINT) its interval fits; what fits neither is refused.
 3. Nothing here depends on a row: intervals come from declared bounds and from the operation alone.
-4. The text is canonical: equal meaning (as far as the rules here go) is equal text, and that text is what runs.
+4. The text is canonical: equal meaning (as far as the rules here go) is equal text, and that text runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,14 @@ QUOTIENT_SCALE = 6
 SQL_CHARS_MAX = 100_000
 """Longest text of one expression: operations that write an operand twice could double it at every level."""
 
-PARTS = {"month": (1, 12), "quarter": (1, 4), "week": (1, 53), "dayofweek": (0, 6), "hour": (0, 23), "day": (1, 31)}
+PARTS = {
+    "month": (1, 12),
+    "quarter": (1, 4),
+    "week": (1, 53),
+    "dayofweek": (0, 6),
+    "hour": (0, 23),
+    "day": (1, 31),
+}
 """Part of a date → its interval; `year` follows from the bounds."""
 
 UNIT_DAYS = {"year": 365, "quarter": 90, "month": 28, "week": 7, "day": 1}
@@ -52,7 +59,7 @@ class Value:
 
     `width`: 0 a bare column or constant, else the bits it is computed with. `constant`: the value where it
     is a literal. `lo`, `hi` in units of 10**-scale, days or microseconds; None: no bounds (or text).
-    `listed`: every value it can have, where they are few and public; `spread`: an upper bound of their number.
+    `listed`: every value it can have, where few and public; `spread`: an upper bound of their number.
     """
 
     sql: str
@@ -197,7 +204,7 @@ def interval(value: Value) -> tuple[int, int]:
     Raises: no_bounds.
     """
     if value.lo is None or value.hi is None:
-        raise Refused(NO_BOUNDS, column=value.name or "this expression")
+        raise Refused(NO_BOUNDS, column=value.name or "…")
     return value.lo, value.hi
 
 
@@ -229,7 +236,9 @@ def at(value: Value, width: int) -> str:
     return f"CAST({value.sql} AS {'BIGINT' if width == 64 else 'HUGEINT'})"
 
 
-def made(sql: str, parts: tuple[Value, ...], scale: int, lo: int, hi: int, width: int = 0, **more: object) -> Value:
+def made(
+    sql: str, parts: tuple[Value, ...], scale: int, lo: int, hi: int, width: int = 0, **more: object
+) -> Value:
     """A new number computed from `parts` (columns and nullability are theirs)."""
     nullable = bool(more.pop("nullable", any(part.nullable for part in parts)))
     if len(sql) > SQL_CHARS_MAX:
@@ -418,7 +427,9 @@ def rounded_quotient(a: Value, b: Value, way: str) -> Value:
 def _stepped(a: Value, factor: int, way: str, digits: int) -> Value:
     """The stored integer of `a` divided by a whole factor and rounded: truncation after a shift."""
     low, high = interval(a)
-    shift = {"floor": (-(factor - 1), 0), "ceil": (0, factor - 1), "round": (-(factor // 2), factor // 2)}[way]
+    shift = {"floor": (-(factor - 1), 0), "ceil": (0, factor - 1), "round": (-(factor // 2), factor // 2)}[
+        way
+    ]
     lo, hi = (_cut(end + shift[end >= 0], factor) for end in (low, high))
     if isinstance(a.constant, int):
         return whole(lo, digits)
@@ -490,7 +501,9 @@ def truncated(unit: str, a: Value) -> Value:
     target = "DATE" if a.kind is Kind.date else "TIMESTAMP"
     sql = f"CAST(DATE_TRUNC('{unit}', {a.sql}) AS {target})"
     spread = cells(unit, a)
-    return replace(a, sql=sql, lo=max(lo - back, first), hi=hi, bare=None, width=64, constant=None, spread=spread)
+    return replace(
+        a, sql=sql, lo=max(lo - back, first), hi=hi, bare=None, width=64, constant=None, spread=spread
+    )
 
 
 def cells(unit: str, a: Value) -> int:
@@ -501,7 +514,7 @@ def cells(unit: str, a: Value) -> int:
 
 
 def shifted(a: Value, count: int, unit: str) -> Value:
-    """A date or timestamp moved by `count` units (negative: earlier), as a timestamp unless it is a constant date.
+    """A date or timestamp moved by `count` units (negative: earlier); a timestamp unless a constant date.
 
     Raises: number_too_wide where a bound would leave the years 1 to 9999.
     """

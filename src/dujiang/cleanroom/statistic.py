@@ -1,7 +1,7 @@
-"""Statistics (统计量) of one question: what is charged, how much one entity can move it, and the SQL that computes it.
+"""Statistics (统计量) of a question: what is charged, how far one entity moves it, and its SQL.
 
-1. Every sensitivity follows from declared shapes: R rows of an entity, L0 cells it touches, the interval of a value.
-2. A statistic is known by its cells, its condition and its value; the same one is charged once however it is asked.
+1. Every sensitivity follows from declared shapes: R rows of an entity, L0 cells, the interval of a value.
+2. A statistic is known by its cells, condition and value; the same one is charged once however it is asked.
 3. With exact answers the SQL is two-level where an entity has several rows, and holds k and dominance itself.
 """
 
@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Literal
 
 from dujiang.cleanroom import predicate, sqltype
 from dujiang.cleanroom.model import (
     EXACT_DISTINCT,
     NUMBER_WIDE,
+    QUESTION_LONG,
     TOO_MANY_CELLS,
     Aggregate,
     Form,
@@ -31,8 +33,14 @@ from dujiang.registry.model import Column, Kind, Table
 MEMORY_BYTES = 512 * 2**20
 THREADS = 2
 SUM_MAX = 2**126
+SQL_TOTAL_MAX = 400_000
+"""Longest regenerated question, in characters."""
+
 OTHER = "other"
 """The key that text values outside a published list are registered as."""
+
+
+MomentForm = Literal["mean", "var_pop", "var_samp", "stddev_pop", "stddev_samp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +193,9 @@ class Tally:
         """S: the sum of a value over the rows where a condition holds."""
         lo, hi = sqltype.interval(value)
         masked = _masked(value, test).sql
-        source = Source(f"COALESCE(SUM({masked}), 0)", f"COALESCE(SUM({masked}), 0)", "SUM({})", test.op != "true", masked)
+        source = Source(
+            f"COALESCE(SUM({masked}), 0)", f"COALESCE(SUM({masked}), 0)", "SUM({})", test.op != "true", masked
+        )
         return self._add(Form.total, masked, source, max(abs(lo), abs(hi)), Fraction(1, 10**value.scale))
 
     def centred(self, value: Value, test: Pred) -> int:
@@ -197,7 +207,9 @@ class Tally:
         if middle:
             flat = f"({flat} - CAST({middle} AS HUGEINT) * COUNT({masked}))"
         source = Source(flat, flat, "SUM({})", test.op != "true", masked)
-        return self._add(Form.centred, masked, source, max(hi - middle, middle - lo), Fraction(1, 10**value.scale))
+        return self._add(
+            Form.centred, masked, source, max(hi - middle, middle - lo), Fraction(1, 10**value.scale)
+        )
 
     def squared(self, value: Value, test: Pred) -> int:
         """Q: the sum of the squared distance from the middle, less half its largest value."""
@@ -220,7 +232,7 @@ class Tally:
         return self._add(Form.distinct, flat, Source(flat, "", "", test.op != "true"), 1)
 
     def presence(self) -> int:
-        """The statistic that stands for distinct entities: U, or rows where an entity has one row; added if missing."""
+        """The statistic standing for distinct entities (U, or rows where R = 1), added if missing."""
         if self.table.rows_per_entity == 1:
             for index, known in enumerate(self.statistics):
                 # Rows with a value are entities too, and not more of them: no further charge is needed.
@@ -232,10 +244,14 @@ class Tally:
         return self.entities()
 
     def sql(self) -> str:
-        """The regenerated question over the view `t0`: keys, distinct entities, then one integer per statistic."""
+        """The regenerated question over `t0`: keys, distinct entities, then one integer per statistic."""
         if self.guard.noise is Noise.exact:
-            return self._exact()
-        return self._flat("COUNT(*)" if self.table.rows_per_entity == 1 else self.distinct_entities(), "")
+            sql = self._exact()
+        else:
+            sql = self._flat("COUNT(*)" if self.table.rows_per_entity == 1 else self.distinct_entities(), "")
+        if len(sql) > SQL_TOTAL_MAX:
+            raise Refused(QUESTION_LONG, limit=f"{SQL_TOTAL_MAX}")
+        return sql
 
     def _where(self) -> str:
         test = "" if self.cells.where.op == "true" else f" AND {self.cells.where.sql}"
@@ -262,7 +278,9 @@ class Tally:
             rules = [f"COUNT(*) >= {least}"]
             for source in self.sources:
                 if source.filtered:
-                    rules.append(f"{source.flat if not source.dominant else f'COUNT({source.dominant})'} >= {least}")
+                    rules.append(
+                        f"{source.flat if not source.dominant else f'COUNT({source.dominant})'} >= {least}"
+                    )
                 if source.dominant:
                     rules.append(_undominated(source.dominant, share))
             return self._flat("COUNT(*)", f" HAVING {' AND '.join(dict.fromkeys(rules))}")
@@ -273,17 +291,24 @@ class Tally:
             inner.append(f"{source.inner} AS p{place}")
             touched = f"p{place}"
             if source.dominant:
-                inner += [f"COALESCE(SUM({source.dominant}), 0) AS v{place}", f"COUNT({source.dominant}) AS w{place}"]
+                inner += [
+                    f"COALESCE(SUM({source.dominant}), 0) AS v{place}",
+                    f"COUNT({source.dominant}) AS w{place}",
+                ]
                 rules.append(_undominated(f"v{place}", share))
                 touched = f"w{place}"
             if source.filtered and self.statistics[place].form is not Form.squared:
                 rules.append(f"COUNT(CASE WHEN {touched} > 0 THEN 1 END) >= {least}")
         levels = ", ".join(str(place + 1) for place in range(len(names) + 1))
-        outer = ", ".join([*names, "COUNT(*)", *(s.outer.format(f"p{i}") for i, s in enumerate(self.sources))])
+        outer = ", ".join(
+            [*names, "COUNT(*)", *(s.outer.format(f"p{i}") for i, s in enumerate(self.sources))]
+        )
         places = ", ".join(str(place + 1) for place in range(len(names)))
         grouped, ordered = (f" GROUP BY {places}", f" ORDER BY {places}") if names else ("", "")
         table = f"(SELECT {', '.join(inner)} {self._where()} GROUP BY {levels})"
-        return f"SELECT {outer} FROM {table} AS e{grouped} HAVING {' AND '.join(dict.fromkeys(rules))}{ordered}"
+        return (
+            f"SELECT {outer} FROM {table} AS e{grouped} HAVING {' AND '.join(dict.fromkeys(rules))}{ordered}"
+        )
 
 
 def middle_of(lo: int, hi: int) -> tuple[int, int, int]:
@@ -294,7 +319,9 @@ def middle_of(lo: int, hi: int) -> tuple[int, int, int]:
 
 
 def _minus(value: Value, middle: int) -> Value:
-    return sqltype.subtract(value, Value(str(middle), Kind.decimal, value.scale, middle, middle, constant=middle))
+    return sqltype.subtract(
+        value, Value(str(middle), Kind.decimal, value.scale, middle, middle, constant=middle)
+    )
 
 
 def _masked(value: Value, test: Pred) -> Value:
@@ -302,7 +329,17 @@ def _masked(value: Value, test: Pred) -> Value:
     if test.op == "true":
         return value
     sql = f"CASE WHEN {test.sql} THEN {value.sql} END"
-    return Value(sql, value.kind, value.scale, value.lo, value.hi, True, value.width, None, value.columns | test.columns)
+    return Value(
+        sql,
+        value.kind,
+        value.scale,
+        value.lo,
+        value.hi,
+        True,
+        value.width,
+        None,
+        value.columns | test.columns,
+    )
 
 
 def _undominated(value: str, share: int) -> str:
@@ -310,13 +347,20 @@ def _undominated(value: str, share: int) -> str:
     return f"COALESCE(MAX({wide}) * 100 <= {share} * SUM({wide}), TRUE)"
 
 
-def moments(value: Value, form: str, n: int, centred: int, squared: int | None) -> Aggregate:
+def moments(value: Value, form: MomentForm, n: int, centred: int, squared: int | None) -> Aggregate:
     """The Aggregate of a mean, variance or deviation from its statistics, in the value's own units."""
     lo, hi = sqltype.interval(value)
     unit = Fraction(1, 10**value.scale)
     middle, half, offset = middle_of(lo, hi)
     return Aggregate(
-        form,  # type: ignore[arg-type]
-        n=n, centred=centred, squared=squared, lo=lo * unit, hi=hi * unit, mid=middle * unit, half=half * unit,
-        c=offset * unit * unit, scale=value.scale,
-    )  # fmt: skip
+        form,
+        n=n,
+        centred=centred,
+        squared=squared,
+        lo=lo * unit,
+        hi=hi * unit,
+        mid=middle * unit,
+        half=half * unit,
+        c=offset * unit * unit,
+        scale=value.scale,
+    )

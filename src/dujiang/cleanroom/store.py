@@ -7,7 +7,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy import (
-    Column, Index, Integer, PrimaryKeyConstraint, Table, Text, bindparam, func, insert, select, text, update,
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    select,
+    text,
+    update,
 )  # fmt: skip
 
 from dujiang.kernel.tables import META, Row, Session, Sql
@@ -22,6 +33,10 @@ _NOISED = Table(
     "cleanroom_noised", META, Column("org", Text, nullable=False), Column("version", Text, nullable=False),
     Column("statistic", Text, nullable=False), Column("cells", Text),
     PrimaryKeyConstraint("org", "version", "statistic"),
+)  # fmt: skip
+_PAID = Table(
+    "cleanroom_paid", META, Column("org", Text, nullable=False), Column("version", Text, nullable=False),
+    Column("statistic", Text, nullable=False), PrimaryKeyConstraint("org", "version", "statistic"),
 )  # fmt: skip
 _JOB = Table(
     "cleanroom_job", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
@@ -58,6 +73,13 @@ _NOISED_ADD = Sql(
         "ON CONFLICT (org, version, statistic) DO NOTHING"
     )
 )
+_PAID_GET = Sql(
+    select(_PAID.c.statistic).where(
+        _PAID.c.org == bindparam("org"), _PAID.c.version == bindparam("version"),
+        _PAID.c.statistic == bindparam("statistic"),
+    )
+)  # fmt: skip
+_PAID_ADD = Sql(insert(_PAID))
 _JOB_ADD = Sql(insert(_JOB))
 _JOB_COLUMNS = (
     _JOB.c.id, _JOB.c.org, _JOB.c.provider, _JOB.c.contract, _JOB.c.question, _JOB.c.state, _JOB.c.charged_micro,
@@ -118,6 +140,16 @@ def keep_noised(db: Session, org: str, version: str, statistic: str, cells: Cell
     """Decides a statistic once; a second decision changes nothing. None closes it."""
     made = None if cells is None else json.dumps([[list(key), count] for key, count in cells.items()], ensure_ascii=False)
     db.run(_NOISED_ADD, org=org, version=version, statistic=statistic, cells=made)
+
+
+def paid(db: Session, org: str, version: str, statistic: str) -> bool:
+    """Whether an organisation has paid for a statistic, decided or still to be."""
+    return bool(db.run(_PAID_GET, org=org, version=version, statistic=statistic))
+
+
+def pay(db: Session, org: str, version: str, statistic: str) -> None:
+    """Says that a statistic is paid for, so that it is charged once, also while its first job runs."""
+    db.run(_PAID_ADD, org=org, version=version, statistic=statistic)
 
 
 def add_job(db: Session, job: Job) -> None:

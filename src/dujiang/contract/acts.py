@@ -133,7 +133,7 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     )  # fmt: skip
     store.add_negotiation(tx.db, one)
     message = wire.request(one.id, hearing.callback(own.did), offer, ask.purpose)
-    letter = post.send(tx, own.id, provider.did, message)
+    letter = post.send(tx, own, provider.did, message)
     tx.tell(negotiation=one.id, terms_sha256=one.terms_sha256, message=letter, state=one.state)
     return Requested(one.id, one.state, one.product)
 
@@ -171,7 +171,7 @@ def terminate(tx: Tx, caller: Caller, ask: Terminate) -> Shown:
         if found.state != ACTIVE:
             raise Refused(NOT_ACTIVE)
         store.set_state(tx.db, caller.org, found.id, ENDED)
-        post.send(tx, caller.org, one.peer_did, wire.end(found.id))
+        post.send(tx, identity.organisation(tx.db, caller.org), one.peer_did, wire.end(found.id))
         tx.tell(contract=found.id, state=ENDED)
         return show(tx, caller, Show(found.id))
     after = rules.stepped(one.state, "terminate", one.side)
@@ -216,7 +216,8 @@ def usable(db: Session, org: str, contract_id: str, now_ms: int) -> Contract:
         raise Refused(NOT_FOUND)
     if own.side is not Side.consumer:
         raise Refused(NOT_CONSUMER)
-    held = store.contract_on(db, contract_id, Side.provider)
+    provider = identity.by_did(db, own.peer_did)
+    held = store.contract(db, provider.id, contract_id) if provider else None
     if own.state != ACTIVE or held is None or held.state != ACTIVE:
         raise Refused(NOT_ACTIVE)
     consumer = identity.organisation(db, org)
@@ -231,8 +232,10 @@ def held(db: Session, org: str, contract_id: str) -> Contract:
 
     Raises: Refused not_found.
     """
-    found = store.contract_on(db, contract_id, Side.provider)
-    if found is None or store.contract(db, org, contract_id) is None:
+    own = store.contract(db, org, contract_id)
+    provider = identity.by_did(db, own.peer_did) if own else None
+    found = store.contract(db, provider.id, contract_id) if provider else None
+    if found is None:
         raise Refused(NOT_FOUND)
     return found
 

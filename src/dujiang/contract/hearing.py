@@ -67,7 +67,7 @@ def close(tx: Tx, one: Negotiation, reason: str) -> Negotiation:
     store.save_negotiation(tx.db, one)
     if one.contract:
         store.set_state(tx.db, one.org, one.contract, ENDED)
-    post.send(tx, one.org, one.peer_did, wire.termination(*_pids(one), reason))
+    _send(tx, one, wire.termination(*_pids(one), reason))
     return one
 
 
@@ -113,11 +113,11 @@ def _agree(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
         contract, one.product, one.terms, heard.to_did, heard.from_did, rules.stamp(tx.now_ms), one.purpose,
         one.terms_sha256, one.version,
     )  # fmt: skip
-    signature = identity.sign_jws(tx, one.org, {"typ": "agreement+jws"}, rules.signing(agreed))
+    signature = identity.sign_jws(tx, identity.organisation(tx.db, one.org), {"typ": "agreement+jws"}, rules.signing(agreed))
     one = replace(one, contract=contract)
     store.add_negotiation(tx.db, one)
     _keep(tx, one, agreed, signature, None)
-    post.send(tx, one.org, one.peer_did, wire.agreement(one.id, str(one.peer_pid), agreed, signature))
+    _send(tx, one, wire.agreement(one.id, str(one.peer_pid), agreed, signature))
     return one
 
 
@@ -127,15 +127,16 @@ def _agreed(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     signature = wire.text_at(heard.message, wire.SIGNATURE)
     provider_pid = wire.text_at(heard.message, "providerPid")
     fits = isinstance(agreed, dict) and rules.fits_request(agreed, one, heard.to_did)
+    fits = fits and store.contract(tx.db, one.org, str(agreed["@id"])) is None
     if provider_pid is None or not fits or not _signed(tx.db, heard.from_did, signature, agreed):
         after = rules.stepped(one.state, "terminate", Side.consumer)
         return close(tx, replace(one, state=after, reason="agreement_differs"), "agreement_differs")
     one = replace(one, peer_pid=provider_pid, contract=str(agreed["@id"]))
-    own = identity.sign_jws(tx, one.org, {"typ": "agreement+jws"}, rules.signing(agreed))
+    own = identity.sign_jws(tx, identity.organisation(tx.db, one.org), {"typ": "agreement+jws"}, rules.signing(agreed))
     _keep(tx, one, agreed, str(signature), own)
     one = replace(one, state=rules.stepped(one.state, "verify", Side.consumer))
     store.save_negotiation(tx.db, one)
-    post.send(tx, one.org, one.peer_did, wire.verification(*_pids(one), own))
+    _send(tx, one, wire.verification(*_pids(one), own))
     return one
 
 
@@ -149,7 +150,7 @@ def _verified(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     one = replace(one, state=rules.stepped(one.state, "finalize", Side.provider))
     store.save_negotiation(tx.db, one)
     store.set_state(tx.db, one.org, held.id, ACTIVE, signature)
-    post.send(tx, one.org, one.peer_did, wire.event(*_pids(one), "FINALIZED"))
+    _send(tx, one, wire.event(*_pids(one), "FINALIZED"))
     return one
 
 
@@ -215,6 +216,10 @@ def _signed(db: Session, did: str, signature: str | None, agreed: dict[str, Any]
 
 def _same_agreement(db: Session, did: str, signature: str | None, held: Contract) -> bool:
     return _signed(db, did, signature, held.terms)
+
+
+def _send(tx: Tx, one: Negotiation, message: dict[str, Any]) -> None:
+    post.send(tx, identity.organisation(tx.db, one.org), one.peer_did, message)
 
 
 def _pids(one: Negotiation) -> tuple[str, str]:

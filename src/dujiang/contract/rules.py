@@ -79,13 +79,15 @@ def signing(agreement: dict[str, Any]) -> dict[str, object]:
 
 def fits_request(agreement: dict[str, Any], one: Negotiation, own_did: str) -> bool:
     """Whether an agreement is the one the consumer asked for: parties, product, purpose, rules, hash."""
+    rules = ("permission", "prohibition", "obligation", "profile")
     return (
         agreement.get("assigner") == one.peer_did
         and agreement.get("assignee") == own_did
         and agreement.get("target") == one.product
         and agreement.get(wire.PURPOSE) == one.purpose
         and agreement.get(wire.TERMS) == one.terms_sha256
-        and agreement.get("permission") == one.terms.get("permission")
+        and agreement.get(wire.VERSION) == one.version
+        and all(agreement.get(word) == one.terms.get(word) for word in rules)
         and wire.text_at(agreement, "@id") is not None
     )
 

@@ -57,7 +57,6 @@ _CON_COLUMNS = (
     _CON.c.questions_used, _CON.c.negotiation,
 )  # fmt: skip
 _CON_GET = Sql(select(*_CON_COLUMNS).where(_CON.c.org == bindparam("org"), _CON.c.id == bindparam("id")))
-_CON_SIDE = Sql(select(*_CON_COLUMNS).where(_CON.c.id == bindparam("id"), _CON.c.side == bindparam("side")))
 _CON_LIST = Sql(
     select(*_CON_COLUMNS).where(_CON.c.org == bindparam("org"), _CON.c.id < bindparam("before"))
     .order_by(_CON.c.id.desc()).limit(bindparam("count"))
@@ -122,12 +121,6 @@ def add_contract(db: Session, one: Contract) -> None:
 def contract(db: Session, org: str, contract_id: str) -> Contract | None:
     """An organisation's own record of an agreement."""
     rows = db.run(_CON_GET, org=org, id=contract_id)
-    return _contract(rows[0]) if rows else None
-
-
-def contract_on(db: Session, contract_id: str, side: Side) -> Contract | None:
-    """The record of one side of an agreement, if that side is an organisation of this home."""
-    rows = db.run(_CON_SIDE, id=contract_id, side=side)
     return _contract(rows[0]) if rows else None
 
 

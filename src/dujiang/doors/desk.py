@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from dujiang import acts
-from dujiang.doors import answer, gate
+from dujiang.doors import answer, gate, journal
 from dujiang.doors.gate import Receive, Scope
 from dujiang.home import Home
 from dujiang.identity.model import NOT_SIGNED_IN
@@ -61,6 +61,11 @@ class Waits:
         """How often something was committed."""
         return self._bell.count
 
+    @property
+    def anybody(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
     async def after(self, seen: int, seconds: float) -> None:
         """Returns once the count is not `seen` any more, or after `seconds`, or when the node closes."""
         self._loop = asyncio.get_running_loop()
@@ -97,9 +102,12 @@ class Desk:
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="work")
         self._waiting = 0
+        self._known: dict[str, Caller] = {}
+        self._known_at = -1
 
     def close(self) -> None:
         """Lets the threads go once what they do is done."""
+        journal.flush()
         self._readers.shutdown(wait=True)
         self._workers.shutdown(wait=True)
 
@@ -111,7 +119,7 @@ class Desk:
         given = gate.header(scope, b"authorization")
         if given is not None:
             kind, _, secret = given.partition(" ")
-            found = self.home.caller_of_key(secret.strip()) if kind.lower() == "bearer" else None
+            found = self._holder(secret.strip()) if kind.lower() == "bearer" else None
             if found is None:
                 raise Refused(NOT_SIGNED_IN)
             return found
@@ -122,6 +130,15 @@ class Desk:
             raise Refused(CROSS_ORIGIN)
         return self.home.caller_of_session(session) or NOBODY
 
+    def _holder(self, secret: str) -> Caller | None:
+        """Who a key speaks for; the database is asked again after every commit: a revoked key ends."""
+        if self._known_at != (count := self.waits.count):
+            self._known, self._known_at = {}, count
+        found = self._known.get(secret) or self.home.caller_of_key(secret)
+        if found is not None:
+            self._known[secret] = found
+        return found
+
     async def run(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Outcome:
         """The outcome of an act.
 
@@ -129,13 +146,16 @@ class Desk:
         """
         started = self.home.start(name, caller, ask, key)
         if started is None:
-            reads = acts.ACTS[name].effect is Effect.reads and bind(acts.ACTS[name]).prepare is None
-            return await self.threaded(self._readers if reads else self._workers, name, caller, ask, key)
-        return await asyncio.wrap_future(started)
-
-    async def threaded(self, pool: ThreadPoolExecutor, *what: Any) -> Outcome:
-        """The outcome of an act that runs on a thread of `pool`."""
-        return await self._counted(pool.submit(self.home.run, *what))
+            act = acts.ACTS[name]
+            quick = act.effect is Effect.reads and bind(act).prepare is None
+            pool = self._readers if quick else self._workers
+            outcome = await self._counted(pool.submit(self.home.run, name, caller, ask, key))
+        else:
+            outcome = await asyncio.wrap_future(started)
+        if name == "identity.revoke":
+            # The bell may ring a moment after the answer: nobody may use the key in between.
+            self._known_at = -1
+        return outcome
 
     async def work(self, function: Any, *arguments: Any) -> Any:
         """What a blocking function gives back, run on a thread."""
@@ -165,7 +185,8 @@ class Desk:
         final = await self._followed(follow.bound.act.name, caller, then, wait_s)
         said = {**said, **final}
         if isinstance(entry := final.get("entry"), int):
-            proof = await self.run("ledger.prove", caller, build(bind(acts.ACTS["ledger.prove"]).ask, {"entry": entry}))
+            prove = acts.ACTS["ledger.prove"]
+            proof = await self.run(prove.name, caller, build(bind(prove).ask, {"entry": entry}))
             said["receipt"] = proof.reply.receipt
         return answer.declined(said, self.codes) or said, said.get("receipt")
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from dujiang.acts import ACTS
 from dujiang.doors import show
+from dujiang.doors.answer import refusal
 from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
 from dujiang.doors.usage import TEXT_UNREADABLE
 from dujiang.kernel.act import Act, bind
@@ -28,7 +29,8 @@ FILE_UNREADABLE = Code(
     "file_unreadable", 400, Exit.usage,
     "The file {name} is neither TOML nor JSON, near line {line}.",
     "Correct that line; `dujiang schema NAME` prints the form.",
-    "文件 {name} 既不是 TOML 也不是 JSON，问题在第 {line} 行附近。", "请更正该行；`dujiang schema 名称` 会打印格式。",
+    "文件 {name} 既不是 TOML 也不是 JSON，问题在第 {line} 行附近。",
+    "请更正该行；`dujiang schema 名称` 会打印格式。",
 )  # fmt: skip
 OUT_KIND = Code(
     "out_kind", 400, Exit.usage,
@@ -52,6 +54,7 @@ _FILE_BYTES_MAX = 4 << 20
 _GO_ON = {"en": "Go on?", "zh": "继续吗？"}
 _WORKING = {"en": "Working…", "zh": "处理中…"}
 _KEPT = {"en": "Receipt: {path}", "zh": "回执：{path}"}
+_ENTRY = {"en": "Log entry {index}.", "zh": "存证条目 {index}。"}
 _WRITTEN = {"en": "Answer: {path}", "zh": "结果：{path}"}
 
 
@@ -74,23 +77,30 @@ def perform(wish: Wish, options: Options) -> Answer:
     _writable(wish.out)
     raw = {name: _text(name, value) for name, value in wish.raw.items()}
     raw.update({name: structure(path) for name, path in wish.files.items()})
-    text = _own_text(wish.act, raw)
-    with show.waiting(_WORKING[options.language], options) as pause, opened(options) as client:
-        for name, path in wish.uploads.items():
-            sent = client.upload(path)
-            if sent.exit:
-                return sent
-            raw[name] = sent.body["upload"]
+    try:
+        answer = _asked(wish, raw, options)
+    except Refused as error:
+        if error.where is None:
+            raise
+        code, body = refusal(error, options.language)
+        answer = Answer(body, int(code.exit))
+    return _kept(wish, replace(answer, text=_own_text(wish.act, raw)), options)
+
+
+def _asked(wish: Wish, raw: dict[str, Any], options: Options) -> Answer:
+    with opened(options) as client:
+        with show.waiting(_WORKING[options.language], options):
+            for name, path in wish.uploads.items():
+                sent = client.upload(path)
+                if sent.exit:
+                    return sent
+                raw[name] = sent.body["upload"]
         if wish.act.preview and show.interactive(options):
-            for seen in _previews(client, ACTS[wish.act.preview], raw):
-                if seen.exit:
-                    return replace(seen, text=text)
-                pause()
-                show.answer(seen, options)
-            if not show.confirmed(_GO_ON[options.language]):
-                raise Refused(NOT_CONFIRMED)
-        answer = replace(client.run(wish.act, raw), text=text)
-    return _kept(wish, answer, options)
+            seen = _looked_at(client, ACTS[wish.act.preview], raw, options)
+            if seen.exit:
+                return seen
+        with show.waiting(_WORKING[options.language], options):
+            return client.run(wish.act, raw)
 
 
 def structure(path: Path) -> Any:
@@ -118,7 +128,7 @@ def structure(path: Path) -> Any:
 
 
 def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) -> Path | None:
-    """Where a receipt was kept, readable by its owner alone: beside the answer, else in the home, else here."""
+    """Where a receipt was kept, for its owner alone: beside the answer, else in the home, else here."""
     name = f"receipt-{receipt.get('index', 0)}.json"
     if beside is not None:
         place = beside.with_name(f"{beside.name}.receipt.json")
@@ -129,7 +139,9 @@ def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) ->
     try:
         place.parent.mkdir(mode=0o700, exist_ok=True)
         draft = place.with_name(f".{place.name}.{os.getpid()}")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        with open(
+            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as file:
             json.dump(receipt, file, ensure_ascii=False)
             file.write("\n")
         draft.replace(place)
@@ -145,6 +157,8 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
         body["receipt_file"] = None if place is None else str(place)
         if place is not None and not options.json:
             show.say(_KEPT[options.language].format(path=place))
+    elif isinstance(body.get("receipt"), dict) and len(body) > 1 and not options.json:
+        show.say(_ENTRY[options.language].format(index=body["receipt"].get("index")))
     human = {name: value for name, value in body.items() if name != "receipt_file"}
     if wish.out is not None and not answer.exit and isinstance(body.get("rows"), list):
         _export(body, wish.out)
@@ -154,17 +168,39 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
     return replace(answer, body=body, human=human if not answer.exit else None)
 
 
-def _previews(client: Client, act: Act, raw: Mapping[str, Any]) -> Iterator[Answer]:
-    """What the preview says of an ask: it gets the members it knows, also those of a structure inside.
+def _looked_at(client: Client, act: Act, raw: Mapping[str, Any], options: Options) -> Answer:
+    """The last preview: a refusal, or what a person saw and agreed to.
 
-    Where the ask has a list of what the preview takes one of, it is asked for each.
+    Raises: Refused not_confirmed.
     """
-    known = {member.name for member in fields(bind(act).ask)}
-    inner = [value for value in raw.values() if isinstance(value, dict)]
+    seen = Answer({})
+    for ask in preview_asks({member.name for member in fields(bind(act).ask)}, raw):
+        with show.waiting(_WORKING[options.language], options):
+            seen = client.run(act, ask)
+        if seen.exit:
+            return seen
+        show.answer(seen, options)
+    if not show.confirmed(_GO_ON[options.language]):
+        raise Refused(NOT_CONFIRMED)
+    return seen
+
+
+def preview_asks(known: set[str], raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The asks of a preview that knows the members `known`, drawn from the ask of its act.
+
+    1. It gets the members it knows, also those of a structure (such as terms) it does not know itself.
+    2. Where the ask has a list of what the preview takes one of, it is asked once for each.
+    """
+    inner = [value for name, value in raw.items() if name not in known and isinstance(value, dict)]
     taken = {name: value for part in (*inner, raw) for name, value in part.items() if name in known}
-    many = next((name for name in raw if name.removesuffix("s") in known - taken.keys()), None)
-    for one in raw[many] if many else [None]:
-        yield client.run(act, {**taken, many.removesuffix("s"): one} if many else taken)
+    many = next(
+        (n for n in raw if isinstance(raw[n], list) and n.removesuffix("s") in known - taken.keys()), None
+    )
+    if many is None:
+        yield taken
+        return
+    for one in raw[many]:
+        yield {**taken, many.removesuffix("s"): one}
 
 
 def _own_text(act: Act, raw: Mapping[str, Any]) -> str | None:

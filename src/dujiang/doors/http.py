@@ -19,7 +19,8 @@ from starlette.responses import Response
 
 from dujiang import __version__, acts
 from dujiang import home as home_module
-from dujiang.doors import data, desk as desks, gate, journal, openapi, page
+from dujiang.doors import data, gate, journal, openapi, page
+from dujiang.doors import desk as desks
 from dujiang.doors.desk import NOT_JSON, Desk, body
 from dujiang.doors.gate import Receive, Scope, Send
 from dujiang.home import Home
@@ -57,7 +58,9 @@ class ActDoor:
         desk, act = self._desk, self._act
         caller = desk.caller(scope)
         if not caller.may(act):
-            raise Refused(FORBIDDEN, roles=", ".join(act.roles)) if caller is not NOBODY else Refused(NOT_SIGNED_IN)
+            if caller is NOBODY:
+                raise Refused(NOT_SIGNED_IN)
+            raise Refused(FORBIDDEN, roles=", ".join(act.roles))
         raw = await body(scope, receive, desk.home.node.config.ask_bytes_max)
         ask = build(bind(act).ask, parsed(scope, raw))
         key = gate.header(scope, b"idempotency-key")
@@ -102,7 +105,8 @@ def app(home: Home) -> FastAPI:
     )  # fmt: skip
     made.state.desk = desk
     outside = [act for act in acts.ACTS.values() if set(act.roles) != {"node"}]
-    made.router.routes.extend(ActRoute(desk, act) for act in outside)
+    routes = [ActRoute(desk, act) for act in outside]
+    made.router.routes.extend(routes)
 
     async def receive_upload(request: Request) -> Response:
         return await _receive_upload(desk, request)
@@ -123,7 +127,7 @@ def app(home: Home) -> FastAPI:
     made.add_api_route("/openapi.json", described, include_in_schema=False)
     made.add_api_route("/healthz", healthy, include_in_schema=False)
     page.add(made, desk)
-    made.add_middleware(gate.Gate)
+    made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
     journal.configure()
     return made
 

@@ -146,7 +146,7 @@ class _Inside:
         follow = answer.following(act, ACTS)
         ask = follow.ask(said) if follow else None
         if follow is None or ask is None:
-            return Answer(said)
+            return Answer(_json(said))
         said.update(answer.flat(self._home.run(follow.bound.act.name, self._caller, ask)))
         if type(said.get("entry")) is int:
             prove = ACTS["ledger.prove"]
@@ -154,7 +154,7 @@ class _Inside:
             said["receipt"] = proof.reply.receipt
         if declined := answer.declined(said, self._home_codes()):
             return self._turned(declined, said.get("receipt"))
-        return Answer(said)
+        return Answer(_json(said))
 
     def upload(self, path: Path) -> Answer:
         """The id of the file, kept in the home as the bytes door keeps it."""
@@ -252,6 +252,11 @@ def pieces(path: Path) -> Iterator[bytes]:
                 yield piece
     except OSError:
         raise Refused(FILE_MISSING, name=_name(path)) from None
+
+
+def _json(said: dict[str, Any]) -> Any:
+    """The same value with lists for tuples: what a reader of the wire would get."""
+    return json.loads(json.dumps(said))
 
 
 def _name(path: Path) -> str:

@@ -40,6 +40,9 @@ _WAIT = {
     "description": "`wait=N` seconds or `respond-async` (RFC 7240): answer 202 before the work is done.",
     "schema": {"type": "string"},
 }  # fmt: skip
+_RECEIPT = {"type": "object", "description": "The receipt of the entry it wrote."}
+_LICENSE = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+_SCHEMAS = "#/components/schemas/"
 _PUBLIC: list[dict[str, list[str]]] = [{}, {"key": []}, {"session": []}]
 _SIGNED: list[dict[str, list[str]]] = [{"key": []}, {"session": []}]
 
@@ -49,11 +52,11 @@ def document(acts: Iterable[Act], codes: Mapping[str, Code], version: str) -> by
     parts: dict[str, Any] = {"Problem": _problem(codes)}
     paths = {f"/v1/{act.name.replace('.', '/')}": {"post": _operation(act, parts)} for act in acts}
     paths["/data/uploads"] = {"put": _upload()}
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    refused = {"description": "A rule said no, or something is not available now (RFC 9457).", "content": problem}
+    problem = {"application/problem+json": {"schema": {"$ref": _SCHEMAS + "Problem"}}}
+    refused = {"description": "A rule said no, or something is not available now.", "content": problem}
     made = {
         "openapi": "3.1.0",
-        "info": {"title": "Dujiang", "version": version, "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"}},
+        "info": {"title": "Dujiang", "version": version, "license": _LICENSE},
         "paths": paths,
         "components": {
             "schemas": parts,
@@ -69,7 +72,7 @@ def document(acts: Iterable[Act], codes: Mapping[str, Code], version: str) -> by
 
 def _operation(act: Act, parts: dict[str, Any]) -> dict[str, Any]:
     bound = bind(act)
-    reply = {**_placed(bound.reply, f"{act.name}.reply", parts)}
+    reply = _placed(bound.reply, f"{act.name}.reply", parts)
     answered: dict[str, Any] = {"description": "Done.", "content": {"application/json": {"schema": reply}}}
     responses = {"200": answered, "default": {"$ref": "#/components/responses/Refused"}}
     parameters = [_KEY] if act.effect is not Effect.reads else []
@@ -99,19 +102,19 @@ def _placed(form: type, name: str, parts: dict[str, Any]) -> dict[str, str]:
     inner = made.pop("$defs", {})
     made.pop("$schema", None)
     if name.endswith(".reply"):
-        # A reply also carries what only the door knows: the receipt, and the fields of the read that followed.
+        # A reply also carries the receipt, and the fields of the read that followed it.
         made.pop("additionalProperties", None)
-        made.setdefault("properties", {})["receipt"] = {"type": "object", "description": "The receipt of its entry."}
+        made.setdefault("properties", {})["receipt"] = _RECEIPT
     parts[name] = _moved(made, name)
     for own, each in inner.items():
         parts[f"{name}.{own}"] = _moved(each, name)
-    return {"$ref": f"#/components/schemas/{name}"}
+    return {"$ref": _SCHEMAS + name}
 
 
 def _moved(part: Any, name: str) -> Any:
     if isinstance(part, dict):
         return {
-            key: f"#/components/schemas/{name}.{each.rpartition('/')[2]}" if key == "$ref" else _moved(each, name)
+            key: f"{_SCHEMAS}{name}.{each.rpartition('/')[2]}" if key == "$ref" else _moved(each, name)
             for key, each in part.items()
         }
     return [_moved(each, name) for each in part] if isinstance(part, list) else part

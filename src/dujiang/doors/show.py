@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import threading
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.json import JSON
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -26,7 +25,9 @@ from dujiang.doors.local import Answer, Options
 _WIDE = 200
 _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
-_SECRET_AFTER = "receipt"
+_CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
+_DIGEST = re.compile("[0-9a-f]{64}")
+_NOTHING = {"en": "Nothing there yet.", "zh": "暂无内容。"}
 
 
 def console(*, talk: bool = False) -> Console:
@@ -43,8 +44,13 @@ def answer(given: Answer, options: Options) -> None:
         document(given.body)
     elif given.exit and "code" in given.body:
         refusal(given, options)
+    elif isinstance(given.body, dict) and list(given.body) == ["receipt"]:
+        # To keep in a file: nothing may break its lines.
+        sys.stdout.write(json.dumps(given.body["receipt"], ensure_ascii=False, indent=2) + "\n")
     elif (body := given.body if given.human is None else given.human) not in (None, {}, []):
         console().print(rendered(body, options.language))
+        if isinstance(body, dict) and body.get("items") == []:
+            say(_NOTHING[options.language])
 
 
 def document(body: Any) -> None:
@@ -60,7 +66,7 @@ def refusal(given: Answer, options: Options) -> None:
     out = console(talk=True)
     out.print(Text("✗ ", style="bold red") + Text(clean(body["why"]), style="bold"))
     if given.text is not None and isinstance(body.get("where"), dict):
-        out.print(Padding(underlined(given.text, body["where"]["start"], body["where"]["length"]), (0, 2)))
+        out.print(underlined(given.text, body["where"]["start"], body["where"]["length"]))
     if body.get("offer"):
         out.print(Text("  ≈ ", style="green") + Text(clean(body["offer"]), style="green"))
     out.print(Text("→ ", style="bold green") + Text(clean(body["fix"])))
@@ -79,7 +85,7 @@ def underlined(text: str, start: int, length: int) -> Text:
     at -= cut
     marked = line[at : at + max(1, length)]
     carets = "^" * max(1, _cells(marked))
-    return Text(clean(line)) + Text("\n" + " " * _cells(line[:at]) + carets, style="bold red")
+    return Text(f"  {clean(line)}") + Text("\n  " + " " * _cells(line[:at]) + carets, style="bold red")
 
 
 def say(text: str, style: str = "dim") -> None:
@@ -122,17 +128,20 @@ def rendered(body: Any, language: str) -> RenderableType:
         return _listed(body, language)
     if not isinstance(body, dict):
         return Text(_cell(body))
-    if list(body) == ["receipt"]:
-        return JSON.from_data(body["receipt"])
     if isinstance(body.get("columns"), list) and isinstance(body.get("rows"), list):
-        rest = {name: value for name, value in body.items() if name not in ("columns", "rows")}
-        return Group(_grid(body["columns"], body["rows"]), rendered(rest, language))
+        rest = {name: value for name, value in body.items() if name not in ("columns", "rows", "plus_minus")}
+        table = _grid(body["columns"], body["rows"])
+        if len(noise := body.get("plus_minus") or []) == len(body["columns"]):
+            table.add_row(*(Text(f"± {_cell(each)}" if each else "", style="dim") for each in noise))
+        return Group(table, Text(), rendered(rest, language))
     return _card(body, language)
 
 
 def clean(text: str) -> str:
     """The text without what a terminal would obey: control, format and direction characters."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "�" for c in text)
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "�" for c in text
+    )
 
 
 def _card(body: Mapping[str, Any], language: str) -> RenderableType:
@@ -141,11 +150,12 @@ def _card(body: Mapping[str, Any], language: str) -> RenderableType:
     grid.add_column(overflow="fold")
     parts: list[RenderableType] = []
     for name, value in _spoken(body, language):
-        if _is_table(value):
+        if _is_document(value):
+            grid.add_row(_label(name), Text("(--json)", style="dim"))
+        elif _is_table(value):
             parts += [Text(f"\n{_label(name)}", style="bold"), _listed(value, language)]
         elif isinstance(value, dict):
-            inner = JSON.from_data(value) if _deep(value) else _card(value, language)
-            parts += [Text(f"\n{_label(name)}", style="bold"), inner]
+            parts += [Text(f"\n{_label(name)}", style="bold"), _card(value, language)]
         else:
             grid.add_row(_label(name), Text(_cell(value, name)))
     return Group(grid, *parts) if grid.row_count else Group(*parts)
@@ -154,21 +164,44 @@ def _card(body: Mapping[str, Any], language: str) -> RenderableType:
 def _listed(items: Sequence[Any], language: str) -> RenderableType:
     if not _is_table(items):
         return Text("\n".join(_cell(item) for item in items) or "-")
-    rows = [dict(_spoken(item, language)) for item in items]
+    rows = [row for item in items for row in _flat(dict(_spoken(item, language)))]
     names = list(dict.fromkeys(name for row in rows for name in row))
     if names in (["text"], ["text_zh"]):
         return Text("\n".join(f"• {_cell(row[names[0]])}" for row in rows))
-    return _grid(
-        [_label(name) for name in names], [[_cell(row.get(name), name) for name in names] for row in rows]
-    )
+    lines = _merged([[_brief(row.get(name), name) for name in names] for row in rows])
+    numeric = {place for place, name in enumerate(names) if all(_is_number(row.get(name)) for row in rows)}
+    return _grid([_label(name) for name in names], lines, numeric)
 
 
-def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
+def _flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The row, or one for each member of the table it holds (noise: a row for each measure)."""
+    inner = next((name for name, value in row.items() if _is_table(value)), None)
+    if inner is None:
+        yield row
+        return
+    outer = {name: value for name, value in row.items() if name != inner}
+    for item in row[inner]:
+        yield outer | item
+
+
+def _merged(lines: Sequence[list[str]]) -> list[list[str]]:
+    """The lines, those that differ only in their first cell as one."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for first, *rest in lines:
+        found.setdefault(tuple(rest), []).append(first)
+    if len(found) == len(lines) or any(len(set(firsts)) < len(firsts) for firsts in found.values()):
+        return list(lines)
+    return [[", ".join(firsts), *rest] for rest, firsts in found.items()]
+
+
+def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Container[int] = ()) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
-        values = [row[place] for row in rows]
-        numeric = bool(values) and all(type(value) in (int, float) or value is None for value in values)
-        table.add_column(Text(clean(str(column))), justify="right" if numeric else "left", overflow="fold")
+        right = place in numeric or (bool(rows) and all(_is_number(row[place]) for row in rows))
+        # An id is copied: it stays in one piece.
+        whole = all(" " not in str(row[place]) and len(str(row[place])) <= _ID_CHARACTERS for row in rows)
+        justify = "right" if right else "left"
+        table.add_column(Text(clean(str(column))), justify=justify, overflow="fold", no_wrap=whole)
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     return table
@@ -177,7 +210,7 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Table:
 def _spoken(body: Mapping[str, Any], language: str) -> Iterator[tuple[str, Any]]:
     """The members worth showing: in one language, without what is empty and without the receipt's bytes."""
     for name, value in body.items():
-        if value in (None, [], {}, "") or name == _SECRET_AFTER:
+        if value in (None, [], {}, "") or name == "receipt":
             continue
         other = name.removesuffix("_zh") if name.endswith("_zh") else f"{name}_zh"
         hidden = (language == "zh") != name.endswith("_zh")
@@ -190,8 +223,17 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
-def _deep(value: Mapping[str, Any]) -> bool:
-    return any("@" in name or name == "id" or _is_table(inner) and name != "columns" for name, inner in value.items())
+def _is_document(value: Any) -> bool:
+    """Whether a value is a document in a foreign form (DID, ODRL), which is for programs."""
+    return isinstance(value, dict) and any(name.startswith("@") for name in value)
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or type(value) in (int, float)
 
 
 def _label(name: str) -> str:
@@ -208,11 +250,24 @@ def _cell(value: Any, name: str = "") -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, dict):
-        return "; ".join(f"{_label(key)} {_cell(inner, key)}" for key, inner in value.items() if inner is not None)
+        # In a cell a digest is only recognised; its full text is in the object's own card.
+        told = {
+            key: f"{each[:12]}…" if _is_digest(each) else each for key, each in value.items() if each != ""
+        }
+        return "; ".join(
+            f"{_label(key)} {_cell(each, key)}" for key, each in told.items() if each is not None
+        )
     if isinstance(value, list):
         mark = " | " if any(isinstance(item, dict) for item in value) else ", "
-        return mark.join(_cell(item) for item in value)
+        return mark.join("–" if item is None else _cell(item) for item in value)
     return clean(str(value))
+
+
+def _brief(value: Any, name: str) -> str:
+    """A cell of a list: long texts are cut; the object's own card has them whole."""
+    most = _FACTS_CHARACTERS if isinstance(value, dict) else _CELL_CHARACTERS
+    text = f"{value[:12]}…" if _is_digest(value) else _cell(value, name)
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _cells(text: str) -> int:

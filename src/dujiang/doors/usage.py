@@ -45,7 +45,8 @@ ARGUMENT_BEYOND = Code(
 )  # fmt: skip
 TEXT_UNREADABLE = Code(
     "text_unreadable", 400, Exit.usage,
-    "The value of {name} is not text in UTF-8.", "Write it in UTF-8, or give `-` and send it on standard input.",
+    "The value of {name} is not text in UTF-8.",
+    "Write it in UTF-8, or give `-` and send it on standard input.",
     "{name} 的值不是 UTF-8 文本。", "请使用 UTF-8，或填写 `-` 并从标准输入传入。",
 )  # fmt: skip
 CODES = (NO_SUCH_COMMAND, NO_SUCH_FLAG, ARGUMENT_MISSING, ARGUMENT_WRONG, ARGUMENT_BEYOND, TEXT_UNREADABLE)
@@ -53,6 +54,8 @@ _SWITCHES = {"--json": "json", "--yes": "yes"}
 _VALUES = {"--as": "org", "--node": "node", "--home": "home", "--lang": "language"}
 _VARIABLES = {"org": "DUJIANG_AS", "node": "DUJIANG_NODE", "home": "DUJIANG_HOME", "key": "DUJIANG_KEY"}
 _LANGUAGES = ("en", "zh")
+DEFAULT_HOME = Path.home() / ".dujiang"
+"""Where a home is when nothing says otherwise."""
 
 
 def split(line: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[Options, list[str]]:
@@ -63,7 +66,7 @@ def split(line: Sequence[str], environment: Mapping[str, str] = os.environ) -> t
     found: dict[str, str] = {
         field: environment[name] for field, name in _VARIABLES.items() if environment.get(name)
     }
-    found.setdefault("language", _language(environment))
+    found.setdefault("language", language(environment))
     on: dict[str, bool] = {}
     rest: list[str] = []
     words = iter(line)
@@ -82,7 +85,7 @@ def split(line: Sequence[str], environment: Mapping[str, str] = os.environ) -> t
             rest.append(word)
     if found["language"] not in _LANGUAGES:
         raise Refused(ARGUMENT_WRONG, name="--lang")
-    home = Path(found.pop("home", "~/.dujiang")).expanduser()
+    home = Path(found.pop("home", str(DEFAULT_HOME))).expanduser()
     return Options(home=home, **on, **found), rest  # type: ignore[arg-type]
 
 
@@ -116,7 +119,8 @@ def hint(word: str, known: Sequence[str]) -> str:
     return f" ({', '.join(near)}?)" if near else ""
 
 
-def _language(environment: Mapping[str, str]) -> str:
+def language(environment: Mapping[str, str]) -> str:
+    """The language of the environment: "zh" or "en"."""
     for name in ("DUJIANG_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         if value := environment.get(name):
             return "zh" if value.lower().startswith("zh") else "en"

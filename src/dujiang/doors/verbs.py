@@ -1,7 +1,7 @@
 """Commands derived from the table of acts: flags from the fields of an ask, nothing written per act.
 
 1. A field is a flag of its own name; the positional ones may also be given in their place.
-2. An upload is a path of a file that is sent first; terms and other structures are paths of TOML or JSON files.
+2. An upload is the path of a file that is sent first; a structure (terms) is the path of a TOML or JSON file.
 3. `-` for a text means standard input.
 """
 
@@ -30,7 +30,7 @@ from dujiang.kernel.errors import Refused
 
 Deed = Callable[[Options], Answer]
 """What a parsed command does once the flags that may stand anywhere are known."""
-_REST_OF_LINE = "words"
+_REST_OF_LINE, _FILE = "words", "upload"
 _OUT_HELP = "Write the answer to a file: .csv, .json or .parquet."
 
 
@@ -75,7 +75,7 @@ def flags_of(ask: type) -> Iterator[Flag]:
     """The fields of an ask as flags."""
     hints = get_type_hints(ask)
     for member in fields(ask):
-        kind, form = _form(hints[member.name])
+        kind, form = _form(hints[member.name]) if member.name != _FILE else ("upload", Path)
         yield Flag(member.name, kind, form, _required(member))
 
 
@@ -111,7 +111,8 @@ def _takes_many(act: Act, flags: Mapping[str, Flag]) -> bool:
 
 
 def _many(act: Act) -> Parameter:
-    return Parameter(name=" ".join(name.upper() for name in act.positional), negative_iterable=())
+    name = " ".join(name.upper() for name in act.positional)
+    return Parameter(name=name, help=bind(act).ask.__doc__ or "", negative_iterable=())
 
 
 def _out() -> Any:
@@ -143,7 +144,7 @@ def _read(
 
 
 def _spread(act: Act, flags: Mapping[str, Flag], words: Sequence[str]) -> dict[str, Any]:
-    """Words in their places: what stands before and after the list takes one each, the list takes the rest."""
+    """Words in their places: what stands before and after the list takes one each, the list the rest."""
     names = act.positional
     middle = next(i for i, n in enumerate(names) if flags[n].kind == "list" or n == _REST_OF_LINE)
     after = len(names) - middle - 1

@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dujiang.identity import rules, store
-from dujiang.identity.model import BAD_LOGIN, NAME_TAKEN, PASSWORD_SHORT, Key, Organisation, Person
+from dujiang.identity.model import BAD_LOGIN, NAME_TAKEN, PASSWORD_SHORT, ROLE_BEYOND, Key, Organisation, Person
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import new_id
@@ -50,7 +50,7 @@ class Invite:
 
     name: str
     roles: tuple[str, ...]
-    password: str | None = None
+    password: str | None = field(default=None, metadata={SECRET: True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Login:
 
     organisation: str
     person: str
-    password: str
+    password: str = field(metadata={SECRET: True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,12 +321,14 @@ def login(tx: Tx, caller: Caller, ask: Login, person: str | None) -> Opened:
 def link(tx: Tx, caller: Caller, ask: Link) -> Linked:
     """A single-use sign-in link for a person of the caller's organisation; the node makes one for anybody.
 
-    Raises: Refused not_found.
+    Raises: Refused not_found, role_beyond: a link is worth all roles of its person.
     """
-    wanted = ask.person or caller.person
-    holder = store.person(tx.db, wanted) if "node" in caller.roles else _person(tx.db, caller.org, wanted)
+    wanted, node = ask.person or caller.person, "node" in caller.roles
+    holder = store.person(tx.db, wanted) if node else _person(tx.db, caller.org, wanted)
     if holder is None:
         raise Refused(NOT_FOUND)
+    if not node and not caller.roles.issuperset(holder.roles):
+        raise Refused(ROLE_BEYOND)
     secret = secrets.token_urlsafe(32)
     until_ms = tx.now_ms + tx.node.config.link_minutes * 60_000
     store.add_pass(tx.db, rules.secret_hash(secret), "link", holder.id, until_ms)
@@ -382,12 +384,8 @@ def operator(db: Session) -> Organisation:
     return found
 
 
-def sign_jws(tx: Tx, org: str, header: dict[str, object], payload: dict[str, object]) -> str:
-    """A compact JWS (EdDSA) of an organisation, with its key id in the header.
-
-    Raises: Refused not_found.
-    """
-    signer = organisation(tx.db, org)
+def sign_jws(tx: Tx, signer: Organisation, header: dict[str, object], payload: dict[str, object]) -> str:
+    """A compact JWS (EdDSA) of an organisation, with its key id in the header."""
     first = rules.signing_input({"kid": rules.key_of(signer.did), **header}, payload)
     return f"{first}.{rules.encode(tx.node.vault.sign(signer.sealed, f'org:{signer.id}', first.encode()))}"
 

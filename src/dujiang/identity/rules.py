@@ -117,6 +117,8 @@ def verified(jws: str, public: bytes) -> dict[str, Any] | None:
         head, body, signature = jws.split(".")
         Ed25519PublicKey.from_public_bytes(public).verify(decode(signature), f"{head}.{body}".encode())
         payload = json.loads(decode(body))
+        # What has no canonical form (NaN, integers beyond 2**53 - 1, lone surrogates) is hashed nowhere later.
+        canonical(payload)
     except (ValueError, binascii.Error, InvalidSignature, RecursionError):
         return None
     return cast("dict[str, Any]", payload) if isinstance(payload, dict) else None

@@ -131,7 +131,12 @@ class Runner:
             raise Refused(FORBIDDEN, roles=", ".join(act.roles))
         if key is not None and not 1 <= len(key) <= 200:
             raise Refused(KEY_LONG)
-        return _Call(bind(act), caller, ask, key, sha256_hex(plain(ask)) if act.effect is Effect.writes or key else "")
+        try:
+            # Without secrets: a plain hash of a password could be guessed at leisure by whoever sees the log.
+            ask_sha256 = sha256_hex(plain(ask, secrets=False))
+        except (ValueError, RecursionError):
+            raise Refused(MALFORMED, place="$") from None
+        return _Call(bind(act), caller, ask, key, ask_sha256)
 
     def _submit(self, call: _Call, facts: object) -> Future[Outcome]:
         return self._writer.submit(lambda tx: self._work(tx, call, facts), self._finish)
@@ -146,14 +151,15 @@ class Runner:
             return known, None
         tx.entry = self._book.next_index()
         reply = self._act(tx, call, facts)
-        entry = None
-        if call.bound.act.effect is Effect.writes:
+        entry = tx.entry if call.bound.act.effect is Effect.writes else None
+        if call.key is not None:
+            self._remember(tx.db, call, reply, entry)
+        if entry is not None:
             told: dict[str, object] = {"ask_sha256": call.ask_sha256, **tx.told}
             if isinstance(reply, Declined):
                 told["declined"] = reply.code.name
-            entry = self._book.append(tx, call.bound.act.name, call.caller, told)
-        if call.key is not None:
-            self._remember(tx.db, call, reply, entry)
+            # Last of all: the tree in memory has grown then, and no savepoint would take that back.
+            self._book.append(tx, call.bound.act.name, call.caller, told)
         return Outcome(reply), entry
 
     def _finish(self, made: tuple[Outcome, int | None]) -> Outcome:

@@ -4,6 +4,7 @@
 2. Each act runs in a savepoint: its failure takes back its own work and nothing else.
 3. Nothing is acknowledged before the commit is durable; a failed commit fails every act of its batch.
 4. A failure of the database itself fails the whole batch, and the tree is read again from the disk.
+5. A caller who went away before the batch began is left out of it; later, their act stands.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from dujiang.kernel.act import Book, Node, Tx
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
+from dujiang.kernel.plugs import Writing
 
 BUSY = Code(
     "busy", 503, Exit.failure,
@@ -81,7 +83,9 @@ class Writer:
         self._bell = bell
         self._queue: Queue[_Job | None] = Queue(maxsize=node.config.queue_acts_max)
         self._closed = False
+        self._door = threading.Lock()
         self._last_ms = 0
+        self._stale = False
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
         self._thread.start()
 
@@ -92,26 +96,32 @@ class Writer:
 
         Raises: Unavailable busy, closed.
         """
-        if self._closed:
-            raise Unavailable(CLOSED)
         job = _Job(work, finish, Future())
-        try:
-            self._queue.put_nowait(job)
-        except Full:
-            raise Unavailable(BUSY) from None
+        # Under one lock with `close`: nothing may queue behind the end mark, where nobody would answer it.
+        with self._door:
+            if self._closed:
+                raise Unavailable(CLOSED)
+            try:
+                self._queue.put_nowait(job)
+            except Full:
+                raise Unavailable(BUSY) from None
         return job.future
 
     def close(self) -> None:
         """Finishes what is queued, then stops."""
-        if not self._closed:
+        with self._door:
+            if self._closed:
+                return
             self._closed = True
-            self._queue.put(None)
-            self._thread.join()
+        self._queue.put(None)
+        self._thread.join()
 
     def _serve(self) -> None:
         while (first := self._queue.get()) is not None:
             batch = [first, *self._rest()]
-            self._batch([job for job in batch if job is not None])
+            jobs = [job for job in batch if job is not None and job.future.set_running_or_notify_cancel()]
+            if jobs:
+                self._batch(jobs)
             if batch[-1] is None:
                 return
 
@@ -125,17 +135,20 @@ class Writer:
         return batch
 
     def _batch(self, batch: list[_Job]) -> None:
-        writing = self._node.database.writing()
+        writing: Writing | None = None
         try:
+            self._refresh()
+            writing = self._node.database.writing()
             db = writing.begin()
             self._last_ms = max(self._last_ms, self._node.clock.now_ms())
             for job in batch:
-                self._one(job, Tx(db, self._last_ms, self._node))
+                _one(writing, job, Tx(db, self._last_ms, self._node))
             self._book.seal(db)
             writing.commit()
         except BaseException as failure:
-            writing.rollback()
-            self._recover(failure)
+            self._stale = True
+            if writing is not None:
+                writing.rollback()
             for job in batch:
                 job.future.set_exception(failure)
             return
@@ -143,24 +156,23 @@ class Writer:
             _settle(job)
         self._bell.ring()
 
-    def _one(self, job: _Job, tx: Tx) -> None:
-        writing = self._node.database.writing()
-        writing.savepoint()
-        try:
-            job.result = job.work(tx)
-        except DatabaseLost:
-            raise
-        except Exception as error:
-            writing.undo()
-            job.error = error
-
-    def _recover(self, failure: BaseException) -> None:
-        del failure
-        try:
+    def _refresh(self) -> None:
+        """After a failed batch, reads the tree again; while that fails, every batch does."""
+        if self._stale:
             with self._node.database.reading() as db:
                 self._book.reload(db)
-        except Unavailable:
-            return  # the next batch fails at its begin and comes here again
+            self._stale = False
+
+
+def _one(writing: Writing, job: _Job, tx: Tx) -> None:
+    writing.savepoint()
+    try:
+        job.result = job.work(tx)
+    except DatabaseLost:
+        raise
+    except Exception as error:
+        writing.undo()
+        job.error = error
 
 
 def _settle(job: _Job) -> None:

@@ -87,7 +87,8 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
     org = None if _oversees(caller) else caller.org
     while len(found) < count:
         page = store.page(tx.db, org, before, count)
-        found += [_seen(record, caller) for record in page if ask.about is None or _names(record, ask.about)]
+        seen = [_seen(record, caller) for record in page]
+        found += [entry for entry in seen if ask.about is None or ask.about in entry.facts.values()]
         if len(page) < count:
             return Entries(tuple(found[:count]), size)
         before = page[-1].index
@@ -147,10 +148,6 @@ def _own(tx: Tx, caller: Caller, index: int) -> Record:
 def _seen(record: Record, caller: Caller) -> Entry:
     facts = rules.visible(record, caller.org, oversees=_oversees(caller))
     return Entry(record.index, record.act, record.time_ms, facts)
-
-
-def _names(record: Record, wanted: str) -> bool:
-    return any(value == wanted for value in record.facts.values())
 
 
 def _oversees(caller: Caller) -> bool:

@@ -51,7 +51,8 @@ class LedgerBook:
             self.origin, self._public, self._sealed = known
             self.vkey = note.vkey(self.origin, self._public)
             self.reload(db)
-        self._wall_ms, self._steady_s = clock.now_ms(), clock.monotonic_s()
+        # A clock that stands before the last entry of an earlier run has jumped, too.
+        self._wall_ms, self._steady_s = max(clock.now_ms(), self._last_ms), clock.monotonic_s()
         self.clock_jumps = 0
         """How often the legal clock jumped since this node started."""
 
@@ -75,7 +76,7 @@ class LedgerBook:
     def append(self, tx: Tx, act: str, caller: Caller, facts: Mapping[str, object]) -> int:
         """The index of a new entry that commits to the facts, the organisation and the person."""
         told: dict[str, Any] = {"org": caller.org, "person": caller.person, **facts}
-        if jump := self._jump(tx.now_ms):
+        if jump := self._jump():
             told["clock_jump_ms"] = jump
         self._last_ms = max(self._last_ms, tx.now_ms)
         salt = os.urandom(rules.SALT_BYTES * len(told))
@@ -131,9 +132,10 @@ class LedgerBook:
 
         return fetch
 
-    def _jump(self, now_ms: int) -> int:
+    def _jump(self) -> int:
         """By how much the legal clock left the steady one since the last entry, if more than allowed."""
-        steady = self._clock.monotonic_s()
+        # The clock itself, not the transaction's time: that one never goes back, so it hides a jump.
+        now_ms, steady = self._clock.now_ms(), self._clock.monotonic_s()
         drift = now_ms - self._wall_ms - round((steady - self._steady_s) * 1000)
         self._wall_ms, self._steady_s = now_ms, steady
         if abs(drift) <= self._step_ms_max:

@@ -7,7 +7,6 @@ text is the origin, the tree size and the base64 root, a line each.
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -50,9 +49,9 @@ def read_vkey(line: str) -> tuple[str, bytes]:
     Raises: NotANote.
     """
     try:
-        name, digits, encoded = line.strip().split("+", 2)
-        raw = base64.b64decode(encoded, validate=True)
-    except (ValueError, binascii.Error):
+        name, digits, encoded = line.split("+", 2)
+        raw = unbase64(encoded)
+    except ValueError:
         raise NotANote("not a verifier key") from None
     if len(raw) != 33 or raw[:1] != _ED25519 or digits != key_id(name, raw[1:]).hex():
         raise NotANote("not a verifier key")
@@ -76,18 +75,30 @@ def read_checkpoint(note: str) -> Checkpoint:
     """
     body, separator, tail = note.rpartition("\n\n")
     lines = body.split("\n")
-    if not separator or len(note) > _NOTE_CHARACTERS_MAX or len(lines) < 3 or not lines[0]:
+    whole = bool(separator) and tail.endswith("\n") and len(note) <= _NOTE_CHARACTERS_MAX
+    if not whole or len(lines) < 3 or not lines[0]:
         raise NotANote("not a checkpoint")
     if not (lines[1].isascii() and lines[1].isdigit()) or (lines[1] != "0" and lines[1][0] == "0"):
         raise NotANote("not a tree size")
     try:
-        root = base64.b64decode(lines[2], validate=True)
+        root = unbase64(lines[2])
         signatures = tuple(_signature(line) for line in tail.removesuffix("\n").split("\n"))
-    except (ValueError, binascii.Error):
+    except ValueError:
         raise NotANote("not base64") from None
     if len(root) != 32 or len(lines[1]) > 18:
         raise NotANote("not a root")
     return Checkpoint(lines[0], int(lines[1]), root, body + "\n", signatures)
+
+
+def unbase64(text: str) -> bytes:
+    """The bytes of base64 in its one canonical form.
+
+    Raises: ValueError also for stray bits before the padding, which would let a text change unseen.
+    """
+    raw = base64.b64decode(text, validate=True)
+    if base64.b64encode(raw).decode() != text:
+        raise ValueError("not canonical base64")
+    return raw
 
 
 def signed_by(head: Checkpoint, name: str, public: bytes) -> bool:
@@ -105,7 +116,7 @@ def signed_by(head: Checkpoint, name: str, public: bytes) -> bool:
 
 def _signature(line: str) -> tuple[str, bytes]:
     mark, name, encoded = line.split(" ")
-    raw = base64.b64decode(encoded, validate=True)
+    raw = unbase64(encoded)
     if mark != "\u2014" or len(raw) < 5:
         raise ValueError
     return name, raw

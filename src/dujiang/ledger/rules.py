@@ -17,12 +17,13 @@ from typing import Any, cast
 
 from dujiang.kernel.canonical import canonical
 from dujiang.ledger.model import Record, Verdict
-from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by
+from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by, unbase64, vkey
 from dujiang.ledger.tree import included, leaf_hash
 
 VERSION = 1
 SUITE = "intl"
 SALT_BYTES = 16
+_MEMBERS = frozenset({"type", "v", "index", "leaf", "opened", "path", "checkpoint", "vkey"})
 _PRIVATE = frozenset({"person", "ask_sha256"})
 """Facts only the acting organisation sees."""
 
@@ -61,16 +62,17 @@ def verify(receipt: object, pinned: str | None) -> Verdict:
     signer = ""
     try:
         parts = _parts(receipt)
-        name, public = read_vkey(pinned or parts["vkey"])
+        name, public = read_vkey(pinned.strip() if pinned else parts["vkey"])
         signer = name
         leaf = cast("dict[str, Any]", json.loads(parts["leaf"]))
         head = read_checkpoint(parts["checkpoint"])
-        path = [base64.b64decode(step, validate=True) for step in parts["path"]]
+        path = [unbase64(step) for step in parts["path"]]
         facts = {field: opening["value"] for field, opening in parts["opened"].items()}
         step = _failed(parts, leaf, facts)
         if step is None and not included(leaf_hash(parts["leaf"].encode()), parts["index"], head.size, path, head.root):
             step = "3 path to the root"
-        if step is None and not (head.origin == name and signed_by(head, name, public)):
+        own = head.origin == name and parts["vkey"] == vkey(name, public)
+        if step is None and not (own and signed_by(head, name, public)):
             step = "4 signature of the checkpoint"
         return Verdict(
             step is None, signer, step is None and pinned is not None, step, leaf["act"], leaf["time_ms"],
@@ -82,6 +84,8 @@ def verify(receipt: object, pinned: str | None) -> Verdict:
 
 def _parts(receipt: object) -> dict[str, Any]:
     parts = cast("dict[str, Any]", receipt)
+    if not isinstance(receipt, dict) or set(parts) != _MEMBERS:
+        raise ValueError
     if parts["type"] != "dujiang-receipt" or parts["v"] != VERSION or type(parts["index"]) is not int:
         raise ValueError
     if len(parts["path"]) > 64 or not isinstance(parts["leaf"], str):
@@ -93,7 +97,10 @@ def _failed(parts: dict[str, Any], leaf: dict[str, Any], facts: dict[str, Any]) 
     if leaf["v"] != VERSION or leaf["suite"] != SUITE or type(leaf["time_ms"]) is not int:
         return "1 form of the receipt"
     for field, value in facts.items():
-        salt = bytes.fromhex(parts["opened"][field]["salt"])
+        opening = parts["opened"][field]
+        salt = bytes.fromhex(opening["salt"])
+        if set(opening) != {"value", "salt"} or salt.hex() != opening["salt"]:
+            return "1 form of the receipt"
         if len(salt) != SALT_BYTES or leaf["commitments"].get(field) != commitment(field, value, salt):
             return "2 opened facts"
     return None

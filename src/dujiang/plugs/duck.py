@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -30,7 +30,7 @@ from dujiang.registry.model import Table, Use
 
 INGEST = Limits(
     seconds=600.0,
-    memory_bytes=832 << 20,
+    memory_bytes=768 << 20,
     rows_max=10_000,
     bytes_max=32 << 20,
     scratch_bytes=16 << 30,
@@ -82,8 +82,8 @@ class Duck:
                 too_many_columns, no_rows, column_missing (the entity).
             Unavailable: engine_failed, engine_deadline.
         """
-        form = tabular.recognise(source, self._file_bytes_max)
-        with contextlib.ExitStack() as stack:
+        with _disk(), contextlib.ExitStack() as stack:
+            form = tabular.recognise(source, self._file_bytes_max)
             readable = stack.enter_context(_readable(source, form))
             staging = stack.enter_context(_lent())
             scratch = stack.enter_context(_scratch(None))
@@ -104,24 +104,32 @@ class Duck:
         """
         form, types = sketch.form, [(column.name, column.type) for column in sketch.columns]
         _check_columns(table, [column.name for column in sketch.columns])
-        with contextlib.ExitStack() as stack:
+        with _disk(), contextlib.ExitStack() as stack:
             readable = stack.enter_context(_readable(source, form))
             plain_file = stack.enter_context(_Draft(plain))
             guarded_file = stack.enter_context(_Draft(guarded))
             scratch = stack.enter_context(_scratch(guarded.parent))
             if look.is_plain(form, types):
+                readable.seek(0)
                 shutil.copyfileobj(readable, plain_file.file, 1 << 20)
                 plain_file.file.flush()
             with Worker() as worker:
                 files = [readable.fileno(), plain_file.descriptor, guarded_file.descriptor, scratch]
                 worker.begin(self._ingest, files, [], question=False)
                 counts = _registered(worker, sketch, table, salt)
-            return replace(
+            told = replace(
                 counts,
-                sha256_plain=plain_file.finish(),
-                sha256_guarded=guarded_file.finish(),
+                sha256_plain=plain_file.seal(),
+                sha256_guarded=guarded_file.seal(),
                 sha256_source=_sha256(source),
             )
+            plain_file.publish()
+            try:
+                guarded_file.publish()
+            except OSError:
+                plain.unlink(missing_ok=True)  # both or neither
+                raise
+            return told
 
     def compute(self, sql: str, guarded: Path, limits: Limits = QUESTION) -> list[list[Any]]:
         """The rows of regenerated SQL over the view `t0` of one registered file.
@@ -153,12 +161,10 @@ class Duck:
         Raises:
             Unavailable: engine_failed (the file cannot be written).
         """
-        try:
-            with _Draft(path, mode=0o644) as draft:
-                EXPORTS[format](columns, rows, draft.path)
-                draft.finish()
-        except OSError:
-            raise Unavailable(ENGINE_FAILED) from None
+        with _disk(), _Draft(path, mode=0o644) as draft:
+            EXPORTS[format](columns, rows, draft.path)
+            draft.seal()
+            draft.publish()
 
 
 def _inspected(worker: Worker, form: tabular.Form, entity: str | None) -> Sketch:
@@ -279,7 +285,16 @@ def _from_file(worker: Worker, sql: str, *, writes: bool = False) -> list[list[A
 
 
 @contextlib.contextmanager
-def _readable(source: Path, form: tabular.Form) -> Iterator[BinaryIO]:
+def _disk() -> Generator[None, None, None]:
+    """Turns what the file system says (no file, no right, no space) into the plug's own word."""
+    try:
+        yield
+    except OSError:
+        raise Unavailable(ENGINE_FAILED) from None
+
+
+@contextlib.contextmanager
+def _readable(source: Path, form: tabular.Form) -> Generator[BinaryIO, None, None]:
     """The source as the worker can read it: UTF-8 if text, and open to the worker's user."""
     with source.open("rb") as file:
         foreign = form.format == "csv" and form.encoding not in ("utf-8", "utf-8-sig")
@@ -289,7 +304,10 @@ def _readable(source: Path, form: tabular.Form) -> Iterator[BinaryIO]:
             return
         with _lent() as copy:
             if foreign:
-                tabular.transcode(file, form.encoding or "utf-8", copy)
+                try:
+                    tabular.transcode(file, form.encoding or "utf-8", copy)
+                except UnicodeError:  # it carries the bytes; the file has changed since it was recognised
+                    raise Refused(tabular.WRONG_ENCODING) from None
             else:
                 shutil.copyfileobj(file, copy, 1 << 20)
                 copy.flush()
@@ -297,7 +315,7 @@ def _readable(source: Path, form: tabular.Form) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _lent() -> Iterator[BinaryIO]:
+def _lent() -> Generator[BinaryIO, None, None]:
     """A file without a name that the worker may read and write; gone when closed."""
     with tempfile.TemporaryFile() as file:
         lend(file.fileno())
@@ -305,7 +323,7 @@ def _lent() -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _scratch(beside: Path | None) -> Iterator[int]:
+def _scratch(beside: Path | None) -> Generator[int, None, None]:
     """A folder for the worker to spill to; gone afterwards."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=beside) as folder:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -317,7 +335,7 @@ def _scratch(beside: Path | None) -> Iterator[int]:
 
 
 class _Draft:
-    """A file written under a temporary name in its folder; `finish` makes it whole and final."""
+    """A file written under a temporary name in its folder, until it is sealed and published."""
 
     def __init__(self, final: Path, mode: int = 0o444) -> None:
         self._final = final
@@ -330,18 +348,20 @@ class _Draft:
         lend(self.descriptor)
         return self
 
-    def finish(self) -> str:
-        """The SHA-256 of the file, which is durable under its final name from here on."""
+    def seal(self) -> str:
+        """The SHA-256 of the file, whose bytes are final and durable from here on."""
         take_back(self.descriptor, self._mode)
         os.fsync(self.descriptor)
-        digest = _sha256(self.path)
+        return _sha256(self.path)
+
+    def publish(self) -> None:
+        """Give the file its final name, durably."""
         self.path.replace(self._final)
         folder = os.open(self._final.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return digest
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
@@ -384,8 +404,9 @@ def _export_type(values: Sequence[object]) -> str:
     kinds = {type(value) for value in values if value is not None}
     if kinds == {bool}:
         return "BOOLEAN"
-    if kinds == {int} and all(abs(cast(int, value)) < 2**63 for value in values if value is not None):
-        return "BIGINT"
+    if kinds == {int}:
+        size = max(abs(value) for value in values if isinstance(value, int))
+        return "BIGINT" if size < 2**63 else "DECIMAL(38, 0)" if size < 10**38 else "VARCHAR"
     return "DOUBLE" if kinds and kinds <= {int, float} else "VARCHAR"
 
 

@@ -15,7 +15,7 @@ from typing import cast
 
 from sqlalchemy.dialects import sqlite as _dialects
 
-from dujiang.kernel.errors import Code, DatabaseLost, Exit
+from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
 
 DATABASE_FAILED = Code(
@@ -51,13 +51,13 @@ class _Session:
         try:
             return cast("list[Row]", self._connection.execute(*statement.bound(self._dialect, values)).fetchall())
         except sqlite3.Error as error:
-            raise lost(error) from None
+            raise _failed(error) from None
 
     def changed(self, statement: Sql, /, **values: Value) -> int:
         try:
             return self._connection.execute(*statement.bound(self._dialect, values)).rowcount
         except sqlite3.Error as error:
-            raise lost(error) from None
+            raise _failed(error) from None
 
 
 def lost(error: sqlite3.Error) -> DatabaseLost:
@@ -68,6 +68,13 @@ def lost(error: sqlite3.Error) -> DatabaseLost:
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return DatabaseLost(READ_ONLY)
     return DatabaseLost(DATABASE_FAILED)
+
+
+def _failed(error: sqlite3.Error) -> Unavailable:
+    """A broken constraint is one act's fault, not the database's: it must not take the batch with it."""
+    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_CONSTRAINT"):
+        return Unavailable(DATABASE_FAILED)
+    return lost(error)
 
 
 class SqliteDatabase:
@@ -115,12 +122,19 @@ class SqliteDatabase:
             if self._idle:
                 return self._idle.pop()
         connection = self._connect()
-        connection.execute("PRAGMA query_only=ON")
+        try:
+            connection.execute("PRAGMA query_only=ON")
+        except sqlite3.Error as error:
+            raise lost(error) from None
         return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            connection.close()
+            return
         with self._lock:
             if len(self._idle) < _READERS_MAX:
                 self._idle.append(connection)

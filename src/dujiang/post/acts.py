@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dujiang.identity import acts as identity
-from dujiang.identity.rules import header_of, verified
+from dujiang.identity.model import Organisation
+from dujiang.identity.rules import JWS_CHARACTERS_MAX, header_of, verified
 from dujiang.kernel.act import Caller, Tx
-from dujiang.kernel.canonical import canonical
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.post import rules, store
@@ -78,18 +78,17 @@ def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
     return Marked(letter.id, state)
 
 
-def send(tx: Tx, org: str, to_did: str, message: dict[str, Any]) -> str:
+def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any]) -> str:
     """The id of a new letter from an organisation, signed, in this transaction's outbox.
 
     Raises: Refused message_large.
     """
-    if len(canonical(message)) > rules.MESSAGE_BYTES_MAX:
-        raise Refused(LETTER_LARGE, limit=rules.MESSAGE_BYTES_MAX)
-    sender = identity.organisation(tx.db, org)
     letter = tx.new_id("ltr")
     claims = rules.payload(letter, sender.did, to_did, tx.now_ms, message)
-    envelope = identity.sign_jws(tx, org, {"typ": TYPE}, claims)
-    store.add(tx.db, Letter(letter, org, to_did, envelope, WAITING, 0, tx.now_ms))
+    envelope = identity.sign_jws(tx, sender, {"typ": TYPE}, claims)
+    if len(envelope) > JWS_CHARACTERS_MAX:
+        raise Refused(LETTER_LARGE, limit=JWS_CHARACTERS_MAX)
+    store.add(tx.db, Letter(letter, sender.id, to_did, envelope, WAITING, 0, tx.now_ms))
     return letter
 
 

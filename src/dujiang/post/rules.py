@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-MESSAGE_BYTES_MAX = 256 * 1024
-
 
 def payload(letter: str, from_did: str, to_did: str, time_ms: int, message: dict[str, Any]) -> dict[str, object]:
     """What the sender signs."""

@@ -282,7 +282,7 @@ def _new_version(tx: Tx, org: str, prepared: Prepared, resource: str) -> Version
     )
     signer = identity.operator(tx.db)
     claims = wire.certificate(fresh, identity.organisation(tx.db, org).did, signer.did)
-    store.add_version(tx.db, org, fresh, identity.sign_jws(tx, signer.id, wire.HEADER, claims))
+    store.add_version(tx.db, org, fresh, identity.sign_jws(tx, signer, wire.HEADER, claims))
     return fresh
 
 

@@ -70,7 +70,7 @@ def rounded_up(count: int) -> int:
 def friendly(low: Decimal, high: Decimal, scale: int) -> tuple[Decimal, Decimal]:
     """Bounds rounded outwards in steps of 1, 2 or 5 times a power of ten, on the grid 10**-scale.
 
-    The step is at most a quarter of the span: coarse enough to hide the percentile, fine enough for the noise.
+    A step is at most a quarter of the span: it hides the percentile and widens the noise little.
     """
     grid = Decimal(1).scaleb(-scale)
     quarter = max(high - low, grid) / 4

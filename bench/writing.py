@@ -1,0 +1,97 @@
+"""Durable writes: `contract.request` by 64 callers, in this process and over HTTP, and the disk beside them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.figure import Figure
+from bench.measure import fdatasync_ms, plain_inserts_s, process_cpu_s, spent
+from bench.space import Space, folder, opened
+from dujiang.contract.acts import Request
+
+CALLERS = 64
+_EACH = 100
+_ROUNDS = 3
+
+
+def figures() -> Iterator[Figure]:
+    """The figures of writing acts."""
+    with folder() as place:
+        disk = {"fdatasync_ms": fdatasync_ms(place), "sqlite_full_single_inserts_per_s": plain_inserts_s(place)}
+        with opened(place) as space:
+            found = [inside(space) for _ in range(_ROUNDS + 1)][1:]
+            size = int(space.home.book.next_index())
+        rate = statistics.median(rate for rate, _ in found)
+        beside = {**disk, "callers": CALLERS, "acts": CALLERS * _EACH, "entries_in_log": size}
+        yield Figure("`contract.request` durable, 64 callers, in process", rate, "1/s", "≥ 3000", beside)
+        cpu = statistics.median(cpu for _, cpu in found)
+        yield Figure("`contract.request` CPU, in process", cpu * 1000, "ms", "≤ 0.3", {"callers": CALLERS})
+    yield from _over_http()
+
+
+def inside(space: Space) -> tuple[float, float]:
+    """Acts a second, and CPU seconds an act with its caller's thread, of 64 threads asking 100 times each."""
+
+    def call() -> None:
+        ready.wait()
+        for _ in range(_EACH):
+            space.home.run("contract.request", space.insurer, Request(space.product, "analyse"))
+
+    ready = threading.Barrier(CALLERS + 1)
+    threads = [threading.Thread(target=call) for _ in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    with spent() as one:
+        for thread in threads:
+            thread.join()
+    return CALLERS * _EACH / one.wall_s, one.own_s / (CALLERS * _EACH)
+
+
+def _over_http() -> Iterator[Figure]:
+    with folder() as place:
+        disk = {"fdatasync_ms": fdatasync_ms(place)}
+        with opened(place) as space:
+            ask = {"key": space.insurer_key, "product": space.product}
+        alone = [_served(place, ask, loops=False) for _ in range(_ROUNDS)]
+        whole = _served(place, ask, loops=True)
+    alone.sort(key=lambda one: one["per_s"])
+    middle = alone[_ROUNDS // 2]
+    beside = {
+        **disk, "connections": CALLERS, "node_cpu_ms": middle["node_cpu_ms"],
+        "client_cpu_ms": middle["client_cpu_ms"], "p50_ms": middle["p50_ms"], "p99_ms": middle["p99_ms"],
+        "with_the_delivery_loop_per_s": whole["per_s"],
+    }  # fmt: skip
+    yield Figure("`contract.request` durable, 64 connections, HTTP", middle["per_s"], "1/s", "≥ 1200", beside)
+
+
+def _served(place: Path, ask: dict[str, Any], *, loops: bool) -> dict[str, float]:
+    """What a client process measured against a node process, each with its own CPU."""
+    line = [sys.executable, "-m", "bench.node", str(place / "home"), "loops" if loops else "no-loops"]
+    node = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert node.stdout is not None and node.stdin is not None
+        url = node.stdout.readline().strip()
+        _client(url, ask, 2)
+        before = process_cpu_s(node.pid)
+        found = _client(url, ask, 50)
+        found["node_cpu_ms"] = (process_cpu_s(node.pid) - before) * 1000 / (CALLERS * 50)
+        return found
+    finally:
+        node.terminate()
+        node.wait(60)
+        time.sleep(0.2)
+
+
+def _client(url: str, ask: dict[str, Any], each: int) -> dict[str, float]:
+    line = [sys.executable, "-m", "bench.caller", url, str(CALLERS), str(each)]
+    done = subprocess.run(line, input=json.dumps(ask), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)

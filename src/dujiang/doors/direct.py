@@ -1,0 +1,332 @@
+"""Commands that are no act: make a home, serve it, read the table, check a receipt without any home."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from dujiang.acts import ACTS
+from dujiang.doors.local import FILE_MISSING, Answer, Options
+from dujiang.kernel.act import Act, bind
+from dujiang.kernel.errors import Code, Exit, Refused, spoken
+from dujiang.kernel.ids import prefix_of
+
+Deed = Callable[[Options], Answer]
+ID_UNKNOWN = Code(
+    "id_unknown", 404, Exit.not_found,
+    "This is not an id that can be shown.",
+    "Give an id that begins with one of: {known}; or the number of a log entry.",
+    "这不是可查看的编号。", "请填写以下列之一开头的编号：{known}；或存证条目的序号。",
+)  # fmt: skip
+SCHEMA_UNKNOWN = Code(
+    "schema_unknown", 404, Exit.usage,
+    "There is no form of that name.{hint}",
+    "Use terms, codes, a command or an act (list them with `dujiang acts`).",
+    "没有该名称的格式。{hint}", "请使用 terms、codes、命令名或行为名（用 `dujiang acts` 列出）。",
+)  # fmt: skip
+CODES = (ID_UNKNOWN, SCHEMA_UNKNOWN)
+_RECEIPT_BYTES_MAX = 16 << 20
+_SIGNER_UNKNOWN = {
+    "en": "Signer unknown: pin the log's key with --vkey to know who signed.",
+    "zh": "签名方未知：请用 --vkey 指定日志公钥以确认签名者。",
+}
+_KEYS_KEPT = {
+    "en": "API keys are kept in {path} (readable by you alone). Next: dujiang offer FILE --entity COLUMN",
+    "zh": "API 密钥保存在 {path}（仅您可读）。下一步：dujiang offer 文件 --entity 列名",
+}
+
+
+def init(
+    *orgs: Annotated[str, Parameter(name="ORG")], authority: Annotated[str | None, Parameter()] = None
+) -> Deed:
+    """Make a home with its organisations, the first of which operates it.
+
+    Parameters
+    ----------
+    orgs
+        Names of the organisations; NAME=role,role chooses roles (default: provider,consumer).
+    authority
+        Host name under which the organisations' identifiers stand, chosen once.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang import home
+        from dujiang.doors import profiles, show
+        from dujiang.doors.usage import ARGUMENT_MISSING
+
+        if not orgs:
+            raise Refused(ARGUMENT_MISSING, name="ORG")
+        for act in ACTS.values():
+            bind(act)  # the database is made with the tables of every package that is loaded by then
+        wanted = [_organisation(text, first=place == 0) for place, text in enumerate(orgs)]
+        held, made = home.create(options.home, wanted, authority)
+        try:
+            profiles.write(options.home, made)
+            vkey = held.book.vkey
+        finally:
+            held.close()
+        shown = [{"name": each["name"], "did": each["did"], "roles": each["roles"]} for each in made]
+        if not options.json:
+            show.say(_KEYS_KEPT[options.language].format(path=options.home / "profiles"))
+        body = {"home": str(options.home), "vkey": vkey, "organisations": made}
+        return Answer(body, human={**body, "organisations": shown})
+
+    return deed
+
+
+def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
+    """Serve this home over HTTP until it is stopped.
+
+    Parameters
+    ----------
+    port
+        0 chooses a free one.
+    host
+        Address to listen on; only this machine by default.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang import home
+        from dujiang.doors import show
+        from dujiang.doors.serve import serve
+
+        def ready(url: str) -> None:
+            if options.json:
+                show.document({"url": url})
+            else:
+                show.say(url, "bold")
+
+        with home.opened(options.home) as held:
+            serve(held, host, port, ready)
+        return Answer(None)
+
+    return deed
+
+
+def demo(
+    *, once: bool = False, keep: Path | None = None, port: int | None = None, no_browser: bool = False
+) -> Deed:
+    """Watch one organisation ask another's real table without seeing a row.
+
+    Parameters
+    ----------
+    once
+        Do everything, verify it and end.
+    keep
+        Keep the home in this folder.
+    port
+        Port to serve the home on afterwards.
+    no_browser
+        Print the address only.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang.doors import demo as tour
+
+        done = tour.main(
+            once=once, keep=keep, port=port, lang=options.language, no_browser=no_browser, json=options.json
+        )
+        return Answer(None, int(done or 0))
+
+    return deed
+
+
+def doctor(*, port: int = 8000) -> Deed:
+    """Check this machine and this home, line by line, each with its way out.
+
+    Parameters
+    ----------
+    port
+        The port a node would listen on.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang.doors.doctor import examine
+
+        findings = examine(options.home, port, options.language)
+        lines = [f"{'✓' if each['ok'] else '✗'} {each['detail']}" for each in findings]
+        human = [
+            line + (f"\n  → {each['fix']}" if each["fix"] else "")
+            for line, each in zip(lines, findings, strict=True)
+        ]
+        return Answer(
+            findings, int(Exit.ok if all(each["ok"] for each in findings) else Exit.failure), human=human
+        )
+
+    return deed
+
+
+def verify(receipt: Path, *, vkey: str | None = None) -> Deed:
+    """Check a receipt offline, without a home, an account or a network.
+
+    Parameters
+    ----------
+    receipt
+        The file of a receipt (or of an answer that holds one); - reads standard input.
+    vkey
+        The verifier key of the log you expect, one line, or a file that holds it.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang.ledger import rules
+        from dujiang.ledger.model import NOT_A_RECEIPT, NOT_VERIFIED
+
+        pinned = None if vkey is None else _line_of(vkey)
+        found = rules.verify(_receipt(receipt), pinned)
+        body: dict[str, Any] = {
+            "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
+            "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
+        }  # fmt: skip
+        if found.ok:
+            body["note"] = None if found.trusted else _SIGNER_UNKNOWN[options.language]
+            return Answer(body)
+        code = NOT_A_RECEIPT if str(found.step).startswith("1") else NOT_VERIFIED
+        why, fix = spoken(code, {"step": found.step or ""}, options.language)
+        said = {"ok": False, "signer": found.signer, "trusted": False, "step": found.step}
+        return Answer({**said, "code": code.name, "why": why, "fix": fix}, int(code.exit))
+
+    return deed
+
+
+def acts() -> Deed:
+    """List every act: what it does, who may, and what it leaves behind."""
+
+    def deed(options: Options) -> Answer:
+        rows = [
+            {
+                "name": act.name, "verb": act.verb, "role": ", ".join(act.roles), "effect": act.effect.value,
+                "title": act.title, "title_zh": act.title_zh,
+            }
+            for act in ACTS.values()
+        ]  # fmt: skip
+        human = [{**row, "verb": row["verb"] or ""} for row in rows]
+        del options
+        return Answer(rows, human=human)
+
+    return deed
+
+
+def schema(name: str) -> Deed:
+    """Print the JSON Schema of the terms file, of an act's ask and reply, or the table of refusals.
+
+    Parameters
+    ----------
+    name
+        terms, codes, a command such as offer, or an act such as catalogue.offer.
+    """
+
+    def deed(options: Options) -> Answer:
+        del options
+        from dujiang.doors import show
+        from dujiang.doors.usage import hint
+
+        found = next((act for act in ACTS.values() if name in (act.name, act.verb)), None)
+        if name == "terms":
+            from dujiang.kernel.shape import schema as form
+            from dujiang.policy.model import TermsFile
+
+            show.document(form(TermsFile))
+        elif name == "codes":
+            show.document(_codes())
+        elif found is not None:
+            show.document(_forms(found))
+        else:
+            verbs = [act.verb for act in ACTS.values() if act.verb]
+            raise Refused(SCHEMA_UNKNOWN, hint=hint(name, ["terms", "codes", *verbs, *ACTS]))
+        return Answer(None)
+
+    return deed
+
+
+def show(id: str) -> Deed:
+    """Show whatever an id names: a product, a contract, a job, an organisation, a log entry by its number.
+
+    Parameters
+    ----------
+    id
+        The id, or the number of a log entry.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang.doors.flow import Wish, perform
+        from dujiang.doors.verbs import flags_of
+
+        act = _shown_by(id)
+        flag = next(iter(flags_of(bind(act).ask)))
+        value = int(id) if flag.form is int else id
+        return perform(Wish(act, {flag.name: value}, {}, {}), options)
+
+    return deed
+
+
+def _shown_by(text: str) -> Act:
+    if text.isascii() and text.isdigit() and len(text) < 16:
+        prefix = "entry"
+    elif text.startswith("did:"):
+        prefix = "org"
+    else:
+        prefix = prefix_of(text) or ""
+    for act in ACTS.values():
+        if prefix in act.shows:
+            return act
+    known = dict.fromkeys(f"{each}_" for act in ACTS.values() for each in act.shows if each != "entry")
+    raise Refused(ID_UNKNOWN, known=", ".join(known))
+
+
+def _organisation(text: str, *, first: bool) -> tuple[str, tuple[str, ...]]:
+    name, equals, roles = text.rpartition("=")
+    if equals:
+        return name, tuple(role.strip() for role in roles.split(",") if role.strip())
+    return text, ("operator", "provider", "consumer") if first else ("provider", "consumer")
+
+
+def _receipt(path: Path) -> Any:
+    try:
+        if str(path) == "-":
+            raw = sys.stdin.buffer.read(_RECEIPT_BYTES_MAX)
+        else:
+            with path.open("rb") as file:
+                raw = file.read(_RECEIPT_BYTES_MAX)
+    except OSError:
+        raise Refused(FILE_MISSING, name=path.name) from None
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return found["receipt"] if isinstance(found, dict) and isinstance(found.get("receipt"), dict) else found
+
+
+def _line_of(vkey: str) -> str:
+    if "+" in vkey:
+        return vkey
+    try:
+        return Path(vkey).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        raise Refused(FILE_MISSING, name=Path(vkey).name) from None
+
+
+def _forms(act: Act) -> dict[str, Any]:
+    from dujiang.kernel.shape import schema as form
+
+    bound = bind(act)
+    return {"act": act.name, "ask": form(bound.ask), "reply": form(bound.reply)}
+
+
+def _codes() -> list[dict[str, Any]]:
+    from dujiang import home
+    from dujiang.doors import data, doctor, flow, local, profiles, usage
+
+    above = (data, doctor, flow, local, profiles, usage, sys.modules[__name__])
+    table = {**home.codes(), **{code.name: code for module in above for code in module.CODES}}
+    return [
+        {
+            "code": code.name, "status": code.status, "exit": int(code.exit),
+            "why": code.why, "fix": code.fix, "why_zh": code.why_zh, "fix_zh": code.fix_zh,
+        }
+        for code in sorted(table.values(), key=lambda code: code.name)
+    ]  # fmt: skip

@@ -1,0 +1,225 @@
+"""What `dujiang doctor` finds: each line a check, whether it holds, and the way out where it does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from dujiang.doors import profiles
+from dujiang.kernel.errors import Refused, Unavailable, spoken
+
+CODES = ()
+_PYTHON = (3, 11)
+_FSYNC_MS_MAX = 100.0
+_FREE_MB_MIN = 64
+_TEXTS: dict[str, tuple[str, str, str, str]] = {
+    "python": (
+        "Python {detail}",
+        "Install Python 3.11 or newer.",
+        "Python {detail}",
+        "请安装 Python 3.11 或更新版本。",
+    ),
+    "home": (
+        "home {detail}",
+        "Make one with `dujiang init ORGANISATION…`.",
+        "节点目录 {detail}",
+        "请用 `dujiang init 机构名…` 创建。",
+    ),
+    "disk": (
+        "{detail} MB free",
+        "Make room on this disk.",
+        "剩余空间 {detail} MB",
+        "请在该磁盘上腾出空间。",
+    ),
+    "private": (
+        "keys and profiles are readable by you alone{detail}",
+        "Run `chmod 600` on the files named, 700 on folders.",
+        "密钥与配置文件仅您可读{detail}",
+        "请对所列文件执行 `chmod 600`，目录为 700。",
+    ),
+    "profiles": (
+        "{detail} organisations with a key here",
+        "Move the broken file in profiles/ away.",
+        "此处有密钥的机构：{detail}",
+        "请移走 profiles/ 中损坏的文件。",
+    ),
+    "lock": (
+        "lock: {detail}",
+        "Wait for the program that holds the home, or stop it.",
+        "锁：{detail}",
+        "请等待占用该目录的程序结束，或将其停止。",
+    ),
+    "database": (
+        "database, master key and log open{detail}",
+        "See the refusal's own way out: {fix}",
+        "数据库、主密钥与日志可打开{detail}",
+        "请按该提示处理：{fix}",
+    ),
+    "clock": (
+        "clock {detail}",
+        "Set the clock of this machine (NTP).",
+        "时钟 {detail}",
+        "请校准本机时钟（NTP）。",
+    ),
+    "fsync": (
+        "a durable write takes {detail} ms",
+        "Use a local disk; network disks are slow here.",
+        "一次持久化写入需 {detail} 毫秒",
+        "请使用本地磁盘；网络磁盘较慢。",
+    ),
+    "engine": (
+        "the question engine starts{detail}",
+        "Reinstall the package; the engine needs Linux or macOS.",
+        "查询引擎可启动{detail}",
+        "请重新安装；引擎需要 Linux 或 macOS。",
+    ),
+    "port": (
+        "port {detail} is free",
+        "Choose another with `dujiang up --port`.",
+        "端口 {detail} 空闲",
+        "请用 `dujiang up --port` 另选端口。",
+    ),
+}
+
+
+def examine(home: Path, port: int, language: str) -> list[dict[str, Any]]:
+    """Every finding {name, ok, detail, fix}, in the order in which a person would mend them."""
+    return [_finding(name, *found, language) for name, found in _checks(home, port)]
+
+
+def _checks(home: Path, port: int) -> Iterator[tuple[str, tuple[bool, str, str]]]:
+    yield "python", (sys.version_info >= _PYTHON, ".".join(map(str, sys.version_info[:3])), "")
+    made = (home / "home.json").is_file()
+    yield "home", (made, str(home), "")
+    yield "disk", _disk(home)
+    yield "clock", (time.time() > 1_750_000_000, time.strftime("%Y-%m-%d %H:%M:%S %z"), "")
+    if made:
+        yield "private", _private(home)
+        yield "profiles", _held(lambda: str(len(profiles.read(home))))
+        yield "fsync", _fsync(home)
+        served, lock = _lock(home)
+        yield "lock", lock
+        if lock[0] and not served:
+            yield "database", _held(lambda: _database(home))
+    yield "engine", _held(_engine)
+    if not (made and served):
+        yield "port", (_free(port), str(port), "")
+
+
+def _finding(name: str, ok: bool, detail: str, fix: str, language: str) -> dict[str, Any]:
+    text, way, text_zh, way_zh = _TEXTS[name]
+    said, out = (text_zh, way_zh) if language == "zh" else (text, way)
+    return {
+        "name": name,
+        "ok": ok,
+        "detail": said.replace("{detail}", detail),
+        "fix": None if ok else out.replace("{fix}", fix),
+    }
+
+
+def _disk(home: Path) -> tuple[bool, str, str]:
+    place = next(each for each in (home, *home.absolute().parents) if each.exists())
+    free = shutil.disk_usage(place).free >> 20
+    return free >= _FREE_MB_MIN, str(free), ""
+
+
+def _private(home: Path) -> tuple[bool, str, str]:
+    from dujiang.plugs.vault import key_path
+
+    files = [
+        home,
+        key_path(home),
+        home / "state.sqlite",
+        home / "profiles",
+        *(home / "profiles").glob("*.json"),
+    ]
+    open_ones = [path.name for path in files if path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077]
+    return not open_ones, f": {', '.join(open_ones)}" if open_ones else "", ""
+
+
+def _held(check: Callable[[], str]) -> tuple[bool, str, str]:
+    """A check that refuses where it does not hold; the code's own way out becomes the finding's."""
+    try:
+        return True, check(), ""
+    except (Refused, Unavailable) as error:
+        why, fix = spoken(error.code, error.names, "en")
+        return False, f": {why}", fix
+
+
+def _lock(home: Path) -> tuple[bool, tuple[bool, str, str]]:
+    """Whether a node serves the home, and the finding."""
+    from dujiang import home as root
+
+    if url := root.holder(home):
+        return True, (True, url, "")
+    try:
+        root.open_home(home, wait_s=0).close()
+    except Refused as error:
+        if error.code is root.HOME_BUSY:
+            return False, (False, "held", "")
+    except Unavailable:
+        pass  # what is wrong is the next finding's to say
+    return False, (True, "free", "")
+
+
+def _database(home: Path) -> str:
+    from dujiang import home as root
+    from dujiang.kernel.act import NODE
+    from dujiang.ledger.acts import List
+    from dujiang.plugs.migrations import HEAD
+
+    with root.opened(home, wait_s=1.0) as held:
+        entries = held.run("ledger.list", NODE, List(limit=1)).reply.size
+        jumps = held.book.clock_jumps
+    return f" (version {HEAD}, {entries} entries, {jumps} clock jumps)"
+
+
+def _fsync(home: Path) -> tuple[bool, str, str]:
+    probe = home / f".probe-{os.getpid()}"
+    try:
+        handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            began = time.perf_counter()
+            os.write(handle, b"\0" * 4096)
+            os.fsync(handle)
+            took = (time.perf_counter() - began) * 1000
+        finally:
+            os.close(handle)
+            probe.unlink()
+    except OSError:
+        return False, "-", ""
+    return took <= _FSYNC_MS_MAX, f"{took:.1f}", ""
+
+
+def _engine() -> str:
+    import tempfile
+
+    from dujiang.plugs.duck import Duck
+
+    engine = Duck()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.csv"
+            source.write_text("a,b\n1,2\n3,4\n", encoding="utf-8")
+            began = time.perf_counter()
+            engine.inspect(source, "probe.csv")
+            return f" ({(time.perf_counter() - began) * 1000:.0f} ms)"
+    finally:
+        engine.close()
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,143 @@
+"""A node as a process: its loops, its HTTP server, and an orderly end.
+
+1. The socket is bound before anything is said, so that port 0 gives a free one and a taken one is refused.
+2. SIGTERM and SIGINT end it: no new request, running ones are finished (who waits is told to come back),
+   then the loops; the home is closed by the one who opened it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import uvicorn
+
+from dujiang.doors import data, http
+from dujiang.doors.loops import Loops
+from dujiang.home import Home
+from dujiang.kernel.errors import Code, Exit, Refused
+
+PORT_TAKEN = Code(
+    "port_taken", 409, Exit.conflict,
+    "This address and port cannot be listened on.", "Choose another with `--port`; 0 takes a free one.",
+    "无法监听该地址和端口。", "请用 `--port` 另选端口；0 表示任选空闲端口。",
+)  # fmt: skip
+CODES = (PORT_TAKEN,)
+_FINISH_S = 30
+_IDLE_S = 75
+_BACKLOG = 512
+_CONNECTIONS_MAX = 4096
+
+
+def serve(
+    home: Home, host: str = "127.0.0.1", port: int = 8000, ready: Callable[[str], None] | None = None
+) -> None:
+    """Serves a home until it is told to end; `ready` is called with the address once it answers.
+
+    Raises: Refused port_taken.
+    """
+    listening = _listen(host, port)
+    url = _address(listening)
+    data.sweep(home)
+    app = http.app(home)
+    loops = Loops(home)
+    server = Server(app, url, lambda: _begin(home, loops, url, ready))
+    try:
+        server.run(sockets=[listening])
+    finally:
+        listening.close()
+        loops.stop()
+        app.state.desk.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, with a call once it listens and an end that leaves the process to its caller."""
+
+    def __init__(self, app: Any, url: str, begun: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=_parser(),
+                loop=_loop(),
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_keep_alive=_IDLE_S,
+                timeout_graceful_shutdown=_FINISH_S,
+                backlog=_BACKLOG,
+                limit_concurrency=_CONNECTIONS_MAX,
+            )
+        )
+        self.url = url
+        self._waits = app.state.desk.waits
+        self._begun = begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, then says so."""
+        await super().startup(sockets)
+        self._begun()
+
+    def end(self) -> None:
+        """Begins the orderly end; may be called from any thread."""
+        self.should_exit = True
+        self._waits.close()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ends in order at a signal and does not raise it again: the home is still to be closed."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {each: signal.signal(each, self._signalled) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+    def _signalled(self, number: int, frame: object) -> None:
+        del number, frame
+        if self.should_exit:
+            self.force_exit = True
+        self.end()
+
+
+def _begin(home: Home, loops: Loops, url: str, ready: Callable[[str], None] | None) -> None:
+    home.serving(url)
+    loops.start()
+    if ready is not None:
+        ready(url)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except (OSError, OverflowError):
+        listening.close()
+        raise Refused(PORT_TAKEN) from None
+    return listening
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _loop() -> str:
+    # Both are faster where they exist; on Windows and PyPy they do not.
+    return "uvloop" if find_spec("uvloop") else "asyncio"
+
+
+def _parser() -> str:
+    return "httptools" if find_spec("httptools") else "h11"

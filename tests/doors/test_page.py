@@ -1,0 +1,222 @@
+"""The page: whose it is, how one signs in, and that it is small, plain and safe."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dujiang.doors.page
+from tests.doors import over_http
+from tests.doors.over_http import Node
+
+HERE = {"sec-fetch-site": "same-origin"}
+TEMPLATES = Path(dujiang.doors.page.__file__).parent / "templates"
+VOID = {"meta", "link", "br", "input"}
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node with one product whose title is hostile."""
+    with over_http.node(tmp_path_factory.mktemp("page"), loops=True) as made:
+        rows = "\n".join(f"p{i},{i % 7}" for i in range(100))
+        sent = made.client.put("/data/uploads", content=f"id,visits\n{rows}".encode(), headers=made.key(0))
+        offer = {"upload": sent.json()["upload"], "entity": "id", "title": "<script>alert(1)</script>"}
+        assert made.post("catalogue.offer", offer, 0).status_code == 200
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def no_cookies(node: Node) -> None:
+    """A test's browser knows only the cookies the test gives it."""
+    node.client.cookies.clear()
+
+
+class Page(HTMLParser):
+    """What a test looks at in a page; fails on a tag that is not closed."""
+
+    def __init__(self, response: Any) -> None:
+        super().__init__()
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+        self.feed(response.text)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of every element of a name."""
+        return [attributes for name, attributes in self.seen if name == tag]
+
+
+def look(node: Node, path: str = "/", session: str | None = None, **headers: str) -> Any:
+    """A page, as a browser with these cookies gets it."""
+    cookies = {"cookie": f"dujiang_session={session}"} if session else {}
+    response = node.client.get(
+        path, headers={**cookies, **{k.replace("_", "-"): v for k, v in headers.items()}}
+    )
+    node.client.cookies.clear()
+    return response
+
+
+def every(node: Node) -> list[Any]:
+    """Every kind of page, in both languages."""
+    session = node.signed_in(0)
+    return [
+        look(node, f"{path}?lang={language}", whose)
+        for language in ("en", "zh")
+        for path, whose in (("/", None), ("/", session), ("/enter/abc", None))
+    ] + [node.client.post("/enter", data={"token": "no"}, headers=HERE)]
+
+
+def test_every_page_is_plain_small_and_loads_only_its_own(node: Node) -> None:
+    for response in every(node):
+        page = Page(response)
+        assert len(response.content) <= 40_000
+        assert not page.all("script") and not page.all("style")
+        for tag, attributes in page.seen:
+            assert "style" not in attributes and not any(name.startswith("on") for name in attributes), tag
+            for name in ("src", "href", "action"):
+                assert (attributes.get(name) or "/").startswith(("/", "?", "#")), attributes
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self';") and "unsafe" not in policy
+        for link in page.all("link"):
+            kept = node.client.get(str(link["href"]))
+            assert kept.status_code == 200 and "immutable" in kept.headers["cache-control"]
+
+
+def test_every_page_can_be_read_by_everybody(node: Node) -> None:
+    """A language, one first heading, no level left out, a name for every field, heads for every table."""
+    for response in every(node):
+        page = Page(response)
+        assert page.all("html")[0]["lang"] == (
+            "zh-CN" if response.headers["content-language"] == "zh" else "en"
+        )
+        levels = [int(tag[1]) for tag, _ in page.seen if re.fullmatch(r"h[1-6]", tag)]
+        assert levels.count(1) == 1 and levels[0] == 1
+        assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False))
+        named = {label["for"] for label in page.all("label")}
+        for field in page.all("input"):
+            assert field.get("type") == "hidden" or field["id"] in named
+        assert all(head.get("scope") for head in page.all("th"))
+        ids = [attributes["id"] for _, attributes in page.seen if "id" in attributes]
+        assert len(ids) == len(set(ids))
+        for section in page.all("section"):
+            assert section["aria-labelledby"] in ids
+
+
+def test_who_is_not_signed_in_sees_the_node_and_how_to_sign_in(node: Node) -> None:
+    response = look(node)
+    assert node.made[0]["did"] in response.text and "Insurer" in response.text
+    assert node.home.node.origin in response.text and "dujiang identity link" in response.text
+    assert "alert(1)" not in response.text and "identity.register" not in response.text
+
+
+def test_who_is_signed_in_sees_their_own_and_nobody_elses(node: Node) -> None:
+    hospital, insurer = (look(node, "/", node.signed_in(which)).text for which in (0, 1))
+    assert '<h2 id="own">' in hospital and "dujiang offer" in hospital and "dujiang ask" not in hospital
+    assert "dujiang ask" in insurer and "dujiang offer" not in insurer
+    for text in (hospital, insurer):
+        assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "<script" not in text
+    own = hospital.partition('id="own"')[2].partition("</section>")[0]
+    assert "alert(1)" in own
+    assert "alert(1)" not in insurer.partition('id="own"')[2].partition("</section>")[0]
+    assert "Register and publish a table" in hospital and "Register and publish a table" not in insurer
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "language"),
+    [
+        ("/", {}, "en"),
+        ("/", {"accept_language": "zh-CN"}, "zh"),
+        ("/?lang=en", {"accept_language": "zh-CN"}, "en"),
+        ("/?lang=de", {"accept_language": "zh-CN"}, "zh"),
+        ("/", {"cookie": "dujiang_lang=zh"}, "zh"),
+        ("/", {"cookie": "dujiang_lang=<b>"}, "en"),
+    ],
+)
+def test_the_language_is_the_one_chosen(
+    node: Node, path: str, headers: dict[str, str], language: str
+) -> None:
+    response = look(node, path, **headers)
+    assert response.headers["content-language"] == language
+    assert ("本节点的机构" in response.text) is (language == "zh")
+    assert ("dujiang_lang=" in response.headers.get("set-cookie", "")) is (path in ("/?lang=en", "/?lang=zh"))
+
+
+def test_a_link_is_used_by_its_button_and_once(node: Node) -> None:
+    """Looking at it, as often as a mail program likes, does not use it up."""
+    token = node.post("identity.link", {}, 1).json()["token"]
+    for _ in range(3):
+        page = Page(look(node, f"/enter/{token}"))
+        form = page.all("form")[-1]
+        assert (form["method"], form["action"]) == ("post", "/enter")
+        assert {"type": "hidden", "name": "token", "value": token} in page.all("input")
+    opened = node.client.post("/enter", data={"token": token}, headers=HERE)
+    assert opened.status_code == 303 and opened.headers["location"] == "/"
+    cookie = opened.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "Path=/" in cookie
+    session = cookie.partition("=")[2].partition(";")[0]
+    assert "Insurer" in look(node, "/", session).text
+    again = node.client.post("/enter", data={"token": token}, headers=HERE)
+    assert again.status_code == 401 and "bad_login" in again.text and "set-cookie" not in again.headers
+
+
+def test_a_cookie_over_tls_stays_on_tls(node: Node) -> None:
+    token = node.post("identity.link", {}, 1).json()["token"]
+    opened = node.client.post("https://testserver/enter", data={"token": token}, headers=HERE)
+    node.client.cookies.clear()
+    assert "Secure" in opened.headers["set-cookie"]
+
+
+def test_a_password_opens_a_session_and_a_wrong_one_does_not(node: Node) -> None:
+    person = {"name": "王 梅", "roles": ["consumer"], "password": "a long sentence is good"}
+    assert node.post("identity.invite", person, 1).status_code == 200
+    form = {"organisation": "Insurer", "person": "王 梅", "password": "a long sentence is good"}
+    good = node.client.post("/login", data=form, headers=HERE)
+    node.client.cookies.clear()
+    assert good.status_code == 303 and "dujiang_session=" in good.headers["set-cookie"]
+    bad = node.client.post("/login", data={**form, "password": "SECRETVALUE"}, headers=HERE)
+    assert bad.status_code == 401 and "SECRETVALUE" not in bad.text
+
+
+@pytest.mark.parametrize("path", ["/enter", "/login", "/leave"])
+@pytest.mark.parametrize("headers", [{}, {"sec-fetch-site": "cross-site"}, {"origin": "http://evil"}])
+def test_another_site_sends_no_form_here(node: Node, path: str, headers: dict[str, str]) -> None:
+    response = node.client.post(path, data={"token": "x"}, headers=headers)
+    assert response.status_code == 403 and "cross_origin" in response.text
+
+
+def test_signing_out_ends_the_session_itself(node: Node) -> None:
+    session = node.signed_in(0)
+    left = node.client.post("/leave", headers={**HERE, "cookie": f"dujiang_session={session}"})
+    assert left.status_code == 303 and 'dujiang_session="";' in left.headers["set-cookie"]
+    assert 'id="own"' not in look(node, "/", session).text
+
+
+def test_rubbish_in_a_form_is_refused_not_a_bug(node: Node) -> None:
+    for content in (b"\xff\x00", b"token=%ff", b"a" * 9000, b""):
+        response = node.client.post("/enter", content=content, headers=HERE)
+        assert response.status_code in (401, 413)
+        Page(response)
+
+
+def test_every_sentence_is_in_both_languages_and_used() -> None:
+    words = tomllib.loads((TEMPLATES / "words.toml").read_text("utf-8"))
+    source = "".join(file.read_text("utf-8") for file in TEMPLATES.glob("*.html"))
+    source += Path(dujiang.doors.page.__file__).read_text("utf-8")
+    for name, each in words.items():
+        assert set(each) == {"en", "zh"} and all(text.strip() for text in each.values())
+        assert f"w.{name} " in source or f"w.{name})" in source or f'"{name}"' in source, name

@@ -1,0 +1,192 @@
+"""A receipt verifies as it was given and in no other form; a checkpoint is a signed note of its origin."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dujiang.ledger import note, rules
+from dujiang.ledger.model import Record
+from dujiang.ledger.tree import Edge, Prover, leaf_hash
+
+ORIGIN = "data.example.org"
+KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
+PUBLIC, OTHER_PUBLIC = (key.public_key().public_bytes_raw() for key in (KEY, OTHER))
+VKEY = note.vkey(ORIGIN, PUBLIC)
+FACTS: dict[str, Any] = {"org": "org_1", "person": "per_1", "ask_sha256": "00", "statistics": 3, "columns": ["性别"]}
+
+
+def signed(size: int, root: bytes, key: Ed25519PrivateKey = KEY, origin: str = ORIGIN) -> str:
+    """A signed checkpoint."""
+    text = note.checkpoint_text(origin, size, root)
+    return note.signed(text, origin, key.public_key().public_bytes_raw(), key.sign(text.encode()))
+
+
+def record_of(facts: dict[str, Any] = FACTS, index: int = 3) -> Record:
+    """A record with fixed salts."""
+    salts = {field: bytes([n]) * rules.SALT_BYTES for n, field in enumerate(facts)}
+    leaf = rules.leaf_of("cleanroom.ask", 1_780_000_000_000, facts, salts).decode()
+    hexed = {field: salt.hex() for field, salt in salts.items()}
+    return Record(index, "cleanroom.ask", 1_780_000_000_000, leaf, "org_1", facts, hexed)
+
+
+def receipt(fields: dict[str, Any] = FACTS) -> dict[str, Any]:
+    """The receipt of the fourth of seven entries."""
+    record, edge = record_of(), Edge()
+    leaves = [leaf_hash(record.leaf.encode() if n == 3 else bytes([n])) for n in range(7)]
+    for leaf in leaves:
+        edge.append(leaf)
+    path = Prover(7, lambda level, _: leaves if level == 0 else []).inclusion(3)
+    return rules.receipt_of(record, fields, path, signed(7, edge.root()), VKEY)
+
+
+WHOLE = json.loads(json.dumps(receipt()))
+
+
+def test_a_receipt_verifies_and_says_whether_its_signer_is_known() -> None:
+    unknown, pinned = rules.verify(WHOLE, None), rules.verify(WHOLE, VKEY + "\n")
+    assert (unknown.ok, unknown.trusted, unknown.signer, unknown.step) == (True, False, ORIGIN, None)
+    assert (pinned.ok, pinned.trusted) == (True, True)
+    assert (pinned.index, pinned.size, pinned.act, pinned.facts) == (3, 7, "cleanroom.ask", FACTS)
+
+
+@pytest.mark.parametrize("key", [note.vkey(ORIGIN, OTHER_PUBLIC), note.vkey("other.example.org", PUBLIC)])
+def test_another_pinned_key_or_name_does_not_verify(key: str) -> None:
+    verdict = rules.verify(WHOLE, key)
+    assert (verdict.ok, verdict.trusted, verdict.step) == (False, False, "4 signature of the checkpoint")
+
+
+@given(st.data())
+def test_any_changed_character_of_any_part_fails(data: st.DataObject) -> None:
+    text = json.dumps(WHOLE, ensure_ascii=False, separators=(",", ":"))
+    place = data.draw(st.integers(0, len(text) - 1))
+    new = data.draw(st.characters(codec="utf-8").filter(lambda c: c != text[place]))
+    try:
+        changed = json.loads(text[:place] + new + text[place + 1 :])
+    except ValueError:
+        return
+    if changed != WHOLE:
+        assert not rules.verify(changed, None).ok
+        assert not rules.verify(changed, VKEY).ok
+
+
+def _texts(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _texts(inner, (*path, key))
+
+
+@pytest.mark.parametrize("path", [path for path, _ in _texts(WHOLE)], ids=str)
+def test_every_character_of_every_text_counts(path: tuple[Any, ...]) -> None:
+    """Every position of every text, each with what a lenient reader would take for the same."""
+    for place, old in enumerate(dict(_texts(WHOLE))[path]):
+        for new in {old.swapcase(), " " + old, old + "\n", chr(ord(old) ^ 1), ""} - {old}:
+            made = copy.deepcopy(WHOLE)
+            owner = made
+            for step in path[:-1]:
+                owner = owner[step]
+            owner[path[-1]] = owner[path[-1]][:place] + new + owner[path[-1]][place + 1 :]
+            assert not rules.verify(made, None).ok, (path, place, new)
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "step"),
+    [
+        ("type", "x", "1"), ("v", 2, "1"), ("index", 4, "3"), ("index", True, "1"), ("index", -1, "3"),
+        ("index", "3", "1"), ("leaf", "{}", "1"), ("leaf", "[]", "1"), ("leaf", 3, "1"), ("path", [], "3"), ("path", None, "1"),
+        ("path", [""] * 65, "1"), ("opened", {"org": 1}, "1"), ("opened", [], "1"), ("checkpoint", "x", "1"), ("vkey", "x", "1"),
+        ("vkey", note.vkey(ORIGIN, OTHER_PUBLIC), "4"), ("checkpoint", signed(7, b"r" * 32), "3"),
+    ],
+)  # fmt: skip
+def test_the_first_failing_step_is_named(member: str, value: Any, step: str) -> None:
+    verdict = rules.verify({**WHOLE, member: value}, None)
+    assert not verdict.ok and str(verdict.step).startswith(step), verdict.step
+
+
+def test_a_changed_fact_or_a_foreign_signature_is_named() -> None:
+    changed = copy.deepcopy(WHOLE)
+    changed["opened"]["statistics"]["value"] = 4
+    assert rules.verify(changed, None).step == "2 opened facts"
+    head = note.read_checkpoint(WHOLE["checkpoint"])
+    forged = signed(7, head.root, OTHER)
+    assert rules.verify({**WHOLE, "checkpoint": forged}, None).step == "4 signature of the checkpoint"
+
+
+@pytest.mark.parametrize("rubbish", [None, 1, "x", [], {}, {"type": "dujiang-receipt"}, {**WHOLE, "more": 1}], ids=str)
+def test_rubbish_is_no_receipt(rubbish: object) -> None:
+    assert rules.verify(rubbish, None).step == "1 form of the receipt"
+
+
+@given(st.sets(st.sampled_from(sorted(FACTS))))
+def test_a_receipt_opens_the_given_fields_and_no_other(fields: set[str]) -> None:
+    made = receipt({field: FACTS[field] for field in fields})
+    assert rules.verify(made, VKEY).ok and set(made["opened"]) == fields
+    for hidden in {"per_1", "性别"} - {str(FACTS[f][0] if f == "columns" else FACTS[f]) for f in fields}:
+        assert hidden not in json.dumps(made, ensure_ascii=False)
+
+
+def test_the_other_party_sees_no_person_and_the_overseer_all() -> None:
+    record = record_of()
+    assert rules.visible(record, "org_1", oversees=False) == FACTS == rules.visible(record, "org_9", oversees=True)
+    assert set(rules.visible(record, "org_2", oversees=False)) == {"org", "statistics", "columns"}
+
+
+def test_equal_facts_under_other_salts_have_other_commitments() -> None:
+    one, other = (rules.commitment("org", "org_1", bytes([n]) * 16) for n in (1, 2))
+    assert one != other and len(one) == 64
+
+
+def test_erasing_a_salt_leaves_the_tree_standing_and_the_fact_closed() -> None:
+    made = receipt()
+    del made["opened"]["person"]
+    assert rules.verify(made, VKEY).ok
+    erased = record_of()
+    erased.salts.pop("person")
+    assert "person" not in rules.receipt_of(erased, FACTS, [], "", VKEY)["opened"]  # type: ignore[operator]
+
+
+def test_a_verifier_key_is_read_as_written() -> None:
+    assert note.read_vkey(VKEY) == (ORIGIN, PUBLIC)
+    for wrong in ("", "a+b", VKEY[:-1], VKEY.replace("+", "+0", 1), "x" + VKEY, VKEY + "A", VKEY + "\n"):
+        with pytest.raises(note.NotANote):
+            note.read_vkey(wrong)
+
+
+def test_a_checkpoint_is_read_as_written() -> None:
+    head = note.read_checkpoint(signed(7, b"r" * 32))
+    assert (head.origin, head.size, head.root) == (ORIGIN, 7, b"r" * 32)
+    assert note.signed_by(head, ORIGIN, PUBLIC)
+    assert not note.signed_by(head, "other", PUBLIC) and not note.signed_by(head, ORIGIN, OTHER_PUBLIC)
+
+
+@given(st.data())
+def test_a_truncated_checkpoint_is_none(data: st.DataObject) -> None:
+    whole = signed(7, b"r" * 32)
+    cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    try:
+        assert not note.signed_by(note.read_checkpoint(cut), ORIGIN, PUBLIC)
+    except note.NotANote:
+        return
+
+
+@pytest.mark.parametrize("size", ["-1", "07", "", " 7", "7 ", "+7", "7.0", "٧", "9" * 19])
+def test_a_size_has_one_form(size: str) -> None:
+    text = f"{ORIGIN}\n{size}\n{base64.b64encode(b'r' * 32).decode()}\n"
+    with pytest.raises(note.NotANote):
+        note.read_checkpoint(note.signed(text, ORIGIN, PUBLIC, KEY.sign(text.encode())))
+
+
+def test_a_cosigned_checkpoint_still_carries_its_own_signature() -> None:
+    text = note.checkpoint_text(ORIGIN, 7, b"r" * 32)
+    witness = note.signed(text, "witness", OTHER_PUBLIC, OTHER.sign(text.encode())).rpartition("\n\n")[2]
+    head = note.read_checkpoint(signed(7, b"r" * 32) + witness)
+    assert note.signed_by(head, ORIGIN, PUBLIC) and note.signed_by(head, "witness", OTHER_PUBLIC)
