@@ -118,7 +118,7 @@ class Life:
 
     def sign(self, sender: Caller, header: dict[str, object], payload: dict[str, object]) -> str:
         """A JWS of an organisation over anything at all."""
-        return self.at(lambda tx: identity.sign_jws(tx, sender.org, header, payload))
+        return self.at(lambda tx: identity.sign_jws(tx, identity.organisation(tx.db, sender.org), header, payload))
 
     def did(self, caller: Caller) -> str:
         """The DID of a caller's organisation."""

@@ -34,6 +34,7 @@ from dujiang.kernel.writer import Bell, Writer
 from dujiang.ledger import book
 from dujiang.plugs import cage, duck, folder, migrations, sqlite, tabular, vault
 from dujiang.plugs.clocks import SystemClock
+from dujiang.registry import acts as registry
 
 HOME_MISSING = Code(
     "home_missing", 404, Exit.not_found,
@@ -188,6 +189,7 @@ def open_home(
         engine = duck.Duck(file_bytes_max=config.upload_bytes_max)
         node = Node(config, clock, database, safe, files, engine, uniform or SystemSource(), authority)
         ledger = book.LedgerBook(database, safe, clock, config.clock_step_s_max * 1000)
+        registry.sweep(node)
         bell = Bell()
         writer = Writer(node, ledger, bell)
         return Home(path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock)

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from dujiang import home
-from dujiang.doors import http
+from dujiang.doors import http, journal
 from dujiang.doors.loops import Loops
 from dujiang.kernel.config import Config
 
@@ -53,6 +53,7 @@ def node(path: Path, config: Config | None = None, *, loops: bool = False) -> It
         path / "home", [("医院", ("operator", "provider")), ("Insurer", ("consumer",))], config=config
     )
     running = Loops(opened)
+    journal.configure()
     app = http.app(opened)
     try:
         if loops:

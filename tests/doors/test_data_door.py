@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -101,6 +103,29 @@ def test_a_sender_who_stops_halfway_leaves_nothing(node: Node) -> None:
 
     with pytest.raises(InterruptedError):
         data.keep_upload(node.home, provider(node), "half.csv", half())
+    assert files(node) == []
+
+
+def test_a_connection_that_breaks_leaves_nothing(node: Node) -> None:
+    messages = [
+        {"type": "http.request", "body": b"a" * 2_000_000, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    said: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        said.append(message)
+
+    key = node.key(0)["authorization"].encode()
+    scope = {
+        "type": "http", "method": "PUT", "path": "/data/uploads", "query_string": b"", "root_path": "",
+        "headers": [(b"authorization", key)], "app": node.client.app,
+    }  # fmt: skip
+    asyncio.run(node.client.app(scope, receive, send))  # type: ignore[arg-type]
+    assert said[0]["status"] == 400 and b"upload_cut" in said[1]["body"]
     assert files(node) == []
 
 

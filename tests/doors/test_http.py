@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,17 @@ def test_the_log_has_a_line_for_each_request_and_no_path_query_or_token(
     seen = [(line["method"], line["path"], line["status"]) for line in lines if line["event"] == "request"]
     assert seen == [("GET", "/enter/{token}", 200), ("GET", "-", 404), ("POST", "/v1/identity/show", 404)]
     assert "SECRET" not in json.dumps(lines) and "djk_" not in json.dumps(lines)
+
+
+def test_a_library_is_noted_without_its_words(capfd: pytest.CaptureFixture[str]) -> None:
+    journal.configure()
+    try:
+        raise ValueError("SECRETVALUE")
+    except ValueError:
+        logging.getLogger("asyncio").exception("SECRETVALUE %s", "SECRETVALUE")
+    logged = capfd.readouterr().err
+    assert json.loads(logged)["library"] == "asyncio" and "builtins.ValueError" in logged
+    assert "SECRETVALUE" not in logged
 
 
 def test_the_document_describes_every_act_by_schemas_that_resolve(node: Node) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from dujiang import home
 from dujiang.ledger import rules
@@ -104,6 +105,39 @@ def test_the_page_shows_the_contract_to_both_sides(node: Node, contract: str) ->
         section = node.client.get("/", headers=session).text.partition('id="contracts"')[2]
         assert "pricing" in section.partition("</section>")[0]
     assert contract
+
+
+def test_every_reply_is_as_described(node: Node, contract: str) -> None:
+    """Each read and write of the life, against the schema the node publishes for it."""
+    document = node.client.get("/openapi.json").json()
+    sql = "select count(*) as n from visits"
+    product = node.post("catalogue.list", {}, 0).json()["items"][0]["product"]
+    resource = node.post("catalogue.publish", {"product": product, "title": "visits again"}, 0)
+    asked: list[tuple[str, dict[str, Any], int]] = [
+        ("identity.show", {}, 0),
+        ("identity.list", {}, 0),
+        ("identity.link", {}, 0),
+        ("identity.grant", {"roles": ["provider"]}, 0),
+        ("ledger.list", {}, 0),
+        ("ledger.show", {"entry": 0}, 0),
+        ("ledger.prove", {"entry": 0}, 0),
+        ("ledger.consistency", {"old": 1}, 0),
+        ("registry.show", {"id": resource.json()["resource"]}, 0),
+        ("catalogue.show", {"id": product}, 1),
+        ("catalogue.search", {"words": "visits"}, 1),
+        ("contract.list", {}, 1),
+        ("contract.show", {"contract": contract}, 1),
+        ("contract.request", {"product": product, "purpose": "x"}, 1),
+        ("cleanroom.check", {"contract": contract, "sql": sql}, 1),
+        ("cleanroom.list", {}, 1),
+        ("cleanroom.ask", {"contracts": [contract], "sql": sql}, 1),
+    ]
+    for act, ask, which in asked:
+        response = node.post(act, ask, which)
+        assert response.status_code == 200, (act, response.text)
+        said = document["paths"][f"/v1/{act.replace('.', '/')}"]["post"]["responses"]["200"]
+        form = said["content"]["application/json"]["schema"]
+        Draft202012Validator({**form, "components": document["components"]}).validate(response.json())
 
 
 def start(path: Path) -> tuple[subprocess.Popen[str], str]:

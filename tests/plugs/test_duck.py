@@ -223,7 +223,7 @@ def test_no_room_for_the_job_is_a_failure_that_leaves_nothing(clinic: Sketch, tm
 
 
 COLUMNS = ["科室", "n", "mean", "big", "是"]
-ANSWER = [["内科, \"一\"", 3, 1.5, 2**70, True], [None, None, 2.0, 1, False]]
+ANSWER = [['内科, "一"', 3, 1.5, 2**70, True], [None, None, 2.0, 1, False]]
 
 
 def test_exports_hold_the_answer(engine: Duck, tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dujiang.cleanroom.model import Guard, Noise, Plan
+from dujiang.cleanroom.rules import expected
+from dujiang.cleanroom.sql import plan
 from dujiang.kernel.errors import Refused
 from dujiang.plugs.sketch import ColumnSketch, Sketch
 from dujiang.plugs.tabular import Form
@@ -73,6 +76,11 @@ def refusal(*columns: ColumnSketch, entity: str | None = None, **said: Any) -> s
 )
 def test_a_table_is_called_by_the_stem_of_its_file(name: str, table: str) -> None:
     assert rules.table_name(name) == table
+
+
+def test_a_given_name_is_kept_whole() -> None:
+    assert proposed(AGE, name="v1.2").name == "v1.2"
+    assert proposed(AGE, name='a"\n').name == "a"
 
 
 @given(st.integers(0, 10**9))
@@ -308,3 +316,19 @@ def test_a_table_is_read_back_from_its_text() -> None:
 def test_a_certificate_schema_names_kinds_and_nothing_measured() -> None:
     table = Table("t", (Column("age", Kind.integer, lo="0", hi="9"),), None, 1, 10, 10)
     assert wire.schema_value(table) == [{"name": "age", "kind": "integer"}]
+
+
+@pytest.mark.parametrize("noise", [Noise.gaussian, Noise.laplace])
+def test_the_noise_shown_is_the_noise_of_the_questions(noise: Noise) -> None:
+    """The table at registration and the quote before a question say the same."""
+    table = proposed(ID, AGE, entity="id", fields={"age": Field(uses=tuple(Use), lo=-20, hi=100)})
+    shown = rules.noise_table(sketch(ID, AGE, entities=500), table, 5000, laplace=noise is Noise.laplace)[0]
+    guard = Guard(noise=noise)
+    for text, value in (
+        ("select count(*) from t", shown.count),
+        ("select sum(age) from t", shown.measures[0].sum),
+        ("select count(distinct id) from t group by age", shown.entities),
+    ):
+        asked = plan(text, table, guard)
+        assert isinstance(asked, Plan)
+        assert expected(asked, guard)[0] == pytest.approx(value, rel=0.006)

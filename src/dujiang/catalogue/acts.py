@@ -31,7 +31,7 @@ from dujiang.policy import rules as policy
 from dujiang.policy import wire as policy_wire
 from dujiang.policy.model import TERMS_WRONG, Blur, Problem, Terms, TermsFile
 from dujiang.registry import acts as registry
-from dujiang.registry.model import Declared, Loss, Note, Proposal, Table, Version
+from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +344,7 @@ def offered(db: Session, product_id: str) -> Offered:
         raise Refused(NOT_FOUND)
     if product.state is State.withdrawn:
         raise Refused(PRODUCT_WITHDRAWN)
-    return _offered(db, product)
+    return _offered(product)
 
 
 def offered_version(db: Session, product_id: str, number: int) -> Offered:
@@ -355,11 +355,10 @@ def offered_version(db: Session, product_id: str, number: int) -> Offered:
     product = store.find(db, product_id, number)
     if product is None:
         raise Refused(NOT_FOUND)
-    return _offered(db, product)
+    return _offered(product)
 
 
-def _offered(db: Session, product: Product) -> Offered:
-    table: Table = registry.version(db, product.registered).table
+def _offered(product: Product) -> Offered:
     return Offered(
         product=product.id,
         version=product.number,
@@ -370,7 +369,6 @@ def _offered(db: Session, product: Product) -> Offered:
         terms=product.terms,
         terms_sha256=product.terms_sha256,
         title=product.title,
-        table=table,
     )
 
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from dujiang.kernel.errors import Code, Exit
 from dujiang.policy.model import Terms
-from dujiang.registry.model import Column, Kind, Table, Use
+from dujiang.registry.model import Column, Kind, Use
 
 SEARCH_CHARACTERS_MAX = 200
 SEARCH_TERMS_MAX = 16
@@ -63,7 +63,6 @@ class Offered:
     terms: Terms
     terms_sha256: str
     title: str
-    table: Table
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,8 @@ _UNRANKED = tuple(
     )
     for count in range(1, SEARCH_TERMS_MAX + 1)
 )
-_LAST = "~"
-"""Above every id."""
+_LAST = "zzzz"
+"""Above every id, in every collation."""
 
 
 def add_product(db: Session, org: str, product: Product) -> None:

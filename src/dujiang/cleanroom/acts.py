@@ -352,8 +352,9 @@ def _case(db: Session, org: str, contract: str, sql: str) -> _Case | Declined:
     held = contracts.held(db, org, contract)
     offered = catalogue.offered_version(db, held.product, int(held.version))
     terms = contracts.terms_of(held)
-    guard = guard_of(terms, offered.table.entities)
-    planned = plan(sql, offered.table, guard)
+    table = registry.version(db, offered.registered).table
+    guard = guard_of(terms, table.entities)
+    planned = plan(sql, table, guard)
     return planned if isinstance(planned, Declined) else _Case(held, offered, terms, guard, planned)
 
 

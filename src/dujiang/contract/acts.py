@@ -8,7 +8,16 @@ from typing import Any
 from dujiang.catalogue import acts as catalogue
 from dujiang.contract import hearing, rules, store, wire
 from dujiang.contract.model import (
-    ACTIVE, DECLINED, ENDED, NOT_ACTIVE, NOT_CONSUMER, OWN_PRODUCT, Contract, Negotiation, Side, State,
+    ACTIVE,
+    DECLINED,
+    ENDED,
+    NOT_ACTIVE,
+    NOT_CONSUMER,
+    OWN_PRODUCT,
+    Contract,
+    Negotiation,
+    Side,
+    State,
 )  # fmt: skip
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx

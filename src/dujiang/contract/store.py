@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-import json
-
+import msgspec
 from sqlalchemy import (
-    Column, Index, Integer, PrimaryKeyConstraint, Table, Text, bindparam, insert, select, text, update,
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
 )  # fmt: skip
 
 from dujiang.contract.model import Contract, Negotiation, Side, State
@@ -76,7 +85,7 @@ def add_negotiation(db: Session, one: Negotiation) -> None:
     """Keeps a new negotiation."""
     db.run(
         _NEG_ADD, org=one.org, id=one.id, side=one.side, peer_did=one.peer_did, peer_pid=one.peer_pid,
-        product=one.product, version=one.version, purpose=one.purpose, terms=json.dumps(one.terms, ensure_ascii=False),
+        product=one.product, version=one.version, purpose=one.purpose, terms=msgspec.json.encode(one.terms).decode(),
         terms_sha256=one.terms_sha256, state=one.state, contract=one.contract, reason=one.reason,
     )  # fmt: skip
 
@@ -111,7 +120,7 @@ def add_contract(db: Session, one: Contract) -> None:
     """Keeps a new agreement."""
     db.run(
         _CON_ADD, org=one.org, id=one.id, side=one.side, peer_did=one.peer_did, product=one.product,
-        version=one.version, purpose=one.purpose, terms=json.dumps(one.terms, ensure_ascii=False),
+        version=one.version, purpose=one.purpose, terms=msgspec.json.encode(one.terms).decode(),
         terms_sha256=one.terms_sha256, agreed_ms=one.agreed_ms, state=one.state,
         provider_signature=one.provider_signature, consumer_signature=one.consumer_signature,
         questions_used=one.questions_used, negotiation=one.negotiation,
@@ -142,7 +151,7 @@ def count_use(db: Session, contract_id: str) -> None:
 def _negotiation(row: Row) -> Negotiation:
     org, own, side, peer_did, peer_pid, product, version, purpose, terms, sha, state, con, reason = map(_text, row)
     return Negotiation(
-        org, own, Side(side), peer_did, peer_pid or None, product, version, purpose, json.loads(terms), sha,
+        org, own, Side(side), peer_did, peer_pid or None, product, version, purpose, msgspec.json.decode(terms), sha,
         State(state), con or None, reason or None,
     )  # fmt: skip
 
@@ -152,7 +161,7 @@ def _contract(row: Row) -> Contract:
     assert isinstance(agreed, int) and isinstance(used, int)
     return Contract(
         _text(org), _text(own), Side(_text(side)), _text(peer), _text(product), _text(version), _text(purpose),
-        json.loads(_text(terms)), _text(sha), agreed, _text(state), _text(theirs), _text(ours) or None, used, _text(neg),
+        msgspec.json.decode(_text(terms)), _text(sha), agreed, _text(state), _text(theirs), _text(ours) or None, used, _text(neg),
     )  # fmt: skip
 
 

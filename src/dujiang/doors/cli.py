@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from dujiang import __version__
 from dujiang.acts import ACTS
@@ -18,6 +18,8 @@ from dujiang.kernel.errors import Refused, Unavailable
 
 if TYPE_CHECKING:
     from cyclopts import App
+
+    from dujiang.doors.direct import Deed
 
 _DIRECT = {
     "init": ("Make a home with its organisations", "创建节点目录与机构"),
@@ -105,7 +107,9 @@ def app(language: str = "en") -> App:
     everyday, packages, flags, arguments = (
         Group(name, sort_key=place) for place, name in enumerate(_GROUPS[language])
     )
-    group = {"group_parameters": flags, "group_arguments": arguments, "group_commands": everyday}
+    group: dict[str, Any] = {
+        "group_parameters": flags, "group_arguments": arguments, "group_commands": everyday,
+    }  # fmt: skip
     top = App(
         name="dujiang", version=__version__, help=_PURPOSE[language], help_epilogue=_ANYWHERE[language],
         help_format="plaintext", **group,
@@ -154,7 +158,7 @@ def _ran(words: list[str], options: Options) -> Answer | None:
         deed = commands(words, result_action="return_value", exit_on_error=False, print_error=False)
     except CycloptsError as error:
         raise usage.translated(error, known) from None
-    return deed(options) if callable(deed) else None
+    return cast("Deed", deed)(options) if callable(deed) else None
 
 
 def _refused(error: Exception, options: Options) -> Answer:

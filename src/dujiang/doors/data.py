@@ -36,7 +36,12 @@ UPLOAD_FAILED = Code(
     "The file could not be kept here; nothing of it was.", "Run `dujiang doctor`, then try again.",
     "文件未能保存；未留下任何部分。", "请运行 `dujiang doctor` 后重试。",
 )  # fmt: skip
-CODES = (UPLOAD_TOO_LARGE, DISK_LOW, UPLOAD_FAILED)
+UPLOAD_CUT = Code(
+    "upload_cut", 400, Exit.failure,
+    "The file did not arrive whole; nothing of it was kept.", "Send it again.",
+    "文件未完整到达；未留下任何部分。", "请重新发送。",
+)  # fmt: skip
+CODES = (UPLOAD_TOO_LARGE, DISK_LOW, UPLOAD_FAILED, UPLOAD_CUT)
 _ROLE = "provider"
 _DAY_MS = 86_400_000
 _NAME_CHARACTERS_MAX = 200

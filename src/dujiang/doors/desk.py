@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dujiang import acts
@@ -42,7 +42,7 @@ CROSS_ORIGIN = Code(
 CODES = (NOT_JSON, ASK_TOO_LARGE, CROSS_ORIGIN)
 SESSION = "dujiang_session"
 """Name of the session cookie."""
-_READERS, _WORKERS, _WAITING_MAX = 8, 64, 2000
+_WAITING_MAX = 1000
 _PAUSE_S, _PAUSE_S_MAX = 0.004, 0.25
 
 
@@ -92,6 +92,31 @@ class Waits:
                 rung.set_result(None)
 
 
+class Lane:
+    """Threads for work of one kind, and how much of it may wait."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._waiting = 0
+
+    async def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a blocking function gives back.
+
+        Raises: what the function raises; Unavailable busy.
+        """
+        if self._waiting >= _WAITING_MAX:
+            raise Unavailable(BUSY)
+        self._waiting += 1
+        try:
+            return await asyncio.wrap_future(self._pool.submit(function, *arguments))
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Lets the threads go once what they do is done."""
+        self._pool.shutdown(wait=True)
+
+
 class Desk:
     """One home as its HTTP routes use it: who calls, and what an act answers."""
 
@@ -99,17 +124,18 @@ class Desk:
         self.home = home
         self.codes = codes
         self.waits = Waits(home.bell)
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read")
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="work")
-        self._waiting = 0
+        self._reads = Lane("read", 8)
+        self._works = Lane("work", 64)
+        # Password hashes of people nobody knows yet: they keep only each other waiting.
+        self._strangers = Lane("stranger", 2)
         self._known: dict[str, Caller] = {}
         self._known_at = -1
 
     def close(self) -> None:
         """Lets the threads go once what they do is done."""
         journal.flush()
-        self._readers.shutdown(wait=True)
-        self._workers.shutdown(wait=True)
+        for lane in (self._reads, self._works, self._strangers):
+            lane.close()
 
     def caller(self, scope: Scope) -> Caller:
         """Who calls; nobody without a key or session.
@@ -146,10 +172,7 @@ class Desk:
         """
         started = self.home.start(name, caller, ask, key)
         if started is None:
-            act = acts.ACTS[name]
-            quick = act.effect is Effect.reads and bind(act).prepare is None
-            pool = self._readers if quick else self._workers
-            outcome = await self._counted(pool.submit(self.home.run, name, caller, ask, key))
+            outcome = await self._lane(acts.ACTS[name]).run(self.home.run, name, caller, ask, key)
         else:
             outcome = await asyncio.wrap_future(started)
         if name == "identity.revoke":
@@ -157,19 +180,14 @@ class Desk:
             self._known_at = -1
         return outcome
 
-    async def work(self, function: Any, *arguments: Any) -> Any:
+    async def work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a blocking function gives back, run on a thread."""
-        return await self._counted(self._workers.submit(function, *arguments))
+        return await self._works.run(function, *arguments)
 
-    async def _counted(self, future: Future[Any]) -> Any:
-        if self._waiting >= _WAITING_MAX:
-            future.cancel()
-            raise Unavailable(BUSY)
-        self._waiting += 1
-        try:
-            return await asyncio.wrap_future(future)
-        finally:
-            self._waiting -= 1
+    def _lane(self, act: Act) -> Lane:
+        if bind(act).prepare is not None:
+            return self._strangers if "anyone" in act.roles else self._works
+        return self._reads if act.effect is Effect.reads else self._works
 
     async def answer(
         self, act: Act, caller: Caller, ask: object, key: str | None, wait_s: float

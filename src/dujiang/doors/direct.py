@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -287,11 +286,8 @@ def _organisation(text: str, *, first: bool) -> tuple[str, tuple[str, ...]]:
 
 def _receipt(path: Path) -> Any:
     try:
-        if str(path) == "-":
-            raw = sys.stdin.buffer.read(_RECEIPT_BYTES_MAX)
-        else:
-            with path.open("rb") as file:
-                raw = file.read(_RECEIPT_BYTES_MAX)
+        with path.open("rb") as file:
+            raw = file.read(_RECEIPT_BYTES_MAX)
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
     try:
@@ -318,15 +314,12 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang import home
-    from dujiang.doors import data, doctor, flow, local, profiles, usage
+    from dujiang.doors.local import codes
 
-    above = (data, doctor, flow, local, profiles, usage, sys.modules[__name__])
-    table = {**home.codes(), **{code.name: code for module in above for code in module.CODES}}
     return [
         {
             "code": code.name, "status": code.status, "exit": int(code.exit),
             "why": code.why, "fix": code.fix, "why_zh": code.why_zh, "fix_zh": code.fix_zh,
         }
-        for code in sorted(table.values(), key=lambda code: code.name)
+        for code in sorted(codes().values(), key=lambda code: code.name)
     ]  # fmt: skip

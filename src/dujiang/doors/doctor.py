@@ -15,7 +15,6 @@ from typing import Any
 from dujiang.doors import profiles
 from dujiang.kernel.errors import Refused, Unavailable, spoken
 
-CODES = ()
 _PYTHON = (3, 11)
 _FSYNC_MS_MAX = 100.0
 _FREE_MB_MIN = 64
@@ -96,7 +95,7 @@ def examine(home: Path, port: int, language: str) -> list[dict[str, Any]]:
 
 def _checks(home: Path, port: int) -> Iterator[tuple[str, tuple[bool, str, str]]]:
     yield "python", (sys.version_info >= _PYTHON, ".".join(map(str, sys.version_info[:3])), "")
-    made = (home / "home.json").is_file()
+    made, served = (home / "home.json").is_file(), False
     yield "home", (made, str(home), "")
     yield "disk", _disk(home)
     yield "clock", (time.time() > 1_750_000_000, time.strftime("%Y-%m-%d %H:%M:%S %z"), "")
@@ -109,7 +108,7 @@ def _checks(home: Path, port: int) -> Iterator[tuple[str, tuple[bool, str, str]]
         if lock[0] and not served:
             yield "database", _held(lambda: _database(home))
     yield "engine", _held(_engine)
-    if not (made and served):
+    if not served:
         yield "port", (_free(port), str(port), "")
 
 

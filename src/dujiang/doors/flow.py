@@ -21,7 +21,7 @@ from dujiang.acts import ACTS
 from dujiang.doors import show
 from dujiang.doors.answer import refusal
 from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
-from dujiang.doors.usage import TEXT_UNREADABLE
+from dujiang.doors.usage import STDIN, TEXT_UNREADABLE
 from dujiang.kernel.act import Act, bind
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 
@@ -209,7 +209,7 @@ def _own_text(act: Act, raw: Mapping[str, Any]) -> str | None:
 
 
 def _text(name: str, value: Any) -> Any:
-    if value == "-":
+    if value == STDIN:
         value = sys.stdin.buffer.read(_FILE_BYTES_MAX).decode("utf-8", "surrogateescape")
     for item in value if isinstance(value, list) else [value]:
         try:

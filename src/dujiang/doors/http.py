@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,12 +15,12 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from dujiang import __version__, acts
 from dujiang import home as home_module
-from dujiang.doors import data, gate, journal, openapi, page
+from dujiang.doors import data, gate, openapi, page
 from dujiang.doors import desk as desks
 from dujiang.doors.desk import NOT_JSON, Desk, body
 from dujiang.doors.gate import Receive, Scope, Send
@@ -69,7 +70,7 @@ class ActDoor:
             status, headers, made = gate.problem(said, gate.language(scope), receipt)
         else:
             made = msgspec.json.encode(said)
-            status = 202 if said.get("done") is False else 200
+            status = 202 if act.until is not None and said.get("done") is False else 200
             headers = [(b"content-type", b"application/json"), (b"content-length", str(len(made)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": made})
@@ -114,9 +115,13 @@ def app(home: Home) -> FastAPI:
     async def did_document(request: Request) -> Response:
         return await _did_document(desk, request.path_params["org"])
 
+    @cache
+    def described_once() -> bytes:
+        return openapi.document(outside, desk.codes, __version__)
+
     async def described(request: Request) -> Response:
         del request
-        return Response(openapi.document(outside, desk.codes, __version__), media_type="application/json")
+        return Response(described_once(), media_type="application/json")
 
     async def healthy(request: Request) -> Response:
         del request
@@ -128,7 +133,6 @@ def app(home: Home) -> FastAPI:
     made.add_api_route("/healthz", healthy, include_in_schema=False)
     page.add(made, desk)
     made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
-    journal.configure()
     return made
 
 
@@ -181,11 +185,13 @@ async def _receive_upload(desk: Desk, request: Request) -> Response:
     caller = desk.caller(request.scope)
     if caller is NOBODY:
         raise Refused(NOT_SIGNED_IN)
+    name = unquote(request.headers.get("x-file-name", ""))
     length = request.headers.get("content-length", "")
-    kept = await data.receive(
-        desk.home, desk.work, caller, unquote(request.headers.get("x-file-name", "")),
-        int(length) if length.isdigit() else None, request.stream(),
-    )  # fmt: skip
+    expected = int(length) if length.isdigit() else None
+    try:
+        kept = await data.receive(desk.home, desk.work, caller, name, expected, request.stream())
+    except ClientDisconnect:
+        raise Refused(data.UPLOAD_CUT) from None
     return Response(msgspec.json.encode({"upload": kept}), 201, media_type="application/json")
 
 

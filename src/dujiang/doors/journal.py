@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -17,23 +18,13 @@ from typing import Any
 import msgspec
 import structlog
 
-LOG: Any = structlog.get_logger("doors")
 _TOGETHER_S = 0.2
 _REQUESTS: list[tuple[float, str, str, int, float]] = []
 
 
 def configure() -> None:
-    """Sends every structured line, and what libraries log, to standard error as JSON."""
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(serializer=_line),
-        ],
-        wrapper_class=structlog.BoundLogger,
-        logger_factory=_to_stderr,
-        cache_logger_on_first_use=True,
-    )
+    """Sends every structured line of this process, and what libraries log, to standard error as JSON."""
+    structlog.configure(**_SETTINGS, logger_factory=_Lines)
     root = logging.getLogger()
     root.handlers[:] = [ForeignLog()]
     root.setLevel(logging.WARNING)
@@ -67,8 +58,7 @@ def flush() -> None:
         for when, method, path, status, ms in noted
     ]
     if lines:
-        sys.stderr.write("\n".join(lines) + "\n")
-        sys.stderr.flush()
+        _write("\n".join(lines))
 
 
 def bug(error: BaseException, **where: object) -> None:
@@ -77,14 +67,14 @@ def bug(error: BaseException, **where: object) -> None:
 
 
 class ForeignLog(logging.Handler):
-    """Writes the lines of libraries by their template alone: what is filled in may be anybody's value."""
+    """Notes that a library had something to say, and where in its code; what it says may hold a value."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes one line; see the class."""
         error = record.exc_info[1] if record.exc_info else None
         more: dict[str, object] = {} if error is None else {"error": _kind(error), "frames": _frames(error)}
-        text = record.msg if isinstance(record.msg, str) else type(record.msg).__name__
-        LOG.warning("library", library=record.name, said=text.strip(), **more)
+        place = f"{record.pathname}:{record.lineno} {record.funcName}"
+        LOG.warning("library", library=record.name, place=place, **more)
 
 
 def _kind(error: BaseException) -> str:
@@ -99,15 +89,32 @@ def _line(event: dict[str, Any], **_: Any) -> str:
     return msgspec.json.encode(event).decode()
 
 
+def _write(text: str) -> None:
+    # A log nobody reads any more (a closed pipe) is no reason to stop.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
 class _Lines:
     """Writes to what standard error is now: a program that turns it elsewhere is followed."""
 
+    def __init__(self, *_: Any) -> None:
+        """A logger's name changes nothing."""
+
     def write(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
+        _write(line)
 
     debug = info = warning = error = critical = write
 
 
-def _to_stderr(*_: Any) -> _Lines:
-    return _Lines()
+_SETTINGS: dict[str, Any] = {
+    "processors": [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.JSONRenderer(serializer=_line),
+    ],
+    "wrapper_class": structlog.BoundLogger,
+}
+# Settings of its own: a bug is written to standard error also where nobody configured anything.
+LOG: Any = structlog.wrap_logger(_Lines(), **_SETTINGS)

@@ -47,7 +47,7 @@ FILE_MISSING = Code(
 )  # fmt: skip
 CODES = (NODE_UNREACHABLE, NODE_ODD, KEY_UNKNOWN, FILE_MISSING)
 _LOCK_WAIT_S = 10.0
-_TRIES = 4
+_TRIES = 3
 _PIECE_BYTES = 1 << 20
 
 
@@ -211,7 +211,7 @@ class _Wire:
         timeout = httpx2.Timeout(10.0, read=300.0, write=300.0)
         for turn in range(_TRIES if repeat else 1):
             if turn:
-                time.sleep(0.25 * 2**turn)
+                time.sleep(0.2 * turn)
             try:
                 reply = httpx2.request(
                     method,
@@ -263,10 +263,18 @@ def _name(path: Path) -> str:
     return path.name.encode("utf-8", "replace").decode()
 
 
-def _exit_of(code: str, status: int) -> int:
+def codes() -> dict[str, Code]:
+    """Every refusal of the program and of its doors, by code."""
     from dujiang import home
+    from dujiang.doors import data, desk, direct, flow, http, serve, usage
 
-    known = home.codes().get(code)
+    doors = (data, desk, direct, flow, http, serve, usage, profiles)
+    table = {**home.codes(), **{code.name: code for code in CODES}}
+    return {**table, **{code.name: code for door in doors for code in door.CODES}}
+
+
+def _exit_of(code: str, status: int) -> int:
+    known = codes().get(code)
     if known is not None:
         return int(known.exit)
     return int(Exit.failure if status >= 500 else Exit.refused)

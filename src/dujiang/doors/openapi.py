@@ -72,7 +72,10 @@ def document(acts: Iterable[Act], codes: Mapping[str, Code], version: str) -> by
 
 def _operation(act: Act, parts: dict[str, Any]) -> dict[str, Any]:
     bound = bind(act)
-    reply = _placed(bound.reply, f"{act.name}.reply", parts)
+    reply: dict[str, Any] = _placed(bound.reply, f"{act.name}.reply", parts)
+    if act.until is not None:
+        # What the door read last lies over the reply.
+        reply = {"allOf": [reply, {"$ref": f"{_SCHEMAS}{act.until[0]}.reply"}]}
     answered: dict[str, Any] = {"description": "Done.", "content": {"application/json": {"schema": reply}}}
     responses = {"200": answered, "default": {"$ref": "#/components/responses/Refused"}}
     parameters = [_KEY] if act.effect is not Effect.reads else []

@@ -12,12 +12,11 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import uvicorn
 
-from dujiang.doors import data, http
+from dujiang.doors import data, http, journal
 from dujiang.doors.loops import Loops
 from dujiang.home import Home
 from dujiang.kernel.errors import Code, Exit, Refused
@@ -41,6 +40,7 @@ def serve(
 
     Raises: Refused port_taken.
     """
+    journal.configure()
     listening = _listen(host, port)
     url = _address(listening)
     data.sweep(home)
@@ -56,14 +56,12 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with a call once it listens and an end that leaves the process to its caller."""
+    """uvicorn (with uvloop and httptools where they exist) that says when it listens and ends in order."""
 
     def __init__(self, app: Any, url: str, begun: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=_parser(),
-                loop=_loop(),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -132,12 +130,3 @@ def _listen(host: str, port: int) -> socket.socket:
 def _address(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _loop() -> str:
-    # Both are faster where they exist; on Windows and PyPy they do not.
-    return "uvloop" if find_spec("uvloop") else "asyncio"
-
-
-def _parser() -> str:
-    return "httptools" if find_spec("httptools") else "h11"

@@ -27,6 +27,7 @@ _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
 _CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
 _DIGEST = re.compile("[0-9a-f]{64}")
+_YEAR_9999_MS = 253_370_764_800_000
 _NOTHING = {"en": "Nothing there yet.", "zh": "暂无内容。"}
 
 
@@ -187,6 +188,8 @@ def _flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _merged(lines: Sequence[list[str]]) -> list[list[str]]:
     """The lines, those that differ only in their first cell as one."""
     found: dict[tuple[str, ...], list[str]] = {}
+    if not all(lines):
+        return list(lines)
     for first, *rest in lines:
         found.setdefault(tuple(rest), []).append(first)
     if len(found) == len(lines) or any(len(set(firsts)) < len(firsts) for firsts in found.values()):
@@ -245,7 +248,7 @@ def _cell(value: Any, name: str = "") -> str:
         return ""
     if isinstance(value, bool):
         return "✓" if value else "✗"
-    if name.endswith("_ms") and isinstance(value, int):
+    if name.endswith("_ms") and isinstance(value, int) and 0 <= value < _YEAR_9999_MS:
         return datetime.fromtimestamp(value / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, float):
         return f"{value:.10g}"

@@ -54,6 +54,8 @@ _SWITCHES = {"--json": "json", "--yes": "yes"}
 _VALUES = {"--as": "org", "--node": "node", "--home": "home", "--lang": "language"}
 _VARIABLES = {"org": "DUJIANG_AS", "node": "DUJIANG_NODE", "home": "DUJIANG_HOME", "key": "DUJIANG_KEY"}
 _LANGUAGES = ("en", "zh")
+STDIN = "/dev/stdin"
+"""What a bare `-` means."""
 DEFAULT_HOME = Path.home() / ".dujiang"
 """Where a home is when nothing says otherwise."""
 
@@ -74,6 +76,8 @@ def split(line: Sequence[str], environment: Mapping[str, str] = os.environ) -> t
         flag, equals, value = word.partition("=")
         if word == "--":
             rest += [word, *words]
+        elif word == "-":
+            rest.append(STDIN)  # the parser would take a bare hyphen for a flag
         elif word in _SWITCHES:
             on[_SWITCHES[word]] = True
         elif flag in _VALUES:

@@ -98,7 +98,11 @@ class Blobs(Protocol):
         ...
 
     def drop(self, key: str) -> None:
-        """Removes the file of `key` if there is one."""
+        """Removes the file, or the folder with all in it, of `key` if there is one."""
+        ...
+
+    def below(self, key: str) -> list[str]:
+        """The keys one step below a key, files and folders."""
         ...
 
     def free_bytes(self) -> int:

@@ -115,7 +115,7 @@ class Runner:
             with self._node.database.reading() as db:
                 known = self._repeat(db, call)
             if known:
-                return known
+                return self._finish(known)
         bound = call.bound
         facts = bound.prepare(self._node, call.caller, call.ask) if bound.prepare else None
         if bound.act.effect is not Effect.reads:
@@ -148,7 +148,7 @@ class Runner:
 
     def _work(self, tx: Tx, call: _Call, facts: object) -> tuple[Outcome, int | None]:
         if call.key is not None and (known := self._repeat(tx.db, call)):
-            return known, None
+            return known
         tx.entry = self._book.next_index()
         reply = self._act(tx, call, facts)
         entry = tx.entry if call.bound.act.effect is Effect.writes else None
@@ -174,7 +174,8 @@ class Runner:
             reply=msgspec.json.encode(kept).decode(), declined="yes" if declined else None, entry=entry,
         )  # fmt: skip
 
-    def _repeat(self, db: Session, call: _Call) -> Outcome | None:
+    def _repeat(self, db: Session, call: _Call) -> tuple[Outcome, int | None] | None:
+        # Without the receipt: the first request may be in this very batch, not yet committed.
         rows = db.run(_DONE_GET, org=call.caller.org, act=call.bound.act.name, key=call.key)
         if not rows:
             return None
@@ -183,7 +184,7 @@ class Runner:
             raise Refused(KEY_REUSED)
         raw: Any = msgspec.json.decode(str(reply))
         again = msgspec.convert(raw, Declined if declined else call.bound.reply, strict=False)
-        return Outcome(again, self._book.receipt(int(entry)) if isinstance(entry, int) else None)
+        return Outcome(again), entry if isinstance(entry, int) else None
 
 
 def spoken_error(error: BaseException) -> tuple[Code, Mapping[str, str]]:

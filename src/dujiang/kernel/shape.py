@@ -75,6 +75,9 @@ def _known(form: Any, raw: object) -> None:
     elif get_origin(form) in (list, tuple) and isinstance(raw, (list, tuple)):
         for item in raw:
             _known(get_args(form)[0], item)
+    elif get_origin(form) is dict and isinstance(raw, dict):
+        for item in raw.values():
+            _known(get_args(form)[1], item)
 
 
 def _bare(form: Any) -> Any:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Integer, LargeBinary, PrimaryKeyConstraint, Table, Text, bindparam, insert, select, text
+import msgspec
+from sqlalchemy import (
+    Column,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    text,
+)
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.ledger.model import Record
@@ -82,7 +93,7 @@ def add_entry(db: Session, record: Record, sight: Iterable[str]) -> None:
     """Keeps an entry and who may see it."""
     db.run(
         _ENTRY_ADD, idx=record.index, act=record.act, time_ms=record.time_ms, org=record.org, leaf=record.leaf,
-        facts=json.dumps(record.facts, ensure_ascii=False), salts=json.dumps(record.salts),
+        facts=msgspec.json.encode(record.facts).decode(), salts=msgspec.json.encode(record.salts).decode(),
     )  # fmt: skip
     for org in sight:
         db.run(_SIGHT_ADD, org=org, idx=record.index)
@@ -138,7 +149,7 @@ def checkpoint(db: Session, index: int | None = None) -> tuple[int, str] | None:
 def _record(row: Row) -> Record:
     index, act, time_ms, leaf, org, facts, salts = row
     return Record(
-        _int(index), str(act), _int(time_ms), str(leaf), str(org), json.loads(str(facts)), json.loads(str(salts))
+        _int(index), str(act), _int(time_ms), str(leaf), str(org), msgspec.json.decode(str(facts)), msgspec.json.decode(str(salts))
     )
 
 

@@ -184,8 +184,7 @@ def _inspected(worker: Worker, form: tabular.Form, entity: str | None) -> Sketch
             raise Refused(tabular.NO_ROWS)
     if entity is not None and entity not in [name for name, _ in types]:
         raise Refused(tabular.COLUMN_MISSING, column=entity)
-    typed = f"(select {look.plain_columns(form, types)} from {relation})"
-    return look.describe(lambda sql: _from_file(worker, sql), typed, form, types, entity)
+    return look.describe(lambda sql: _from_file(worker, sql), relation, form, types, entity)
 
 
 def _parquet_names(worker: Worker, path: str) -> list[str]:

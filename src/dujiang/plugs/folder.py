@@ -39,11 +39,21 @@ class Folder:
         return place
 
     def drop(self, key: str) -> None:
-        """Removes the file if there is one."""
+        """Removes the file, or the folder with all in it, if there is one."""
+        place = self.path(key)
         try:
-            self.path(key).unlink(missing_ok=True)
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
         except OSError:
             raise Unavailable(FILES_FAILED) from None
+
+    def below(self, key: str) -> list[str]:
+        """The keys one step below a key; names that are no keys are left out."""
+        place = self.path(key)
+        names = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+        return [f"{key}/{name}" for name in names if _KEY.fullmatch(f"{key}/{name}")]
 
     def free_bytes(self) -> int:
         """Bytes left on the disk."""

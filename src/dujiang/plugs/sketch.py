@@ -168,14 +168,11 @@ def text_types(ask: Ask, relation: str, names: Sequence[str]) -> list[tuple[str,
     return [(name, found[name]) for name in names]
 
 
-def _fits(
-    ask: Ask, relation: str, checks: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], bool | None]:
+def _fits(ask: Ask, relation: str, checks: Sequence[tuple[str, str]]) -> dict[tuple[str, str], bool | None]:
     found: dict[tuple[str, str], bool | None] = {}
     for batch in _batches(checks, BATCH_COLUMNS):
         wanted = [
-            f"bool_and({_READS[each].replace('{c}', quoted(name))})"
-            f" filter ({quoted(name)} is not null)"
+            f"bool_and({_READS[each].replace('{c}', quoted(name))}) filter ({quoted(name)} is not null)"
             for name, each in batch
         ]
         row = ask(f"select {', '.join(wanted)} from {relation}")[0]
@@ -186,20 +183,27 @@ def _fits(
 def describe(
     ask: Ask, relation: str, form: Form, types: Sequence[tuple[str, str]], entity: str | None
 ) -> Sketch:
-    """The sketch of a typed relation."""
+    """The sketch of a relation read as `types`; each statement names only the columns it is about."""
+    known = dict(types)
+
+    def part(*names: str) -> str:
+        wanted = [(name, known[name]) for name in dict.fromkeys(names)]
+        return f"(select {plain_columns(form, wanted)} from {relation})"
+
     rows = int(ask(f"select count(*) from {relation}")[0][0])
-    counted = _entities(ask, relation, entity)
+    counted = None if entity is None else _entities(ask, part(entity), entity)
     constant: dict[str, bool] = {}
     if counted is not None and entity is not None:
         single = counted[1] <= 1
         names = [name for name, _ in types]
-        constant = dict.fromkeys(names, True) if single else _constants(ask, relation, names, entity)
+        constant = dict.fromkeys(names, True) if single else _constants(ask, part, names, entity)
     columns: list[ColumnSketch] = []
     for batch in _batches(types, BATCH_COLUMNS):
-        answers = iter(ask(f"select {', '.join(s for c in batch for s in _measures(*c))} from {relation}")[0])
+        wanted = ", ".join(measure for column in batch for measure in _measures(*column))
+        answers = iter(ask(f"select {wanted} from {part(*(name for name, _ in batch))}")[0])
         for name, source_type in batch:
             present, near, lo, hi, p01, p99, length = (next(answers) for _ in range(7))
-            distinct, exact = _distinct(ask, relation, name, int(near))
+            distinct, exact = _distinct(ask, part(name), name, int(near))
             columns.append(
                 ColumnSketch(
                     name,
@@ -209,9 +213,9 @@ def describe(
                     distinct,
                     exact,
                     *(None if each is None else str(each) for each in (lo, hi, p01, p99)),
-                    scale=_scale(ask, relation, name, kind_of(source_type)),
+                    scale=_scale(ask, part(name), name, kind_of(source_type)),
                     length_max=None if length is None else int(length),
-                    values=_values(ask, relation, name) if exact and distinct <= VALUES_MAX else None,
+                    values=_values(ask, part(name), name) if exact and distinct <= VALUES_MAX else None,
                     constant=constant.get(name),
                 )
             )
@@ -262,9 +266,7 @@ def _scale(ask: Ask, relation: str, name: str, kind: Kind) -> int | None:
     return next((places for places, fits in enumerate(found) if fits is not False), None)
 
 
-def _entities(ask: Ask, relation: str, entity: str | None) -> tuple[int, int, int, int] | None:
-    if entity is None:
-        return None
+def _entities(ask: Ask, relation: str, entity: str) -> tuple[int, int, int, int]:
     column = quoted(entity)
     found = ask(
         "select count(*), coalesce(max(n), 0), coalesce(quantile_disc(n, 0.95), 0),"
@@ -274,7 +276,7 @@ def _entities(ask: Ask, relation: str, entity: str | None) -> tuple[int, int, in
     return int(found[0]), int(found[1]), int(found[2]), int(found[3])
 
 
-def _constants(ask: Ask, relation: str, names: Sequence[str], entity: str) -> dict[str, bool]:
+def _constants(ask: Ask, part: Callable[..., str], names: Sequence[str], entity: str) -> dict[str, bool]:
     """By hash, so that a group keeps 16 bytes a column whatever its type; NULL counts as a value."""
     result: dict[str, bool] = {}
     key = quoted(entity)
@@ -282,7 +284,7 @@ def _constants(ask: Ask, relation: str, names: Sequence[str], entity: str) -> di
         hashes = [f"hash({quoted(name)})" for name in batch]
         inner = ", ".join(f"min({each}) = max({each}) k{i}" for i, each in enumerate(hashes))
         outer = ", ".join(f"bool_and(k{i})" for i in range(len(batch)))
-        groups = f"select {inner} from {relation} where {key} is not null group by {key}"
+        groups = f"select {inner} from {part(entity, *batch)} where {key} is not null group by {key}"
         row = ask(f"select {outer} from ({groups})")[0]
         result |= {name: value is True for name, value in zip(batch, row, strict=True)}
     return result

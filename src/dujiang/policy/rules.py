@@ -223,53 +223,53 @@ def sentence(terms: Terms, language: str) -> str:
 
 
 def _sentence_en(terms: Terms) -> str:
-    ceiling = terms.ceiling_statistics
-    parts = [
-        "for any stated purpose" if terms.purposes is None else f"for {_listed(terms.purposes, 'en')}",
-        f"for {terms.days} days from the agreement"
-        + (f" and not after {terms.until}" if terms.until is not None else ""),
-        "by any organisation" if terms.recipients is None else f"by {_listed(terms.recipients, '')}",
-        "over every column with a use" if terms.columns is None else f"over {_listed(terms.columns, '')}",
-        "with any number of questions"
-        if terms.questions is None
-        else f"with at most {terms.questions} questions",
-        f"{terms.statistics} statistics an organisation",
-        "the node's ceiling over all organisations"
-        if ceiling is None
-        else f"at most {ceiling} statistics over all organisations",
-        f"no group below {terms.group_min} entities",
-        f"no sum of which one entity could hold more than {terms.dominance_percent} %",
-        f"and {_NOISE_EN[terms.noise]} at {_thousandths(terms.rho_micro)} of the privacy account a statistic",
+    """What is not restricted is not said; the two halves are who and when, and how much of what."""
+    who = [
+        "any stated purpose" if terms.purposes is None else _listed(terms.purposes, "en"),
+        f"{terms.days} days from the agreement" + (f" and not after {terms.until}" if terms.until else ""),
+        *([f"by {_listed(terms.recipients, '')}"] if terms.recipients is not None else []),
+        *([f"over {_listed(terms.columns, '')}"] if terms.columns is not None else []),
+        *([f"at most {terms.questions} questions"] if terms.questions is not None else []),
     ]
-    return f"Questions may be asked {', '.join(parts)}."
+    ceiling = terms.ceiling_statistics
+    what = [
+        f"{terms.statistics} statistics an organisation"
+        + (f" and at most {ceiling} over all" if ceiling is not None else "")
+        + f" {_NOISE_EN[terms.noise]} ({_thousandths(terms.rho_micro)} of the privacy account each)",
+        f"no group below {terms.group_min} entities",
+        f"no sum that one entity could hold more than {terms.dominance_percent} % of",
+    ]
+    return f"For {', '.join(who)}: {', '.join(what)}."
 
 
 def _sentence_zh(terms: Terms) -> str:
+    who = [
+        "须说明用途" if terms.purposes is None else f"用途限于{_listed(terms.purposes, 'zh')}",
+        f"自签约起 {terms.days} 天内" + (f"且不晚于 {terms.until}" if terms.until else ""),
+        *([f"仅限{_listed(terms.recipients, '')}使用"] if terms.recipients is not None else []),
+        *([f"仅开放字段{_listed(terms.columns, '')}"] if terms.columns is not None else []),
+        *([f"最多提问 {terms.questions} 次"] if terms.questions is not None else []),
+    ]
     ceiling = terms.ceiling_statistics
-    parts = [
-        "用途须说明但不限" if terms.purposes is None else f"用途限于{_listed(terms.purposes, 'zh')}",
-        f"自签约起 {terms.days} 天内" + (f"且不晚于 {terms.until}" if terms.until is not None else ""),
-        "任何组织可用" if terms.recipients is None else f"仅限{_listed(terms.recipients, '')}使用",
-        "开放全部可用字段" if terms.columns is None else f"仅开放字段{_listed(terms.columns, '')}",
-        "提问次数不限" if terms.questions is None else f"最多提问 {terms.questions} 次",
-        f"每个组织可得 {terms.statistics} 个统计量",
-        "全部组织合计以节点默认上限为限" if ceiling is None else f"全部组织合计不超过 {ceiling} 个统计量",
+    what = [
+        f"每个机构 {terms.statistics} 个统计量"
+        + (f"、各机构合计不超过 {ceiling} 个" if ceiling is not None else "")
+        + f"，{_NOISE_ZH[terms.noise]}（每个消耗隐私账户 {_thousandths(terms.rho_micro)}）",
         f"不显示少于 {terms.group_min} 个主体的分组",
         f"不显示单一主体占比可能超过 {terms.dominance_percent} % 的合计",
-        f"{_NOISE_ZH[terms.noise]}，每个统计量消耗隐私账户 {_thousandths(terms.rho_micro)}",
     ]
-    return f"可提问：{'，'.join(parts)}。"
+    return f"{'，'.join(who)}：{'，'.join(what)}。"
 
 
 _NOISE_EN = {
-    Blur.gaussian: "answers with Gaussian noise",
-    Blur.laplace: "answers with Laplace noise",
-    Blur.exact: "exact answers without noise",
+    Blur.gaussian: "with Gaussian noise",
+    Blur.laplace: "with Laplace noise",
+    Blur.exact: "without noise",
 }
 _NOISE_ZH = {
-    Blur.gaussian: "答案加高斯噪声",
-    Blur.laplace: "答案加拉普拉斯噪声",
-    Blur.exact: "答案精确、不加噪声",
+    Blur.gaussian: "加高斯噪声",
+    Blur.laplace: "加拉普拉斯噪声",
+    Blur.exact: "精确、不加噪声",
 }
 
 

@@ -255,10 +255,18 @@ def version(db: Session, version_id: str) -> Version:
     return found
 
 
+def sweep(node: Node) -> int:
+    """How many versions' files were removed that no commit knows; only while nothing else runs in the home."""
+    with node.database.reading() as db:
+        lost = [key for key in node.blobs.below("tables") if not store.exists(db, key.rpartition("/")[2])]
+    for key in lost:
+        node.blobs.drop(key)
+    return len(lost)
+
+
 def drop_files(node: Node, version_id: str) -> None:
     """Removes the files of a version that does not exist after all."""
-    for key in _keys(version_id):
-        node.blobs.drop(key)
+    node.blobs.drop(f"tables/{version_id}")
 
 
 def _new_version(tx: Tx, org: str, prepared: Prepared, resource: str) -> Version:

@@ -54,10 +54,14 @@ _T = TypeVar("_T")
 
 
 def table_name(file_name: str) -> str:
-    """The name of a table in questions: the file's stem without characters that cannot be typed."""
-    stem = re.split(r"[/\\]", file_name)[-1]
-    stem = stem.rpartition(".")[0] or stem
-    shown = "".join(sign for sign in unicodedata.normalize("NFC", stem) if sign.isprintable() and sign != '"')
+    """The name of a table in questions: the stem of its file's name."""
+    last = re.split(r"[/\\]", file_name)[-1]
+    return typable(last.rpartition(".")[0] or last)
+
+
+def typable(name: str) -> str:
+    """A name without the characters that cannot be typed or quoted, never empty."""
+    shown = "".join(sign for sign in unicodedata.normalize("NFC", name) if sign.isprintable() and sign != '"')
     return shown.strip()[:_NAME_CHARACTERS_MAX] or "table"
 
 
@@ -109,7 +113,7 @@ def propose(sketch: Sketch, declared: Declared, name: str) -> Table:
         raise Refused(DECLARATION_WRONG, problems="; ".join(problems[:20]))
     entities, rows_per_entity = _declared_sizes(sketch, declared)
     return Table(
-        name=table_name(declared.name) if declared.name else name,
+        name=typable(declared.name) if declared.name else name,
         columns=tuple(columns),
         entity=declared.entity,
         rows_per_entity=rows_per_entity,

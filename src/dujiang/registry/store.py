@@ -44,6 +44,7 @@ _ADD = Sql(
     )
 )
 _GET = Sql(text(f"SELECT {_FIELDS} FROM registry_version WHERE id = :id"))
+_EXISTS = Sql(text("SELECT 1 FROM registry_version WHERE id = :id"))
 _OF_RESOURCE = Sql(
     text(
         f"SELECT {_FIELDS} FROM registry_version WHERE resource = :resource AND org = :org"
@@ -82,6 +83,11 @@ def find_version(db: Session, version_id: str) -> Version | None:
     """A version of any organisation: for the packages downstream, which know whose it is."""
     rows = db.run(_GET, id=version_id)
     return _version(rows[0]) if rows else None
+
+
+def exists(db: Session, version_id: str) -> bool:
+    """Whether a version was committed."""
+    return bool(db.run(_EXISTS, id=version_id))
 
 
 def versions(db: Session, org: str, resource: str) -> list[Version]:

@@ -1,0 +1,71 @@
+"""Draws the table of docs/BENCHMARKS.md from bench/results.json: `python -m bench.page [--check]`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.figure import read
+
+PAGE = Path(__file__).parents[1] / "docs" / "BENCHMARKS.md"
+ORDER: tuple[str, ...] = ()
+MET = {True: "yes", False: "**no**", None: ""}
+_BEGIN, _END = "<!-- Drawn by bench/page.py from bench/results.json -->", "<!-- End of what is drawn -->"
+
+
+def number(row: dict[str, Any]) -> str:
+    """The value with its unit."""
+    return f"{shown(row['value'])} {row['unit']}".strip()
+
+
+def shown(value: Any) -> str:
+    """A value as the page prints it: thousands apart, lists and tables in one line."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if isinstance(value, list):
+            return " / ".join(shown(each) for each in value)
+        if isinstance(value, dict):
+            return ", ".join(f"{key} {shown(each)}" for key, each in value.items())
+        return str(value)
+    return f"{round(value):,}".replace(",", " ") if abs(value) >= 1000 else f"{value:g}"
+
+
+def beside(row: dict[str, Any]) -> str:
+    """What was measured beside a figure, in one line; what has twelve values stays in the results."""
+    return "; ".join(
+        f"{key.replace('_', ' ')} {shown(value)}" for key, value in row["beside"].items() if not isinstance(value, list)
+    )
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The figures as a Markdown table."""
+    lines = ["| figure | value | goal | met | beside |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = (row["name"], number(row), row["goal"] or "", MET[row["met"]], beside(row))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def drawn(text: str, rows: list[dict[str, Any]]) -> str:
+    """A page with its drawn part made anew."""
+    head, _, rest = text.partition(_BEGIN)
+    _, _, tail = rest.partition(_END)
+    return f"{head}{_BEGIN}\n{table(rows)}\n{_END}{tail}"
+
+
+def write() -> None:
+    """Draws the page where it is."""
+    PAGE.write_text(drawn(PAGE.read_text("utf-8"), read()), "utf-8")
+
+
+def main() -> int:
+    """0; with --check 1 where the page is not what would be drawn."""
+    text = PAGE.read_text("utf-8")
+    if "--check" not in sys.argv:
+        write()
+        return 0
+    return int(text != drawn(text, read()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""One life in which every act of the table of contents is run, with what each left in the log."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dujiang.catalogue import acts as catalogue
+from dujiang.cleanroom import acts as cleanroom
+from dujiang.contract import acts as contract
+from dujiang.identity import acts as identity
+from dujiang.kernel.act import NOBODY, NODE, Caller
+from dujiang.kernel.errors import Refused
+from dujiang.ledger import acts as ledger
+from dujiang.post import acts as post
+from dujiang.registry import acts as registry
+from tests.life import Life
+
+PASSWORD = "a sentence is a good password"
+COUNTED = "select 性别, count(*) as n from 就诊 group by 性别"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """One act as it was run: who asked what, what came of it, and how many entries it left."""
+
+    act: str
+    caller: Caller
+    ask: object
+    reply: Any
+    code: str | None
+    entries: int
+    receipt: dict[str, Any] | None
+
+
+@dataclass(slots=True)
+class Scenario:
+    """A life, everything that was run in it, and the id of the contract it is about."""
+
+    life: Life
+    played: list[Played] = field(default_factory=list[Played])
+    contract: str = ""
+
+    def run(self, name: str, caller: Caller, ask: object) -> Any:
+        """The reply of an act, noted."""
+        before = self.life.size()
+        outcome = self.life.home.run(name, caller, ask)
+        entries = self.life.size() - before
+        self.played.append(Played(name, caller, ask, outcome.reply, None, entries, outcome.receipt))
+        return outcome.reply
+
+    def refuse(self, name: str, caller: Caller, ask: object) -> None:
+        """Runs an act that is refused, noted."""
+        before = self.life.size()
+        try:
+            self.life.home.run(name, caller, ask)
+        except Refused as refused:
+            code = refused.code.name
+            self.played.append(Played(name, caller, ask, None, code, self.life.size() - before, None))
+        else:
+            raise AssertionError(f"{name} was not refused")
+
+    def deliver(self) -> None:
+        """Delivers every message and marks it, as the loop does."""
+        while letters := self.run("post.list", NODE, post.List()).items:
+            for letter in letters:
+                self.run("contract.hear", NODE, contract.Hear(letter.envelope))
+                self.run("post.deliver", NODE, post.Deliver(letter.id, True))
+
+
+def play(life: Life) -> Scenario:
+    """The whole life; what it is about still stands at its end."""
+    made = Scenario(life)
+    _people(made)
+    product = _table(made)
+    _contract(made, product)
+    _questions(made)
+    _log(made)
+    return made
+
+
+def _people(made: Scenario) -> None:
+    life, run = made.life, made.run
+    run("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
+    made.refuse("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
+    person = run("identity.invite", life.insurer, identity.Invite("李", ("consumer",), PASSWORD)).person
+    granted = run("identity.grant", life.insurer, identity.Grant(("consumer",), person))
+    run("identity.revoke", life.insurer, identity.Revoke(granted.key))
+    run("identity.grant", life.insurer, identity.Grant(("consumer",)))
+    run("identity.show", NOBODY, identity.Show("保险公司"))
+    run("identity.show", life.insurer, identity.Show())
+    run("identity.list", life.insurer, identity.List())
+    run("identity.login", NOBODY, identity.Login("保险公司", "李", PASSWORD))
+    token = run("identity.link", life.insurer, identity.Link()).token
+    session = run("identity.enter", NOBODY, identity.Enter(token)).session
+    run("identity.leave", NOBODY, identity.Leave(session))
+    made.refuse("identity.enter", NOBODY, identity.Enter(token))
+
+
+def _table(made: Scenario) -> str:
+    life, run = made.life, made.run
+    upload = life.upload(life.hospital, 1, people=1500)
+    run("registry.check", life.hospital, registry.Check(upload=upload, entity="编号"))
+    product = run("catalogue.offer", life.hospital, catalogue.Offer(upload, "编号")).product
+    registered = run("registry.register", life.hospital, registry.Register(upload=life.upload(life.hospital, 2), entity="编号"))
+    run("registry.show", life.hospital, registry.Show(registered.resource))
+    run("registry.export", life.hospital, registry.Export(registered.version))
+    other = run("catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")).product
+    run("catalogue.publish", life.hospital, catalogue.Publish(other, life.upload(life.hospital, 4), "编号"))
+    run("catalogue.withdraw", life.hospital, catalogue.Withdraw(other))
+    made.refuse("contract.request", life.insurer, contract.Request(other, "analyse"))
+    run("catalogue.search", life.insurer, catalogue.Search("就诊"))
+    run("catalogue.show", life.insurer, catalogue.Show(product))
+    run("catalogue.list", life.hospital, catalogue.List())
+    return product
+
+
+def _contract(made: Scenario, product: str) -> None:
+    life, run = made.life, made.run
+    begun = run("contract.request", life.insurer, contract.Request(product, "analyse"))
+    made.deliver()
+    made.contract = run("contract.show", life.insurer, contract.Show(begun.contract)).contract
+    ended = run("contract.request", life.insurer, contract.Request(product, "analyse"))
+    run("contract.terminate", life.insurer, contract.Terminate(ended.contract))
+    run("contract.show", life.hospital, contract.Show(made.contract))
+    run("contract.list", life.insurer, contract.List())
+    run("contract.list", life.hospital, contract.List())
+
+
+def _questions(made: Scenario) -> None:
+    life, run = made.life, made.run
+    run("cleanroom.check", life.insurer, cleanroom.Check(made.contract, COUNTED))
+    asked = run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
+    (job,) = run("cleanroom.pending", NODE, cleanroom.Pending()).jobs
+    assert job == asked.job
+    run("cleanroom.complete", NODE, cleanroom.Complete(job))
+    made.refuse("cleanroom.complete", NODE, cleanroom.Complete(job))
+    run("cleanroom.show", life.insurer, cleanroom.Show(job))
+    run("cleanroom.show", life.hospital, cleanroom.Show(job))
+    run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
+    run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), "select * from 就诊"))
+    run("cleanroom.list", life.insurer, cleanroom.List())
+    run("cleanroom.list", life.hospital, cleanroom.List())
+
+
+def _log(made: Scenario) -> None:
+    life, run = made.life, made.run
+    last = life.size() - 1
+    for caller in (life.insurer, life.auditor):
+        run("ledger.list", caller, ledger.List(limit=200))
+        run("ledger.show", caller, ledger.Show(last))
+        run("ledger.prove", caller, ledger.Show(last))
+    run("ledger.list", life.insurer, ledger.List(about=made.contract))
+    run("ledger.consistency", life.insurer, ledger.Consistency(3))
