@@ -1,4 +1,4 @@
-"""`python -m bench [family…]`: runs the families named, or all, prints a table and writes bench/results.json."""
+"""`python -m bench [family…]`: runs all families or those named, and writes results.json."""
 
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ def figures() -> Iterator[Figure]:
             loops.stop()
     walls, own, worker = (statistics.median(each) for each in zip(*found, strict=True))
     beside = {
-        "node_cpu_ms": own * 1000, "worker_cpu_ms": worker * 1000, "longest_ms": max(each[0] for each in found) * 1000,
+        "node_cpu_ms": own * 1000, "worker_cpu_ms": worker * 1000,
+        "longest_ms": max(each[0] for each in found) * 1000,
         "runs": _RUNS,
     }  # fmt: skip
     yield Figure("a question on the sample table, asked to answered", walls * 1000, "ms", None, beside)

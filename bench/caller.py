@@ -1,4 +1,4 @@
-"""A client process as light as can be: `python -m bench.caller URL CONNECTIONS EACH`, key and product on stdin.
+"""A light client process: `python -m bench.caller URL CONNECTIONS EACH`, key and product on stdin.
 
 Requests are bytes made once and answers are only counted by their length: what is measured is the node.
 """
@@ -67,7 +67,9 @@ async def run(host: str, port: int, request: bytes, connections: int, each: int)
     times: list[float] = []
     done = [loop.create_future() for _ in range(connections)]
     begun, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(loop.create_connection(lambda f=f: Connection(request, each, f, times), host, port) for f in done))
+    await asyncio.gather(
+        *(loop.create_connection(lambda f=f: Connection(request, each, f, times), host, port) for f in done)
+    )
     await asyncio.gather(*done)
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
     times.sort()

@@ -1,4 +1,4 @@
-"""The policy check and rewrite of a question, beside what sqlglot alone takes to parse and qualify the same."""
+"""The policy check and rewrite of a question, beside sqlglot's own parse and qualify of the same."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ def figures() -> Iterator[Figure]:
         peer[question.name] = _cpu_ms(lambda text=text: _peer(text))
     count = len(QUESTIONS)
     beside = {"sqlglot_parse_and_qualify_ms": sum(peer.values()) / count, "questions": count}
-    yield Figure("policy check and rewrite of a question, mean", sum(ours.values()) / count, "ms CPU", "≤ 3", beside)
+    yield Figure(
+        "policy check and rewrite of a question, mean", sum(ours.values()) / count, "ms CPU", "≤ 3", beside
+    )
     slowest = max(ours, key=lambda name: ours[name])
     beside = {"sqlglot_parse_and_qualify_ms": peer[slowest], "question": slowest}
-    yield Figure("policy check and rewrite of a question, slowest of 12", ours[slowest], "ms CPU", "≤ 3", beside)
+    yield Figure(
+        "policy check and rewrite of a question, slowest of 12", ours[slowest], "ms CPU", "≤ 3", beside
+    )
 
 
 def _peer(text: str) -> object:

@@ -39,7 +39,8 @@ def figures() -> Iterator[Figure]:
         recall = [_recall(space, titles, word) for word in chance.sample(words, _RECALLED)]
     order = sorted(walls)
     beside = {
-        "products": PRODUCTS, "p50_ms": order[len(order) // 2] * 1000, "cpu_mean_ms": sum(cpus) * 1000 / len(cpus),
+        "products": PRODUCTS, "p50_ms": order[len(order) // 2] * 1000,
+        "cpu_mean_ms": sum(cpus) * 1000 / len(cpus),
         "words": _WORDS, "setup_s": setup,
     }  # fmt: skip
     p95 = order[len(order) * 95 // 100] * 1000
@@ -57,7 +58,9 @@ def _words(chance: random.Random) -> tuple[list[str], list[float]]:
     return list(found), [1 / rank for rank in range(1, _WORDS + 1)]
 
 
-def _filled(space: Space, chance: random.Random, words: Sequence[str], weights: Sequence[float]) -> list[tuple[str, str]]:
+def _filled(
+    space: Space, chance: random.Random, words: Sequence[str], weights: Sequence[float]
+) -> list[tuple[str, str]]:
     """Products put straight into the catalogue's tables, in one transaction: (id, text) of each."""
     terms = Terms()
     made: list[tuple[str, str]] = []
@@ -96,6 +99,8 @@ def _recall(space: Space, titles: Sequence[tuple[str, str]], word: str) -> tuple
         if page.next is None:
             break
         after = page.next
-    extra = [product for product in found if wanted[bisect.bisect_left(wanted, product) % len(wanted)] != product]
+    extra = [
+        product for product in found if wanted[bisect.bisect_left(wanted, product) % len(wanted)] != product
+    ]
     assert not extra, "a product without the word was found"
     return len(found), len(wanted)

@@ -95,7 +95,7 @@ def tree(pid: int) -> list[int]:
 
 @contextmanager
 def peak_mb(pid: int) -> Iterator[list[float]]:
-    """The largest memory of a process tree while the block runs, looked at every 50 ms; the last of the list."""
+    """The largest memory of a process tree while the block runs, every 50 ms; the last of the list."""
     found, stop = [0.0], threading.Event()
 
     def look() -> None:

@@ -9,7 +9,35 @@ from typing import Any
 from bench.figure import read
 
 PAGE = Path(__file__).parents[1] / "docs" / "BENCHMARKS.md"
-ORDER: tuple[str, ...] = ()
+ORDER = (
+    "`--help`, whole process",
+    "`verify` a receipt, whole process",
+    "`up` to the first answer",
+    "idle node, memory of the process tree",
+    "`demo --once`, whole process",
+    "`demo --once`, peak memory of the process tree",
+    "wheels of the base install",
+    "`contract.request` durable, 64 callers, in process",
+    "`contract.request` CPU, in process",
+    "`contract.request` durable, 64 connections, HTTP",
+    "policy check and rewrite of a question, mean",
+    "policy check and rewrite of a question, slowest of 12",
+    "a question on the sample table, asked to answered",
+    "12 questions on 10 M rows, entities 10³, CPU to a guard by hand, largest",
+    "12 questions on 10 M rows, entities 10⁵, CPU to a guard by hand, largest",
+    "12 questions on 10 M rows, entities 10⁶, CPU to a guard by hand, largest",
+    "12 questions on 10 M rows, entities = row, CPU to a guard by hand, largest",
+    "exact answers on 10 M rows, CPU to a guard by hand, largest",
+    "policy, noise and worker of a question",
+    "registering 10 M rows",
+    "registering 10 M rows, peak memory of the process tree",
+    "search by two Chinese characters, 10⁵ products, p95",
+    "search by two Chinese characters, recall",
+    "receipt of an entry of 10⁵, p99",
+    "size of a receipt, 10⁵ entries",
+    "verification of a receipt, in process",
+)
+"""Every figure there is, as the page lists them."""
 MET = {True: "yes", False: "**no**", None: ""}
 _BEGIN, _END = "<!-- Drawn by bench/page.py from bench/results.json -->", "<!-- End of what is drawn -->"
 
@@ -33,7 +61,9 @@ def shown(value: Any) -> str:
 def beside(row: dict[str, Any]) -> str:
     """What was measured beside a figure, in one line; what has twelve values stays in the results."""
     return "; ".join(
-        f"{key.replace('_', ' ')} {shown(value)}" for key, value in row["beside"].items() if not isinstance(value, list)
+        f"{key.replace('_', ' ')} {shown(value)}"
+        for key, value in row["beside"].items()
+        if not isinstance(value, list)
     )
 
 

@@ -1,4 +1,4 @@
-"""Receipts from a log of 10⁵ entries that acts made: how long one takes, how large it is, how long it verifies."""
+"""Receipts from a log of 10⁵ entries that acts made: how long one takes, how large it is."""
 
 from __future__ import annotations
 
@@ -37,16 +37,22 @@ def figures() -> Iterator[Figure]:
         assert all(verify(receipt, space.home.book.vkey).ok for receipt in receipts)
         checking = (time.process_time() - begun) / _PROOFS
     times.sort()
-    beside = {"entries": size, "p50_ms": times[_PROOFS // 2] * 1000, "acts_per_s_while_filling": ENTRIES / filling.wall_s}
+    beside = {
+        "entries": size,
+        "p50_ms": times[_PROOFS // 2] * 1000,
+        "acts_per_s_while_filling": ENTRIES / filling.wall_s,
+    }
     yield Figure("receipt of an entry of 10⁵, p99", times[_PROOFS * 99 // 100] * 1000, "ms", None, beside)
     sizes = [len(json.dumps(receipt, separators=(",", ":"))) for receipt in receipts]
     beside = {"largest": max(sizes)}
     yield Figure("size of a receipt, 10⁵ entries", sum(sizes) / _PROOFS, "bytes", None, beside)
-    yield Figure("verification of a receipt, in process", checking * 1000, "ms CPU", None, {"receipts": _PROOFS})
+    yield Figure(
+        "verification of a receipt, in process", checking * 1000, "ms CPU", None, {"receipts": _PROOFS}
+    )
 
 
 def _filled(space: Space) -> None:
-    """The log filled by requests for a purpose the terms do not permit: each is declined and leaves an entry."""
+    """The log filled by requests the terms do not permit: each is declined and leaves an entry."""
     left = ENTRIES
     while left:
         count = min(left, _WINDOW)

@@ -38,7 +38,9 @@ class Space:
 
     def agreed(self) -> str:
         """The id of a contract of the insurer for the product."""
-        begun = self.home.run("contract.request", self.insurer, contract.Request(self.product, "analyse")).reply
+        begun = self.home.run(
+            "contract.request", self.insurer, contract.Request(self.product, "analyse")
+        ).reply
         Loops(self.home).until_quiet()
         shown = self.home.run("contract.show", self.insurer, contract.Show(begun.contract)).reply
         assert shown.status == "active"
@@ -72,7 +74,9 @@ def opened(place: Path, statistics: int = 12) -> Iterator[Space]:
 
 def _offered(home: homes.Home, hospital: Caller, statistics: int) -> str:
     samples = resources.files("dujiang") / "samples"
-    text = (samples / "clinic.toml").read_text("utf-8").replace("statistics = 12", f"statistics = {statistics}")
+    text = (
+        (samples / "clinic.toml").read_text("utf-8").replace("statistics = 12", f"statistics = {statistics}")
+    )
     with resources.as_file(samples / "clinic.parquet") as path:
         upload = keep_upload(home, hospital, path.name, pieces(path))
     ask = catalogue.Offer(upload=upload, entity="seqn", terms=terms_file(text))

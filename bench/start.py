@@ -62,7 +62,9 @@ def _up(env: dict[str, str]) -> Iterator[Figure]:
     memory = 0.0
     for _ in range(5):
         begun = time.perf_counter()
-        node = subprocess.Popen(command("up", "--port", "0", "--json"), env=env, stdout=subprocess.PIPE, text=True)
+        node = subprocess.Popen(
+            command("up", "--port", "0", "--json"), env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
         try:
             assert node.stdout is not None
             url = json.loads(_document(node.stdout))["url"]
@@ -76,7 +78,9 @@ def _up(env: dict[str, str]) -> Iterator[Figure]:
             node.wait(30)
     beside = {"said_its_address_s": statistics.median(said), "runs": len(times)}
     yield Figure("`up` to the first answer", statistics.median(times), "s", "≤ 1.5", beside)
-    yield Figure("idle node, memory of the process tree", memory, "MB", "≤ 180", {"kind": "PSS", "runs": len(times)})
+    yield Figure(
+        "idle node, memory of the process tree", memory, "MB", "≤ 180", {"kind": "PSS", "runs": len(times)}
+    )
 
 
 def _document(stream: Any) -> str:
@@ -119,5 +123,3 @@ def _demo(env: dict[str, str]) -> Iterator[Figure]:
     beside = {"cpu_s": statistics.median(cpus), "steps_s": steps, "runs": len(walls)}
     yield Figure("`demo --once`, whole process", statistics.median(walls), "s", "≤ 10", beside)
     yield Figure("`demo --once`, peak memory of the process tree", max(peaks), "MB", "≤ 250", {"kind": "PSS"})
-
-

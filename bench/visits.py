@@ -37,7 +37,8 @@ class Question:
         places = ", ".join(str(at + 1) for at in range(self.groups.count(",") + 1)) if self.groups else ""
         having = " and ".join(part for part in (self.having, guard) if part)
         parts = (
-            f"select {shown} from {source}", self.where and f"where {self.where}", places and f"group by {places}",
+            f"select {shown} from {source}", self.where and f"where {self.where}",
+            places and f"group by {places}",
             having and f"having {having}", self.tail,
         )  # fmt: skip
         return " ".join(part for part in parts if part)
@@ -59,16 +60,28 @@ QUESTIONS = (
     Question("by region and member", _ALL, "region, member"),
     Question("by month", "count(*) as visits, sum(cost) as cost", "extract(month from day)"),
     Question("cost of the old", "sum(case when age >= 65 then cost else 0 end) as cost", "region"),
-    Question("largest shops", "count(*) as visits", "shop", "member", "count(*) > 100", "order by visits desc limit 20"),
+    Question(
+        "largest shops",
+        "count(*) as visits",
+        "shop",
+        "member",
+        "count(*) > 100",
+        "order by visits desc limit 20",
+    ),
 )
 
 
 def made(target: Path, entities: int, *, text_key: bool = False) -> str:
     """SQL that writes the provider's file in no order; `entities` 0: every row is its own entity."""
-    key = f"cast(hash(i, 1) % {entities} as bigint) * 7919 + 100003" if entities else "cast(hash(i) >> 1 as bigint)"
+    key = (
+        f"cast(hash(i, 1) % {entities} as bigint) * 7919 + 100003"
+        if entities
+        else "cast(hash(i) >> 1 as bigint)"
+    )
     key = f"'P' || lpad(cast({key} as varchar), 12, '0')" if text_key else key
     return (
-        f"copy (select {key} person, 'region ' || (hash(i, 2) % 8) region, cast(hash(i, 3) % 1000 as integer) shop,"
+        f"copy (select {key} person, 'region ' || (hash(i, 2) % 8) region,"
+        " cast(hash(i, 3) % 1000 as integer) shop,"
         " date '2023-01-01' + cast(hash(i, 4) % 731 as integer) as day,"
         " cast(pow(hash(i, 5) % 100000 / 100000.0, 4) * 5000 as decimal(9, 2)) cost,"
         " cast(hash(i, 6) % 101 as integer) age, hash(i, 7) % 3 = 0 member"
@@ -87,7 +100,9 @@ def declared(entities: int, rows_per_entity: int | None) -> Declared:
         "member": Field(uses=(Use.group, Use.filter)),
     }
     own: dict[str, Any] = {} if entities else {"person": Field(uses=())}
-    return Declared("", "person" if entities else None, "visits", fields=fields | own, rows_per_entity=rows_per_entity)
+    return Declared(
+        "", "person" if entities else None, "visits", fields=fields | own, rows_per_entity=rows_per_entity
+    )
 
 
 def shape(entities: int, rows_per_entity: int) -> Table:

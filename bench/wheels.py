@@ -16,7 +16,15 @@ _BASE = Path(__file__).parents[1] / "requirements" / "base.txt"
 def figures() -> Iterator[Figure]:
     """The size of the wheels of requirements/base.txt for this interpreter, as pip downloads them."""
     with folder() as place:
-        line = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        line = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
         line += ["--only-binary=:all:", "--dest", str(place), "--requirement", str(_BASE)]
         subprocess.run(line, check=True, capture_output=True)
         sizes = {path.name.partition("-")[0]: path.stat().st_size / 1e6 for path in place.iterdir()}

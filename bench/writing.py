@@ -1,4 +1,4 @@
-"""Durable writes: `contract.request` by 64 callers, in this process and over HTTP, and the disk beside them."""
+"""Durable writes: `contract.request` by 64 callers, in process and over HTTP, and the disk beside them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _ROUNDS = 3
 def figures() -> Iterator[Figure]:
     """The figures of writing acts."""
     with folder() as place:
-        disk = {"fdatasync_ms": fdatasync_ms(place), "sqlite_full_single_inserts_per_s": plain_inserts_s(place)}
+        disk = {
+            "fdatasync_ms": fdatasync_ms(place),
+            "sqlite_full_single_inserts_per_s": plain_inserts_s(place),
+        }
         with opened(place) as space:
             found = [inside(space) for _ in range(_ROUNDS + 1)][1:]
             size = int(space.home.book.next_index())

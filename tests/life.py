@@ -88,7 +88,11 @@ class Life:
 
     def offer(self, terms: TermsFile | None = None, salt: int = 1, people: int = 40) -> catalogue.Published:
         """A product of the hospital: a table of visits with Chinese headers."""
-        return self.run("catalogue.offer", self.hospital, catalogue.Offer(self.upload(self.hospital, salt, people), "编号", terms))
+        return self.run(
+            "catalogue.offer",
+            self.hospital,
+            catalogue.Offer(self.upload(self.hospital, salt, people), "编号", terms),
+        )
 
     def upload(self, caller: Caller, salt: int = 1, people: int = 40) -> str:
         """The id of a table put where uploads are put."""
@@ -118,7 +122,9 @@ class Life:
 
     def sign(self, sender: Caller, header: dict[str, object], payload: dict[str, object]) -> str:
         """A JWS of an organisation over anything at all."""
-        return self.at(lambda tx: identity.sign_jws(tx, identity.organisation(tx.db, sender.org), header, payload))
+        return self.at(
+            lambda tx: identity.sign_jws(tx, identity.organisation(tx.db, sender.org), header, payload)
+        )
 
     def did(self, caller: Caller) -> str:
         """The DID of a caller's organisation."""
@@ -127,7 +133,11 @@ class Life:
     def envelope(self, sender: Caller, receiver: Caller, message: dict[str, Any]) -> str:
         """A signed message between two organisations, made outside the outbox."""
         claims = post_rules.payload(
-            new_id("ltr", self.clock.now_ms()), self.did(sender), self.did(receiver), self.clock.now_ms(), message
+            new_id("ltr", self.clock.now_ms()),
+            self.did(sender),
+            self.did(receiver),
+            self.clock.now_ms(),
+            message,
         )
         return self.sign(sender, {"typ": TYPE}, claims)
 

@@ -102,10 +102,16 @@ def _table(made: Scenario) -> str:
     upload = life.upload(life.hospital, 1, people=1500)
     run("registry.check", life.hospital, registry.Check(upload=upload, entity="编号"))
     product = run("catalogue.offer", life.hospital, catalogue.Offer(upload, "编号")).product
-    registered = run("registry.register", life.hospital, registry.Register(upload=life.upload(life.hospital, 2), entity="编号"))
+    registered = run(
+        "registry.register",
+        life.hospital,
+        registry.Register(upload=life.upload(life.hospital, 2), entity="编号"),
+    )
     run("registry.show", life.hospital, registry.Show(registered.resource))
     run("registry.export", life.hospital, registry.Export(registered.version))
-    other = run("catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")).product
+    other = run(
+        "catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")
+    ).product
     run("catalogue.publish", life.hospital, catalogue.Publish(other, life.upload(life.hospital, 4), "编号"))
     run("catalogue.withdraw", life.hospital, catalogue.Withdraw(other))
     made.refuse("contract.request", life.insurer, contract.Request(other, "analyse"))

@@ -22,7 +22,10 @@ from dujiang.ledger import rules
 from tests.acts.scenario import COUNTED, PASSWORD, Played, Scenario, play
 from tests.life import opened
 
-OVERSIGHT = {"auditor": {"ledger.list", "ledger.show", "ledger.prove"}, "operator": {"ledger.list", "ledger.show", "ledger.prove"}}
+OVERSIGHT = {
+    "auditor": {"ledger.list", "ledger.show", "ledger.prove"},
+    "operator": {"ledger.list", "ledger.show", "ledger.prove"},
+}
 """The one table of exceptions: who reads what is another's, and by which acts."""
 BEARER = {"identity.login", "identity.enter", "identity.leave"}
 """Acts whose ask itself says who acts: a password, a link, a session."""
@@ -129,7 +132,9 @@ def test_nobody_is_refused_before_the_ask_is_looked_at(scenario: Scenario, act: 
             assert scenario.life.refused(act, NOBODY, played.ask) == "forbidden"
 
 
-@pytest.mark.parametrize("act", ["contract.show", "contract.terminate", "cleanroom.check", "cleanroom.ask", "cleanroom.show"])
+@pytest.mark.parametrize(
+    "act", ["contract.show", "contract.terminate", "cleanroom.check", "cleanroom.ask", "cleanroom.show"]
+)
 def test_what_belongs_to_others_does_not_exist_for_a_third_party(scenario: Scenario, act: str) -> None:
     for played in scenario.played:
         if played.act == act and played.code is None:
@@ -138,7 +143,9 @@ def test_what_belongs_to_others_does_not_exist_for_a_third_party(scenario: Scena
 
 def test_a_provider_sees_that_a_question_was_asked_and_no_row(scenario: Scenario) -> None:
     shown = [p for p in scenario.played if p.act == "cleanroom.show"]
-    asker, provider = (next(p.reply for p in shown if p.caller == c) for c in (scenario.life.insurer, scenario.life.hospital))
+    asker, provider = (
+        next(p.reply for p in shown if p.caller == c) for c in (scenario.life.insurer, scenario.life.hospital)
+    )
     assert asker.rows and asker.question == provider.question == COUNTED
     assert (provider.rows, provider.columns, provider.plus_minus, provider.state) == ((), (), (), "done")
 
@@ -148,7 +155,11 @@ def test_an_entry_of_two_parties_shows_its_person_to_one(scenario: Scenario) -> 
 
     life = scenario.life
     seen = {
-        caller.org: next(e for e in life.run("ledger.list", caller, ledger.List(limit=200)).items if e.act == "cleanroom.ask")
+        caller.org: next(
+            e
+            for e in life.run("ledger.list", caller, ledger.List(limit=200)).items
+            if e.act == "cleanroom.ask"
+        )
         for caller in (life.insurer, life.hospital, life.auditor)
     }
     assert "person" in seen[life.insurer.org].facts and "person" in seen[life.auditor.org].facts
@@ -179,7 +190,9 @@ def own_secrets(scenario: Scenario, caller: Caller) -> set[str]:
     return {
         json.dumps([list(row) for row in played.reply.rows], ensure_ascii=False)[1:-1]
         for played in scenario.played
-        if isinstance(played.reply, cleanroom.Answer) and played.reply.rows and played.caller.org == caller.org
+        if isinstance(played.reply, cleanroom.Answer)
+        and played.reply.rows
+        and played.caller.org == caller.org
     }
 
 
@@ -201,9 +214,11 @@ def views(scenario: Scenario, but: Caller) -> dict[str, Any]:
     """Everything each other organisation can list of its own."""
     life = scenario.life
     asks: dict[str, object] = {
-        "contract.list": contract.List(), "cleanroom.list": cleanroom.List(), "catalogue.list": catalogue.List(),
+        "contract.list": contract.List(),
+        "cleanroom.list": cleanroom.List(),
+        "catalogue.list": catalogue.List(),
         "identity.list": identity.List(),
-    }  # fmt: skip
+    }
     return {
         f"{act} {caller.org}": life.run(act, caller, ask)
         for caller in (life.hospital, life.insurer, life.rival, life.auditor)
@@ -214,4 +229,6 @@ def views(scenario: Scenario, but: Caller) -> dict[str, Any]:
 
 
 def test_the_node_itself_is_no_organisation(scenario: Scenario) -> None:
-    assert not NODE.org and scenario.life.refused("cleanroom.show", NODE, cleanroom.Show("job_x")) == "not_found"
+    assert (
+        not NODE.org and scenario.life.refused("cleanroom.show", NODE, cleanroom.Show("job_x")) == "not_found"
+    )

@@ -1,8 +1,7 @@
-"""Questions on a real home: charged once, counted once, repeated at no cost, closed when the engine fails."""
+"""Questions on a real home: charged once, counted once, repeated at no cost, until an account is spent."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +13,16 @@ from dujiang.catalogue import acts as catalogue
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.cleanroom import store
 from dujiang.contract import acts as contract
-from dujiang.kernel.act import NODE
-from dujiang.kernel.errors import Declined, Refused, Unavailable
+from dujiang.kernel.errors import Declined, Unavailable
 from dujiang.plugs.folder import FILES_FAILED
-from dujiang.policy.model import Blur, TermsFile
+from dujiang.policy.model import TermsFile
 from tests import life as making
 from tests.life import Life, code_of, opened
 
 PEOPLE = 1500
 COUNTED = "select 性别, count(*) as n from 就诊 group by 性别"
 ONE = "select count(*) from 就诊"
+MEAN = "select 性别, avg(体重) from 就诊 where 体重 > 60 group by 性别"
 
 
 @dataclass(slots=True)
@@ -78,7 +77,10 @@ def answer(life: Life, on: str, sql: str, caller: Any = None) -> cleanroom.Answe
 
 def used(life: Life, on: str) -> int:
     """How many uses of a contract are counted, the same on both sides."""
-    shown = {life.run("contract.show", caller, contract.Show(on)).questions_used for caller in (life.insurer, life.hospital)}
+    shown = {
+        life.run("contract.show", caller, contract.Show(on)).questions_used
+        for caller in (life.insurer, life.hospital)
+    }
     (count,) = shown
     return count
 
@@ -95,7 +97,11 @@ def test_a_question_is_charged_and_counted_once_and_its_repeat_is_free_and_the_s
     first = answer(life, on, COUNTED)
     assert first.rows and (first.statistics, first.statistics_left, used(life, on)) == (2, 48, 1)
     runs = engine(life).runs
-    for again in (COUNTED, COUNTED.upper().replace("N", "n"), "SELECT 性别 , COUNT( * ) AS n\nFROM 就诊\n GROUP BY 就诊.性别"):
+    for again in (
+        COUNTED,
+        COUNTED.upper().replace("N", "n"),
+        "SELECT 性别 , COUNT( * ) AS n\nFROM 就诊\n GROUP BY 就诊.性别",
+    ):
         repeat = answer(life, on, again)
         assert (repeat.rows, repeat.plus_minus) == (first.rows, first.plus_minus)
         assert (repeat.statistics, repeat.statistics_left, used(life, on)) == (0, 48, 1)
@@ -117,7 +123,12 @@ def test_a_quote_costs_nothing_and_says_what_the_question_takes(life: Life) -> N
     made = offer(life)
     on = life.agree(made.product)
     quote = life.run("cleanroom.check", life.insurer, cleanroom.Check(on, COUNTED))
-    assert (quote.statistics, quote.statistics_left, spent(life, made.resource, None), used(life, on)) == (2, 50, 0, 0)
+    assert (quote.statistics, quote.statistics_left, spent(life, made.resource, None), used(life, on)) == (
+        2,
+        50,
+        0,
+        0,
+    )
     given = answer(life, on, COUNTED)
     assert (quote.columns, quote.plus_minus) == (given.columns, given.plus_minus)
     assert life.run("cleanroom.check", life.insurer, cleanroom.Check(on, COUNTED)).statistics == 0
@@ -127,36 +138,43 @@ def test_an_account_runs_out_exactly_and_then_declines_with_an_entry(life: Life)
     made = offer(life, statistics=4)
     on = life.agree(made.product)
     assert answer(life, on, COUNTED).statistics_left == 2
-    assert answer(life, on, COUNTED.replace("性别", "性别", 1) + " having count(*) > 100000").statistics == 0
-    assert answer(life, on, "select 性别, count(*) from 就诊 where 体重 > 50 group by 性别").statistics_left == 0
+    assert answer(life, on, COUNTED + " having count(*) > 100000").statistics == 0
+    assert (
+        answer(life, on, "select 性别, count(*) from 就诊 where 体重 > 50 group by 性别").statistics_left == 0
+    )
     size = life.size()
     declined = life.ask(on, "select 性别, count(*) from 就诊 where 体重 > 60 group by 性别")
-    assert isinstance(declined, Declined) and declined.code.name == "budget_spent" and declined.names == {"left": "0", "needs": "2"}
+    assert (
+        isinstance(declined, Declined)
+        and declined.code.name == "budget_spent"
+        and declined.names == {"left": "0", "needs": "2"}
+    )
     assert life.size() == size + 1 and life.records()[-1].facts["declined"] == "budget_spent"
     assert answer(life, on, COUNTED).statistics == 0, "what was answered stays answered"
     assert spent(life, made.resource, life.insurer.org) == 4
 
 
 def test_a_question_beyond_what_is_left_takes_nothing(life: Life) -> None:
-    made = offer(life, statistics=3)
+    made = offer(life, statistics=4)
     on = life.agree(made.product)
     answer(life, on, COUNTED)
-    assert code_of(life.ask(on, "select 性别, count(*) from 就诊 where 体重 > 50 group by 性别")) is not None
+    declined = life.ask(on, MEAN)
+    assert isinstance(declined, Declined) and declined.code.name == "budget_spent"
     assert spent(life, made.resource, life.insurer.org) == 2
     assert answer(life, on, ONE + " where 体重 > 50").statistics_left == 0
 
 
 def test_the_accounts_of_all_organisations_have_a_ceiling(life: Life) -> None:
-    made = offer(life, statistics=4, ceiling_statistics=5)
+    made = offer(life, statistics=4, ceiling_statistics=6)
     mine, theirs = life.agree(made.product), life.agree(made.product, life.rival)
     answer(life, mine, COUNTED)
     answer(life, mine, "select 性别, count(*) from 就诊 where 体重 > 50 group by 性别")
     quote = life.run("cleanroom.check", life.rival, cleanroom.Check(theirs, ONE))
-    assert quote.statistics_left == 1
-    declined = life.run("cleanroom.ask", life.rival, cleanroom.Ask((theirs,), COUNTED))
+    assert quote.statistics_left == 2
+    declined = life.run("cleanroom.ask", life.rival, cleanroom.Ask((theirs,), MEAN))
     assert code_of(declined) is not None and declined.code.name == "ceiling_reached"
     assert answer(life, theirs, ONE, life.rival).statistics_left == 0
-    assert spent(life, made.resource, None) == 5
+    assert spent(life, made.resource, None) == 6
 
 
 def test_two_contracts_and_a_new_version_of_the_same_content_share_one_account(life: Life) -> None:
@@ -169,8 +187,8 @@ def test_two_contracts_and_a_new_version_of_the_same_content_share_one_account(l
     new = life.run("catalogue.publish", life.hospital, catalogue.Publish(made.product, upload, "编号"))
     assert (new.version, new.resource) == (2, made.resource)
     third = life.agree(made.product)
-    left = answer(life, third, ONE).statistics_left
-    assert left == 47 and spent(life, made.resource, life.insurer.org) == 3
+    assert answer(life, third, ONE).statistics_left == 46
+    assert spent(life, made.resource, life.insurer.org) == 4
 
 
 def test_another_organisation_has_an_account_and_noise_of_its_own(life: Life) -> None:
@@ -185,7 +203,7 @@ def test_the_terms_bound_the_number_of_questions(life: Life) -> None:
     on = life.agree(offer(life, questions=1).product)
     answer(life, on, COUNTED)
     declined = life.ask(on, ONE + " where 体重 > 70")
-    assert isinstance(declined, Declined) and declined.code.name == "questions_used"
+    assert isinstance(declined, Declined) and declined.code.name == "questions_spent"
     assert used(life, on) == 1
 
 
@@ -197,84 +215,3 @@ def test_the_terms_bound_the_days_and_a_terminated_contract_answers_nothing(life
     life.clock.move(86_400_000)
     declined = life.ask(on, ONE)
     assert isinstance(declined, Declined) and declined.code.name == "period_over"
-
-
-def test_an_engine_that_fails_closes_the_statistics_and_gives_nothing_back(life: Life) -> None:
-    made = offer(life)
-    on = life.agree(made.product)
-    engine(life).failing = True
-    try:
-        failed = answer(life, on, COUNTED)
-    finally:
-        engine(life).failing = False
-    assert (failed.state, failed.done, failed.rows, failed.statistics) == ("failed", True, (), 2)
-    assert failed.declined is not None and life.records()[-1].facts["declined"] == failed.declined["code"]
-    again = life.ask(on, COUNTED)
-    assert isinstance(again, Declined) and again.code.name == "statistic_closed"
-    quoted = life.run("cleanroom.check", life.insurer, cleanroom.Check(on, COUNTED))
-    assert code_of(quoted) is again.code
-    assert answer(life, on, ONE).rows and spent(life, made.resource, life.insurer.org) == 3
-
-
-def test_a_job_completed_twice_at_once_ends_once(life: Life) -> None:
-    on = life.agree(offer(life).product)
-    job = life.run("cleanroom.ask", life.insurer, cleanroom.Ask((on,), COUNTED)).job
-    size = life.size()
-    found: list[str] = []
-
-    def complete() -> None:
-        try:
-            found.append(life.run("cleanroom.complete", NODE, cleanroom.Complete(job)).state)
-        except Refused as refused:
-            found.append(refused.code.name)
-
-    threads = [threading.Thread(target=complete) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert sorted(found) == ["done", "not_found", "not_found"] and life.size() == size + 1
-    shown = life.run("cleanroom.show", life.insurer, cleanroom.Show(job))
-    assert shown.rows and shown.rows == answer(life, on, COUNTED).rows
-
-
-def test_exact_answers_have_no_account(life: Life) -> None:
-    made = offer(life, noise=Blur.exact)
-    on = life.agree(made.product)
-    given = answer(life, on, ONE)
-    assert given.rows == ((making.visits(0, PEOPLE).count(b"\n") - 1,),)
-    assert (given.statistics, given.statistics_left, spent(life, made.resource, None), used(life, on)) == (0, None, 0, 1)
-
-
-@pytest.mark.parametrize("sql", ["", "select", "drop table 就诊", "select * from 就诊", "select max(体重) from 就诊", "(" * 10_000, "\x00"])
-def test_what_is_no_question_is_declined_with_an_entry_and_takes_nothing(life: Life, sql: str) -> None:
-    on = _shared(life)
-    size, counted = life.size(), used(life, on)
-    assert code_of(life.ask(on, sql)) is not None
-    assert life.size() == size + 1 and used(life, on) == counted
-    assert code_of(life.run("cleanroom.check", life.insurer, cleanroom.Check(on, sql))) is not None
-
-
-_SHARED: list[str] = []
-
-
-def _shared(life: Life) -> str:
-    if not _SHARED:
-        _SHARED.append(life.agree(offer(life).product))
-    return _SHARED[0]
-
-
-def test_a_question_goes_to_one_contract_that_is_the_askers(life: Life) -> None:
-    on = _shared(life)
-    for contracts in ((), (on, on)):
-        assert life.refused("cleanroom.ask", life.insurer, cleanroom.Ask(contracts, ONE)) == "one_contract"
-    assert life.refused("cleanroom.ask", life.rival, cleanroom.Ask((on,), ONE)) == "not_found"
-
-
-def test_the_log_tells_the_question_by_hash_and_no_row(life: Life) -> None:
-    on = _shared(life)
-    given = answer(life, on, COUNTED)
-    facts = life.records()[-1].facts
-    assert {"question_sha256", "answer_sha256", "job", "resource", "charged_micro", "statistics"} <= set(facts)
-    told = str([record.facts for record in life.records()])
-    assert COUNTED not in told and all(str(row[1]) not in told for row in given.rows if row[1] > 10_000)

@@ -1,4 +1,4 @@
-"""Contracts on a real home: two sides that only know each other's messages end equal, whatever is done to these."""
+"""Contracts on a real home: two sides that know only messages end equal, whatever is done to these."""
 
 from __future__ import annotations
 
@@ -95,8 +95,16 @@ def test_a_negotiation_ends_with_equal_records_signed_by_both(life: Life, produc
     assert (own.state, theirs.state) == (State.finalized, State.finalized)
     assert (own.peer_pid, theirs.peer_pid, own.contract) == (theirs.id, own.id, theirs.contract)
     one, other = contracts(life, own.contract)
-    assert (one.terms, one.terms_sha256, one.state, other.state) == (other.terms, other.terms_sha256, "active", "active")
-    assert (one.provider_signature, one.consumer_signature) == (other.provider_signature, other.consumer_signature)
+    assert (one.terms, one.terms_sha256, one.state, other.state) == (
+        other.terms,
+        other.terms_sha256,
+        "active",
+        "active",
+    )
+    assert (one.provider_signature, one.consumer_signature) == (
+        other.provider_signature,
+        other.consumer_signature,
+    )
     with life.home.node.database.reading() as db:
         keys = {org: identity.organisation(db, org).public for org in (life.insurer.org, life.hospital.org)}
     assert verified(one.provider_signature, keys[life.hospital.org]) == rules.signing(one.terms)
@@ -149,14 +157,23 @@ def test_messages_out_of_order_are_refused_and_heard_when_their_turn_comes(life:
     assert [one.state for one in both(life, negotiation)] == [State.finalized] * 2
 
 
-@pytest.mark.parametrize("change", [{"providerPid": "neg_x"}, {"consumerPid": "neg_x"}, {"consumerPid": None}, {"providerPid": 1}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [{"providerPid": "neg_x"}, {"consumerPid": "neg_x"}, {"consumerPid": None}, {"providerPid": 1}],
+    ids=str,
+)
 def test_a_message_with_another_pid_is_not_found(life: Life, product: str, change: dict[str, Any]) -> None:
     negotiation = begin(life, product)
     step(life)
     step(life)
     own, theirs = both(life, negotiation)
     message = {**wire.event(theirs.id, own.id, "FINALIZED"), **change}
-    assert life.refused("contract.hear", NODE, contract.Hear(life.envelope(life.hospital, life.insurer, message))) == "not_found"
+    assert (
+        life.refused(
+            "contract.hear", NODE, contract.Hear(life.envelope(life.hospital, life.insurer, message))
+        )
+        == "not_found"
+    )
     life.quiet()
 
 
@@ -165,7 +182,11 @@ def test_a_third_organisation_is_heard_in_no_negotiation_but_its_own(life: Life,
     step(life)
     step(life)
     own, theirs = both(life, negotiation)
-    for message in (wire.event(theirs.id, own.id, "FINALIZED"), wire.termination(theirs.id, own.id, "x"), wire.verification(theirs.id, own.id, "x")):
+    for message in (
+        wire.event(theirs.id, own.id, "FINALIZED"),
+        wire.termination(theirs.id, own.id, "x"),
+        wire.verification(theirs.id, own.id, "x"),
+    ):
         for receiver in (life.insurer, life.hospital):
             envelope = life.envelope(life.rival, receiver, message)
             assert life.refused("contract.hear", NODE, contract.Hear(envelope)) == "not_found"
@@ -189,13 +210,17 @@ def _card(product: str) -> Any:
 @pytest.mark.parametrize(
     ("reason", "change"),
     [
-        ("terms_differ", lambda m: m["offer"]["permission"][0]["constraint"].append(
-            {"leftOperand": "count", "operator": "lteq", "rightOperand": "5"})),
+        (
+            "terms_differ",
+            lambda m: m["offer"]["permission"][0]["constraint"].append(
+                {"leftOperand": "count", "operator": "lteq", "rightOperand": "5"}
+            ),
+        ),
         ("terms_differ", lambda m: m["offer"].update({"@id": "ofr_other"})),
         ("product_withdrawn|not_found", lambda m: m["offer"].update({"target": "prd_x"})),
     ],
     ids=["terms", "offer", "product"],
-)  # fmt: skip
+)
 def test_a_request_for_other_terms_is_terminated_by_the_provider(
     life: Life, product: str, reason: str, change: Callable[[dict[str, Any]], None]
 ) -> None:
@@ -206,7 +231,11 @@ def test_a_request_for_other_terms_is_terminated_by_the_provider(
     life.hear(life.envelope(life.insurer, life.hospital, message))
     life.quiet()
     own, theirs = both(life, negotiation)
-    assert own.state == theirs.state == State.terminated and theirs.reason in reason.split("|") and own.reason == theirs.reason
+    assert (
+        own.state == theirs.state == State.terminated
+        and theirs.reason in reason.split("|")
+        and own.reason == theirs.reason
+    )
 
 
 def test_a_policy_that_is_not_understood_is_refused(life: Life, product: str) -> None:
@@ -219,7 +248,9 @@ def test_a_policy_that_is_not_understood_is_refused(life: Life, product: str) ->
 
 
 def _signed_again(life: Life, message: dict[str, Any]) -> None:
-    message[wire.SIGNATURE] = life.sign(life.hospital, {"typ": "agreement+jws"}, rules.signing(message["agreement"]))
+    message[wire.SIGNATURE] = life.sign(
+        life.hospital, {"typ": "agreement+jws"}, rules.signing(message["agreement"])
+    )
 
 
 ALTERED: dict[str, Callable[[Life, dict[str, Any]], None]] = {
@@ -234,7 +265,9 @@ ALTERED: dict[str, Callable[[Life, dict[str, Any]], None]] = {
 
 
 @pytest.mark.parametrize(("what", "signed"), [*itertools.product(sorted(ALTERED), [True, False])])
-def test_an_altered_agreement_is_terminated_by_the_consumer_even_if_truly_signed(life: Life, product: str, what: str, signed: bool) -> None:
+def test_an_altered_agreement_is_terminated_by_the_consumer_even_if_truly_signed(
+    life: Life, product: str, what: str, signed: bool
+) -> None:
     negotiation = begin(life, product)
     step(life)
     (envelope,) = life.taken()
@@ -247,7 +280,9 @@ def test_an_altered_agreement_is_terminated_by_the_consumer_even_if_truly_signed
 
 
 @pytest.mark.parametrize("signature", ["", "x", "rival", "other agreement"])
-def test_a_wrong_signature_of_the_provider_is_terminated_by_the_consumer(life: Life, product: str, signature: str) -> None:
+def test_a_wrong_signature_of_the_provider_is_terminated_by_the_consumer(
+    life: Life, product: str, signature: str
+) -> None:
     negotiation = begin(life, product)
     step(life)
     (envelope,) = life.taken()
@@ -258,7 +293,9 @@ def test_a_wrong_signature_of_the_provider_is_terminated_by_the_consumer(life: L
 
 
 @pytest.mark.parametrize("signature", ["", "x", "rival", "other agreement"])
-def test_a_wrong_signature_of_the_consumer_is_terminated_by_the_provider(life: Life, product: str, signature: str) -> None:
+def test_a_wrong_signature_of_the_consumer_is_terminated_by_the_provider(
+    life: Life, product: str, signature: str
+) -> None:
     negotiation = begin(life, product)
     step(life)
     step(life)
@@ -293,26 +330,42 @@ def test_an_agreement_with_the_id_of_another_contract_is_terminated(life: Life, 
 
 CELLS = [
     (state, word, sender)
-    for state, word, sender in itertools.product(State, ["offer", "accept", "agree", "verify", "finalize", "terminate"], Side)
+    for state, word, sender in itertools.product(
+        State, ["offer", "accept", "agree", "verify", "finalize", "terminate"], Side
+    )
     if state is not State.start
 ]
 
 
 @pytest.mark.parametrize(("state", "word", "sender"), CELLS, ids=str)
 def test_every_cell_heard_from_the_other_side(life: Life, state: State, word: str, sender: Side) -> None:
-    speaker, hearer = (life.insurer, life.hospital) if sender is Side.consumer else (life.hospital, life.insurer)
+    speaker, hearer = (
+        (life.insurer, life.hospital) if sender is Side.consumer else (life.hospital, life.insurer)
+    )
     own, theirs = new_id("neg", 0), new_id("neg", 0)
     placed = Negotiation(
-        hearer.org, own, sender.other(), life.did(speaker), theirs, "prd_x", "1", "analyse", odrl_offer(Terms(), "o", "prd_x"),
-        terms_sha256(Terms()), state,
-    )  # fmt: skip
+        hearer.org,
+        own,
+        sender.other(),
+        life.did(speaker),
+        theirs,
+        "prd_x",
+        "1",
+        "analyse",
+        odrl_offer(Terms(), "o", "prd_x"),
+        terms_sha256(Terms()),
+        state,
+    )
     life.at(lambda tx: store.add_negotiation(tx.db, placed))
     pids = (theirs, own) if sender is Side.provider else (own, theirs)
     message = {
         "offer": {"@type": "ContractOfferMessage", "providerPid": pids[0], "consumerPid": pids[1]},
-        "accept": wire.event(*pids, "ACCEPTED"), "agree": wire.agreement(*pids, {}, "x"), "verify": wire.verification(*pids, "x"),
-        "finalize": wire.event(*pids, "FINALIZED"), "terminate": wire.termination(*pids, "because"),
-    }[word]  # fmt: skip
+        "accept": wire.event(*pids, "ACCEPTED"),
+        "agree": wire.agreement(*pids, {}, "x"),
+        "verify": wire.verification(*pids, "x"),
+        "finalize": wire.event(*pids, "FINALIZED"),
+        "terminate": wire.termination(*pids, "because"),
+    }[word]
     ask = contract.Hear(life.envelope(speaker, hearer, message))
     legal = LEGAL.get((state, word, sender))
     if legal is None:
@@ -337,9 +390,16 @@ def test_a_negotiation_is_terminated_in_turn_and_the_other_side_hears(life: Life
     early = begin(life, product)
     assert life.run("contract.terminate", life.insurer, contract.Terminate(early)).state == State.terminated
     assert life.refused("contract.terminate", life.insurer, contract.Terminate(early)) == "out_of_turn"
-    life.taken()
+    life.quiet()
+    assert [one.state for one in both(life, early)] == [State.terminated] * 2, (
+        "also before it knew the provider's id"
+    )
+    assert [one.state for one in contracts(life, both(life, early)[1].contract)] == ["terminated"]
     late = begin_two(life, product)
-    assert life.run("contract.terminate", life.hospital, contract.Terminate(both(life, late)[1].id)).state == State.terminated
+    assert (
+        life.run("contract.terminate", life.hospital, contract.Terminate(both(life, late)[1].id)).state
+        == State.terminated
+    )
     life.taken()
 
 
@@ -368,7 +428,10 @@ def test_a_contract_is_ended_once_by_either_side_and_for_both(life: Life, produc
 def test_a_request_that_the_terms_do_not_permit_is_declined_with_one_entry(life: Life) -> None:
     named = life.offer(TermsFile(recipients=("Rival Clinic",), purposes=("train",)), salt=2).product
     size = life.size()
-    for caller, purpose, code in ((life.insurer, "train", "recipient_not_permitted"), (life.rival, "trade", "purpose_not_permitted")):
+    for caller, purpose, code in (
+        (life.insurer, "train", "recipient_not_permitted"),
+        (life.rival, "trade", "purpose_not_permitted"),
+    ):
         reply = life.run("contract.request", caller, contract.Request(named, purpose))
         assert isinstance(reply, Declined) and reply.code.name == code
     assert life.size() == size + 2 and life.letters() == []
@@ -382,7 +445,10 @@ def test_nobody_agrees_with_themselves_or_on_what_is_withdrawn_or_unknown(life: 
     gone = life.offer(salt=3).product
     assert life.refused("contract.request", own, contract.Request(gone, "analyse")) == "own_product"
     life.run("catalogue.withdraw", life.hospital, catalogue.Withdraw(gone))
-    assert life.refused("contract.request", life.insurer, contract.Request(gone, "analyse")) == "product_withdrawn"
+    assert (
+        life.refused("contract.request", life.insurer, contract.Request(gone, "analyse"))
+        == "product_withdrawn"
+    )
     assert life.refused("contract.request", life.insurer, contract.Request("prd_x", "analyse")) == "not_found"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from dujiang.acts import ACTS
 from dujiang.kernel.errors import Exit
@@ -194,6 +195,13 @@ def test_a_receipt_verifies_offline_and_a_changed_one_does_not(dujiang: Shell, t
     assert ran.exit == Exit.unverified and ran.body["ok"] is False and ran.body["code"] == "not_verified"
 
 
+def test_what_is_logged_meanwhile_is_not_the_answer(dujiang: Shell) -> None:
+    dujiang("history")
+    structlog.get_logger("loops").warning("talk")
+    printed = dujiang.capture.readouterr()
+    assert "talk" in printed.err and not printed.out
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"receipt": 3}', "[" * 5000, "\x00\xff"])
 def test_rubbish_is_no_receipt(dujiang: Shell, tmp_path: Path, text: str) -> None:
     file = tmp_path / "rubbish.json"
@@ -212,6 +220,7 @@ def test_show_finds_the_act_by_the_id(dujiang: Shell) -> None:
 
 def test_schemas_and_the_tables_are_json(dujiang: Shell) -> None:
     assert dujiang("schema", "terms").body["properties"]["purposes"]
+    assert dujiang("schema", "terms", "--json").body == dujiang("schema", "terms").body
     assert dujiang("schema", "offer").body["act"] == "catalogue.offer"
     assert dujiang("schema", "ledger.list").body["ask"]["properties"]["about"]
     told = {each["code"]: each for each in dujiang("schema", "codes").body}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from dujiang.doors import cli
+from dujiang.doors import cli, local
 from dujiang.kernel.errors import Exit
 from tests.doors.shell import HOSPITAL, INSURER, QUESTION, Life, Shell, dujiang, files, home, life, process
 from tests.house.source import SRC
@@ -80,6 +84,70 @@ def test_a_node_that_is_not_there(dujiang: Shell) -> None:
     ran = dujiang("find", "x", "--node", "http://127.0.0.1:9", "--json", ok=False)
     assert ran.body["code"] == "node_unreachable"
     assert dujiang.json("find", "x", "--node", "gopher:what", ok=False)["code"] == "node_unreachable"
+
+
+def test_processes_on_one_home_wait_for_each_other(dujiang: Shell) -> None:
+    before = dujiang.json("history")["size"]
+    line = ["identity", "grant", "--roles", "consumer", "--json", "--home", str(dujiang.home)]
+    running = [process(*line) for _ in range(3)]
+    keys = {json.loads(each.communicate(timeout=60)[0])["key"] for each in running}
+    assert len(keys) == 3 and [each.returncode for each in running] == [0, 0, 0]
+    assert dujiang.json("history")["size"] == before + 3
+
+
+def test_a_home_that_stays_held_is_busy(dujiang: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_LOCK_WAIT_S", 0.1)
+    with (dujiang.home / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ran = dujiang("history", "--json", ok=False)
+        assert ran.exit == Exit.conflict and ran.body["code"] == "home_busy"
+        found = {each["name"]: each for each in dujiang.json("doctor", "--port", "0", ok=False)}
+        assert not found["lock"]["ok"] and found["lock"]["fix"]
+    assert dujiang.json("history")["size"]
+
+
+class Losing(threading.Thread):
+    """A way to a node that loses the first answer: the request arrives, its sender never hears."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        host, _, port = url.removeprefix("http://").partition(":")
+        self._node = (host, int(port))
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.requests = 0
+
+    def run(self) -> None:
+        """Carries requests until the test ends."""
+        while True:
+            here, _ = self._listening.accept()
+            with here, socket.create_connection(self._node) as there:
+                there.sendall(self._whole(here))
+                answer = self._whole(there)
+                self.requests += 1
+                if self.requests > 1:
+                    here.sendall(answer)
+
+    def _whole(self, side: socket.socket) -> bytes:
+        seen = b""
+        while b"\r\n\r\n" not in seen:
+            seen += side.recv(65536)
+        head, _, body = seen.partition(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", head.lower())[1])  # type: ignore[index]
+        while len(body) < length:
+            body += side.recv(65536)
+        return head + b"\r\n\r\n" + body
+
+
+def test_a_write_whose_answer_was_lost_is_done_once(dujiang: Shell, served: str) -> None:
+    losing = Losing(served)
+    losing.start()
+    before = dujiang.json("history")["size"]
+    made = dujiang.json("identity", "invite", "李四", "--roles", "consumer", "--node", losing.url)
+    assert losing.requests == 2
+    assert dujiang.json("history")["size"] == before + 1
+    members = dujiang.json("identity", "list")["people"]
+    assert [member["id"] for member in members if member["name"] == "李四"] == [made["person"]]
 
 
 def on_terminal(home: Path, line: list[str], answer: str) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from dujiang import acts
 from dujiang.doors import journal
+from dujiang.identity import acts as identity
 from dujiang.kernel.act import Effect
 from dujiang.kernel.config import Config
 from dujiang.ledger import rules
@@ -95,6 +96,19 @@ def test_a_revoked_key_ends_with_the_answer(node: Node) -> None:
     headers = {"authorization": f"Bearer {made['api_key']}"}
     assert node.client.post("/v1/identity/list", json={}, headers=headers).status_code == 200
     node.post("identity.revoke", {"id": made["key"]}, 0)
+    refused(node.client.post("/v1/identity/list", json={}, headers=headers), "not_signed_in")
+
+
+def test_a_key_revoked_beside_this_door_ends_too(node: Node) -> None:
+    """Not only by an answer of this door: whatever was committed, keys are looked up again."""
+    made = node.post("identity.grant", {"roles": ["provider"]}, 0).json()
+    headers = {"authorization": f"Bearer {made['api_key']}"}
+    assert node.client.post("/v1/identity/list", json={}, headers=headers).status_code == 200
+    seen = node.home.bell.count
+    caller = node.home.caller_of_key(node.made[0]["api_key"])
+    assert caller is not None
+    node.home.run("identity.revoke", caller, identity.Revoke(made["key"]))
+    node.home.bell.wait(seen, 10)
     refused(node.client.post("/v1/identity/list", json={}, headers=headers), "not_signed_in")
 
 

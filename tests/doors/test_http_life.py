@@ -102,9 +102,9 @@ def test_a_purpose_the_terms_do_not_permit_is_refused_alike(node: Node, contract
 def test_the_page_shows_the_contract_to_both_sides(node: Node, contract: str) -> None:
     for which in (0, 1):
         session = {"cookie": f"dujiang_session={node.signed_in(which)}"}
-        section = node.client.get("/", headers=session).text.partition('id="contracts"')[2]
-        assert "pricing" in section.partition("</section>")[0]
-    assert contract
+        page = node.client.get("/", headers=session).text
+        assert "pricing" in page.partition('id="contracts"')[2].partition("</section>")[0]
+        assert (f"dujiang ask {contract} " in page) is (which == 1)
 
 
 def test_every_reply_is_as_described(node: Node, contract: str) -> None:

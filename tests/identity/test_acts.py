@@ -35,7 +35,9 @@ def session_of(life: Life, token: str) -> Caller | None:
 
 
 def test_an_organisation_is_admitted_with_a_key_that_speaks_for_it(life: Life) -> None:
-    made = life.run("identity.register", life.hospital, identity.Register(" 新成员 ", ("consumer", "provider")))
+    made = life.run(
+        "identity.register", life.hospital, identity.Register(" 新成员 ", ("consumer", "provider"))
+    )
     caller = life.home.caller_of_key(made.api_key)
     assert caller == Caller(made.org, made.person, frozenset({"provider", "consumer"}))
     assert made.name == "新成员" and made.did == f"did:web:data.example.org:org:{made.org}"
@@ -56,11 +58,21 @@ def test_the_first_organisation_operates_the_home(life: Life) -> None:
 
 
 def test_a_name_of_a_person_is_taken_within_an_organisation_only(life: Life) -> None:
-    assert person(life, "王") and life.run("identity.invite", life.insurer, identity.Invite("王", ("consumer",))).person
+    assert (
+        person(life, "王")
+        and life.run("identity.invite", life.insurer, identity.Invite("王", ("consumer",))).person
+    )
     assert life.refused("identity.invite", life.rival, identity.Invite("王", ("consumer",))) == "name_taken"
 
 
-@pytest.mark.parametrize("ask", [identity.Invite("越", ("operator",)), identity.Grant(("operator",)), identity.Grant(("auditor", "consumer"))])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        identity.Invite("越", ("operator",)),
+        identity.Grant(("operator",)),
+        identity.Grant(("auditor", "consumer")),
+    ],
+)
 def test_nobody_grants_a_role_they_do_not_have(life: Life, ask: Any) -> None:
     act = "identity.invite" if isinstance(ask, identity.Invite) else "identity.grant"
     assert life.refused(act, life.rival, ask) == "role_beyond"
@@ -111,20 +123,27 @@ def test_a_revoked_person_loses_keys_sessions_links_and_password_at_once(life: L
     life.run("identity.revoke", life.rival, identity.Revoke(gone))
     assert life.home.caller_of_key(key) is None and life.home.caller_of_session(session) is None
     assert life.refused("identity.enter", NOBODY, identity.Enter(link)) == "bad_login"
-    assert life.refused("identity.login", NOBODY, identity.Login("Rival Clinic", "离", PASSWORD)) == "bad_login"
+    assert (
+        life.refused("identity.login", NOBODY, identity.Login("Rival Clinic", "离", PASSWORD)) == "bad_login"
+    )
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        identity.Login("Rival Clinic", "登", "another sentence, wrong"), identity.Login("Rival Clinic", "无此人", PASSWORD),
-        identity.Login("无此机构", "登", PASSWORD), identity.Login("Rival Clinic", "无密码", PASSWORD),
-        identity.Login("Rival Clinic", "登", ""), identity.Login("保险公司", "登", PASSWORD),
+        identity.Login("Rival Clinic", "登", "another sentence, wrong"),
+        identity.Login("Rival Clinic", "无此人", PASSWORD),
+        identity.Login("无此机构", "登", PASSWORD),
+        identity.Login("Rival Clinic", "无密码", PASSWORD),
+        identity.Login("Rival Clinic", "登", ""),
+        identity.Login("保险公司", "登", PASSWORD),
     ],
     ids=["password", "person", "organisation", "no password", "empty", "other organisation"],
-)  # fmt: skip
+)
 def test_a_wrong_sign_in_says_the_same_whatever_is_wrong(life: Life, ask: identity.Login) -> None:
-    if not any(member.name == "登" for member in life.run("identity.list", life.rival, identity.List()).people):
+    if not any(
+        member.name == "登" for member in life.run("identity.list", life.rival, identity.List()).people
+    ):
         person(life, "登", password=PASSWORD)
         person(life, "无密码")
     with pytest.raises(Refused) as refused:
@@ -139,7 +158,9 @@ def test_a_password_has_bounds(life: Life, length: int, good: bool) -> None:
         assert life.refused("identity.invite", life.rival, ask) == "password_short"
         return
     life.run("identity.invite", life.rival, ask)
-    assert life.run("identity.login", NOBODY, identity.Login("rival clinic", f"长{length}", "密" * length)).session
+    assert life.run(
+        "identity.login", NOBODY, identity.Login("rival clinic", f"长{length}", "密" * length)
+    ).session
 
 
 def test_a_link_is_good_once_even_for_two_at_once(life: Life) -> None:
@@ -165,9 +186,13 @@ def test_links_and_sessions_end_in_time_and_when_left(life: Life) -> None:
     late = life.run("identity.link", life.rival, identity.Link()).token
     early = life.run("identity.link", life.rival, identity.Link()).token
     session = life.run("identity.enter", NOBODY, identity.Enter(early)).session
-    left = life.run("identity.enter", NOBODY, identity.Enter(life.run("identity.link", life.rival, identity.Link()).token))
+    left = life.run(
+        "identity.enter", NOBODY, identity.Enter(life.run("identity.link", life.rival, identity.Link()).token)
+    )
     life.run("identity.leave", NOBODY, identity.Leave(left.session))
-    assert life.home.caller_of_session(left.session) is None and life.home.caller_of_session(session) is not None
+    assert (
+        life.home.caller_of_session(left.session) is None and life.home.caller_of_session(session) is not None
+    )
     life.clock.move(config.link_minutes * 60_000)
     assert life.refused("identity.enter", NOBODY, identity.Enter(late)) == "bad_login"
     assert life.home.caller_of_session(session) is not None
@@ -190,7 +215,10 @@ def test_a_link_is_no_session_and_a_session_no_link(life: Life) -> None:
 def test_what_an_organisation_signs_is_verified_by_its_card(life: Life) -> None:
     text = life.sign(life.rival, {"typ": "x"}, {"a": "甲"})
     with life.home.node.database.reading() as db:
-        rival, insurer = identity.organisation(db, life.rival.org), identity.organisation(db, life.insurer.org)
+        rival, insurer = (
+            identity.organisation(db, life.rival.org),
+            identity.organisation(db, life.insurer.org),
+        )
     assert verified(text, rival.public) == {"a": "甲"} and verified(text, insurer.public) is None
     card = life.run("identity.show", NOBODY, identity.Show("Rival Clinic"))
     assert card.did_document == did_document(rival.did, rival.public)

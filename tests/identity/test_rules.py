@@ -45,7 +45,9 @@ def test_another_implementation_verifies_ours(payload: dict[str, Any]) -> None:
 
 @given(PAYLOADS)
 def test_ours_verifies_another_implementations(payload: dict[str, Any]) -> None:
-    text = jws.serialize_compact({"alg": "EdDSA"}, json.dumps(payload), OKPKey.import_key(JWK), algorithms=["EdDSA"])
+    text = jws.serialize_compact(
+        {"alg": "EdDSA"}, json.dumps(payload), OKPKey.import_key(JWK), algorithms=["EdDSA"]
+    )
     assert rules.verified(text, PUBLIC) == payload
     assert rules.verified(text, OTHER) is None
 
@@ -66,18 +68,32 @@ def test_stray_bits_and_padding_are_not_read() -> None:
     stray = signature[:-1] + alphabet[alphabet.index(signature[-1]) ^ 1]
     loose = base64.urlsafe_b64decode(stray + "==")
     assert loose == rules.decode(signature), "a lenient reader takes both for the same"
-    for other in (f"{head}.{body}.{stray}", text + "==", f"{head}.{body}.{signature}.", f"{head}.{body}", f"{text}.{signature}"):
+    for other in (
+        f"{head}.{body}.{stray}",
+        text + "==",
+        f"{head}.{body}.{signature}.",
+        f"{head}.{body}",
+        f"{text}.{signature}",
+    ):
         assert rules.verified(other, PUBLIC) is None
 
 
 @pytest.mark.parametrize(
     "header",
     [
-        {"alg": "none"}, {"alg": "HS256"}, {"alg": "ES256"}, {"alg": "eddsa"}, {"alg": ["EdDSA"]}, {}, {"alg": None},
-        {"alg": "EdDSA", "crit": ["exp"]}, {"alg": "EdDSA", "crit": []}, {"alg": "EdDSA", "b64": False},
+        {"alg": "none"},
+        {"alg": "HS256"},
+        {"alg": "ES256"},
+        {"alg": "eddsa"},
+        {"alg": ["EdDSA"]},
+        {},
+        {"alg": None},
+        {"alg": "EdDSA", "crit": ["exp"]},
+        {"alg": "EdDSA", "crit": []},
+        {"alg": "EdDSA", "b64": False},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_any_other_algorithm_or_a_critical_header_is_not_verified(header: dict[str, Any]) -> None:
     assert rules.verified(made(header, b"{}"), PUBLIC) is None
     assert rules.verified(made({"alg": "EdDSA"}, b"{}"), PUBLIC) == {}
@@ -95,15 +111,29 @@ def test_an_unsigned_token_and_one_signed_with_the_public_key_as_secret_are_not_
 
 @pytest.mark.parametrize(
     "payload",
-    [b"[]", b"1", b"", b"{", b'"x"', b'{"a":NaN}', b'{"a":Infinity}', b'{"a":9007199254740993}', b'{"a":"\\ud800"}', b"\xff",
-     b"[" * 100_000, b'{"a":' * 5_000 + b"1" + b"}" * 5_000],
+    [
+        b"[]",
+        b"1",
+        b"",
+        b"{",
+        b'"x"',
+        b'{"a":NaN}',
+        b'{"a":Infinity}',
+        b'{"a":9007199254740993}',
+        b'{"a":"\\ud800"}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    ],
     ids=lambda raw: raw[:12].decode("latin1"),
-)  # fmt: skip
+)
 def test_a_payload_without_a_canonical_form_is_not_verified(payload: bytes) -> None:
     assert rules.verified(made({"alg": "EdDSA"}, payload), PUBLIC) is None
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "...", "a.b.c", "é.é.é", "x" * (rules.JWS_CHARACTERS_MAX + 1), "W10.e30.AA"])
+@pytest.mark.parametrize(
+    "text", ["", ".", "..", "...", "a.b.c", "é.é.é", "x" * (rules.JWS_CHARACTERS_MAX + 1), "W10.e30.AA"]
+)
 def test_rubbish_has_no_header_and_is_not_verified(text: str) -> None:
     assert rules.header_of(text) is None and rules.verified(text, PUBLIC) is None
 
@@ -112,14 +142,18 @@ def test_a_did_document_says_the_key_in_the_forms_resolvers_read() -> None:
     did = rules.did_web("data.example.org:8443", "org_1")
     assert did == "did:web:data.example.org%3A8443:org:org_1"
     document = rules.did_document(did, PUBLIC)
-    assert document["id"] == did and document["assertionMethod"] == document["authentication"] == [f"{did}#key-1"]
+    assert document["id"] == did and document["assertionMethod"] == document["authentication"] == [
+        f"{did}#key-1"
+    ]
     (method,) = document["verificationMethod"]  # type: ignore[misc]
     assert (method["id"], method["controller"], method["type"]) == (f"{did}#key-1", did, "JsonWebKey")
     assert OKPKey.import_key(method["publicKeyJwk"]).raw_value.public_bytes_raw() == PUBLIC
     assert "d" not in method["publicKeyJwk"]
 
 
-@pytest.mark.parametrize(("name", "fit"), [(" 医院 ", "医院"), ("a", "a"), ("x" * 100, "x" * 100), ("A B", "A B")])
+@pytest.mark.parametrize(
+    ("name", "fit"), [(" 医院 ", "医院"), ("a", "a"), ("x" * 100, "x" * 100), ("A B", "A B")]
+)
 def test_a_name_is_kept_without_surrounding_space(name: str, fit: str) -> None:
     assert rules.fit_name(name) == fit
 
@@ -134,12 +168,17 @@ def test_an_unfit_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("wanted", "granter", "code"),
     [
-        ([], None, "role_unknown"), (["king"], None, "role_unknown"), (["provider", "king"], None, "role_unknown"),
-        (["provider"], {"consumer"}, "role_beyond"), (["consumer", "operator"], {"consumer"}, "role_beyond"),
+        ([], None, "role_unknown"),
+        (["king"], None, "role_unknown"),
+        (["provider", "king"], None, "role_unknown"),
+        (["provider"], {"consumer"}, "role_beyond"),
+        (["consumer", "operator"], {"consumer"}, "role_beyond"),
         (["provider"], set(), "role_beyond"),
     ],
-)  # fmt: skip
-def test_roles_that_do_not_exist_or_that_the_granter_lacks_are_refused(wanted: list[str], granter: set[str] | None, code: str) -> None:
+)
+def test_roles_that_do_not_exist_or_that_the_granter_lacks_are_refused(
+    wanted: list[str], granter: set[str] | None, code: str
+) -> None:
     with pytest.raises(Refused) as refused:
         rules.fit_roles(wanted, None if granter is None else frozenset(granter))
     assert refused.value.code.name == code

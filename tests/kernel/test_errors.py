@@ -41,11 +41,15 @@ def test_ids_are_unique_well_formed_and_ordered_by_time(times: list[int]) -> Non
     made = [new_id("abc", time) for time in times]
     assert len(set(made)) == len(made)
     assert {prefix_of(one) for one in made} == {"abc"}
-    for (a, one), (b, other) in zip(zip(times, made, strict=True), zip(times[1:], made[1:], strict=True), strict=False):
+    for (a, one), (b, other) in zip(
+        zip(times, made, strict=True), zip(times[1:], made[1:], strict=True), strict=False
+    ):
         assert a == b or (a < b) == (one < other)
 
 
-@pytest.mark.parametrize("text", ["", "abc", "abc_", "abc_u" + "0" * 25, "ABC_" + "0" * 26, "abc_" + "0" * 27])
+@pytest.mark.parametrize(
+    "text", ["", "abc", "abc_", "abc_u" + "0" * 25, "ABC_" + "0" * 26, "abc_" + "0" * 27]
+)
 def test_other_text_is_no_id(text: str) -> None:
     assert prefix_of(text) is None
 
@@ -61,13 +65,19 @@ def test_a_setting_comes_from_the_environment_before_the_file(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "environment", "code"),
     [
-        ("colour = 1", {}, "config_unknown"), ("", {"DUJIANG_SET_COLOUR": "1"}, "config_unknown"),
-        ("link_minutes = 'x'", {}, "config_malformed"), ("link_minutes = -1", {}, "config_malformed"),
-        ("link_minutes = true", {}, "config_malformed"), ("link_minutes = 1.5", {}, "config_malformed"),
-        ("link_minutes", {}, "config_malformed"), ("", {"DUJIANG_SET_LINK_MINUTES": "²"}, "config_malformed"),
+        ("colour = 1", {}, "config_unknown"),
+        ("", {"DUJIANG_SET_COLOUR": "1"}, "config_unknown"),
+        ("link_minutes = 'x'", {}, "config_malformed"),
+        ("link_minutes = -1", {}, "config_malformed"),
+        ("link_minutes = true", {}, "config_malformed"),
+        ("link_minutes = 1.5", {}, "config_malformed"),
+        ("link_minutes", {}, "config_malformed"),
+        ("", {"DUJIANG_SET_LINK_MINUTES": "²"}, "config_malformed"),
     ],
-)  # fmt: skip
-def test_an_unknown_or_malformed_setting_is_refused(tmp_path: Path, text: str, environment: dict[str, str], code: str) -> None:
+)
+def test_an_unknown_or_malformed_setting_is_refused(
+    tmp_path: Path, text: str, environment: dict[str, str], code: str
+) -> None:
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(Refused) as refused:
         load(tmp_path / "config.toml", environment)
@@ -84,10 +94,12 @@ def test_every_setting_is_a_whole_number_with_a_default() -> None:
         ({"name": "a", "colour": 1}, "unknown_field", "colour"),
         ({"name": "a", "parts": [{"size": 1, "x": 1}]}, "unknown_field", "x"),
         ({"name": "a", "hint": {"size": 1, "x": 1}}, "unknown_field", "x"),
-        ({}, "malformed", "$"), ({"name": 1}, "malformed", "$.name"), ([], "malformed", "$"),
+        ({}, "malformed", "$"),
+        ({"name": 1}, "malformed", "$.name"),
+        ([], "malformed", "$"),
         ({"name": "a", "parts": [{"size": "very secret"}]}, "malformed", "$.parts[0].size"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_ask_is_refused_by_place_and_never_by_value(raw: object, code: str, place: str) -> None:
     with pytest.raises(Refused) as refused:
         build(Form, raw)
@@ -96,7 +108,9 @@ def test_a_wrong_ask_is_refused_by_place_and_never_by_value(raw: object, code: s
     assert "secret" not in str(said)
 
 
-@given(st.builds(Form, st.text(max_size=5), st.lists(st.builds(Inner, st.integers(0, 9)), max_size=3).map(tuple)))
+@given(
+    st.builds(Form, st.text(max_size=5), st.lists(st.builds(Inner, st.integers(0, 9)), max_size=3).map(tuple))
+)
 def test_an_ask_goes_to_json_and_back(form: Form) -> None:
     assert build(Form, plain(form)) == form
 

@@ -16,8 +16,8 @@ from dujiang.identity import acts as identity
 from dujiang.kernel.act import NOBODY, NODE, Act, Caller, Effect, Outcome, bind
 from dujiang.kernel.errors import Declined, Refused
 from dujiang.ledger import rules
-from tests.life import NOON_MS, Life, opened
 from dujiang.policy.model import TermsFile
+from tests.life import NOON_MS, Life, opened
 
 ROLES = ("provider", "consumer", "operator", "auditor")
 SETS = [frozenset(some) for count in range(5) for some in itertools.combinations(ROLES, count)]
@@ -117,14 +117,20 @@ def test_a_declined_ask_is_remembered_with_its_entry(life: Life) -> None:
     first = life.whole("contract.request", life.insurer, ask, "key-5")
     again = life.whole("contract.request", life.insurer, ask, "key-5")
     assert isinstance(first.reply, Declined) and again.reply == first.reply and life.size() == size + 1
-    assert first.receipt is not None and again.receipt is not None and first.receipt["leaf"] == again.receipt["leaf"]
+    assert (
+        first.receipt is not None
+        and again.receipt is not None
+        and first.receipt["leaf"] == again.receipt["leaf"]
+    )
 
 
 def test_equal_asks_at_once_with_one_key_are_one_act(life: Life) -> None:
     size = life.size()
     outcomes: list[Outcome] = []
     threads = [
-        threading.Thread(target=lambda: outcomes.append(life.whole("identity.invite", life.insurer, invite("己"), "key-6")))
+        threading.Thread(
+            target=lambda: outcomes.append(life.whole("identity.invite", life.insurer, invite("己"), "key-6"))
+        )
         for _ in range(12)
     ]
     for thread in threads:
@@ -132,10 +138,14 @@ def test_equal_asks_at_once_with_one_key_are_one_act(life: Life) -> None:
     for thread in threads:
         thread.join(20)
     assert len(outcomes) == 12 and len({outcome.reply.person for outcome in outcomes}) == 1
-    assert {json.dumps(outcome.receipt["leaf"]) for outcome in outcomes if outcome.receipt} and life.size() == size + 1
+    assert {
+        json.dumps(outcome.receipt["leaf"]) for outcome in outcomes if outcome.receipt
+    } and life.size() == size + 1
 
 
-def test_a_bug_after_the_work_takes_it_back_and_the_log_agrees(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_after_the_work_takes_it_back_and_the_log_agrees(
+    life: Life, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from dujiang.kernel import runner
 
     size = life.size()
@@ -153,7 +163,9 @@ def _bug(*_: Any) -> None:
 
 
 def test_no_hash_of_a_password_is_kept(life: Life) -> None:
-    with_password = life.whole("identity.invite", life.rival, identity.Invite("辛", ("consumer",), "correct horse battery"))
+    with_password = life.whole(
+        "identity.invite", life.rival, identity.Invite("辛", ("consumer",), "correct horse battery")
+    )
     assert with_password.receipt is not None
     from dujiang.kernel.canonical import sha256_hex
 
@@ -163,9 +175,18 @@ def test_no_hash_of_a_password_is_kept(life: Life) -> None:
 
 @pytest.mark.parametrize(
     ("moved", "jumped", "told"),
-    [(1_000, 0, 0), (3_600_000, 0, 0), (0, 4_000, 0), (0, 3_600_000, 3_600_000), (0, -7_200_000, -7_200_000), (2_000, -4_000, 0)],
-)  # fmt: skip
-def test_a_clock_that_jumps_is_told_and_the_times_never_decrease(life: Life, moved: int, jumped: int, told: int) -> None:
+    [
+        (1_000, 0, 0),
+        (3_600_000, 0, 0),
+        (0, 4_000, 0),
+        (0, 3_600_000, 3_600_000),
+        (0, -7_200_000, -7_200_000),
+        (2_000, -4_000, 0),
+    ],
+)
+def test_a_clock_that_jumps_is_told_and_the_times_never_decrease(
+    life: Life, moved: int, jumped: int, told: int
+) -> None:
     life.run("identity.invite", life.rival, invite(f"前 {moved} {jumped}"))
     before = life.records()[-1].time_ms
     life.clock.move(moved)

@@ -174,7 +174,9 @@ def rows(life: Life, name: str) -> int:
         return sum(str(row[0]).startswith(f"row {name} ") for row in db.run(ledger._KEY_GET))
 
 
-def test_a_batch_has_one_commit_and_one_checkpoint_over_its_different_entries(life: Life, database: Watched) -> None:
+def test_a_batch_has_one_commit_and_one_checkpoint_over_its_different_entries(
+    life: Life, database: Watched
+) -> None:
     futures = batch(life, [write(life, f"one{n}") for n in range(5)])
     indices = [future.result() for future in futures]
     assert indices == list(range(indices[0], indices[0] + 5))
@@ -184,8 +186,12 @@ def test_a_batch_has_one_commit_and_one_checkpoint_over_its_different_entries(li
     agrees(life)
 
 
-@pytest.mark.parametrize("fails", [Refused(NOT_FOUND), Unavailable(DISK_FULL), KeyError("a bug")], ids=["refusal", "plug", "bug"])
-def test_a_failure_in_a_batch_takes_back_itself_alone(life: Life, database: Watched, fails: Exception) -> None:
+@pytest.mark.parametrize(
+    "fails", [Refused(NOT_FOUND), Unavailable(DISK_FULL), KeyError("a bug")], ids=["refusal", "plug", "bug"]
+)
+def test_a_failure_in_a_batch_takes_back_itself_alone(
+    life: Life, database: Watched, fails: Exception
+) -> None:
     name = type(fails).__name__
     futures = batch(life, [write(life, name + "a"), write(life, name + "b", fails), write(life, name + "c")])
     assert futures[1].exception() is fails
@@ -196,7 +202,9 @@ def test_a_failure_in_a_batch_takes_back_itself_alone(life: Life, database: Watc
 
 @settings(max_examples=25)
 @given(lost_after=st.integers(0, 24), deaf=st.booleans())
-def test_a_lost_database_fails_the_whole_batch_and_leaves_nothing(life: Life, lost_after: int, deaf: bool) -> None:
+def test_a_lost_database_fails_the_whole_batch_and_leaves_nothing(
+    life: Life, lost_after: int, deaf: bool
+) -> None:
     database = life.home.node.database
     assert isinstance(database, Watched)
     before = life.size()
@@ -254,7 +262,9 @@ def test_a_caller_who_went_away_is_left_out_and_the_others_are_served(life: Life
     agrees(life)
 
 
-def test_a_receipt_that_cannot_be_made_is_the_callers_error_and_the_writer_goes_on(life: Life, database: Watched) -> None:
+def test_a_receipt_that_cannot_be_made_is_the_callers_error_and_the_writer_goes_on(
+    life: Life, database: Watched
+) -> None:
     def broken(_: object) -> None:
         raise KeyError("finish")
 
@@ -310,7 +320,9 @@ def test_many_callers_at_once_each_have_an_entry_of_their_own(life: Life, databa
     assert caller == NODE
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda n=n: found.append(life.home.writer.submit(write(life, f"many{n}")).result(WAIT_S)))
+        threading.Thread(
+            target=lambda n=n: found.append(life.home.writer.submit(write(life, f"many{n}")).result(WAIT_S))
+        )
         for n in range(32)
     ]
     for thread in threads:

@@ -21,7 +21,13 @@ ORIGIN = "data.example.org"
 KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
 PUBLIC, OTHER_PUBLIC = (key.public_key().public_bytes_raw() for key in (KEY, OTHER))
 VKEY = note.vkey(ORIGIN, PUBLIC)
-FACTS: dict[str, Any] = {"org": "org_1", "person": "per_1", "ask_sha256": "00", "statistics": 3, "columns": ["性别"]}
+FACTS: dict[str, Any] = {
+    "org": "org_1",
+    "person": "per_1",
+    "ask_sha256": "00",
+    "statistics": 3,
+    "columns": ["性别"],
+}
 
 
 def signed(size: int, root: bytes, key: Ed25519PrivateKey = KEY, origin: str = ORIGIN) -> str:
@@ -81,7 +87,9 @@ def test_any_changed_character_of_any_part_fails(data: st.DataObject) -> None:
 def _texts(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], str]]:
     if isinstance(value, str):
         yield path, value
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    ):
         yield from _texts(inner, (*path, key))
 
 
@@ -101,12 +109,26 @@ def test_every_character_of_every_text_counts(path: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize(
     ("member", "value", "step"),
     [
-        ("type", "x", "1"), ("v", 2, "1"), ("index", 4, "3"), ("index", True, "1"), ("index", -1, "3"),
-        ("index", "3", "1"), ("leaf", "{}", "1"), ("leaf", "[]", "1"), ("leaf", 3, "1"), ("path", [], "3"), ("path", None, "1"),
-        ("path", [""] * 65, "1"), ("opened", {"org": 1}, "1"), ("opened", [], "1"), ("checkpoint", "x", "1"), ("vkey", "x", "1"),
-        ("vkey", note.vkey(ORIGIN, OTHER_PUBLIC), "4"), ("checkpoint", signed(7, b"r" * 32), "3"),
+        ("type", "x", "1"),
+        ("v", 2, "1"),
+        ("index", 4, "3"),
+        ("index", True, "1"),
+        ("index", -1, "3"),
+        ("index", "3", "1"),
+        ("leaf", "{}", "1"),
+        ("leaf", "[]", "1"),
+        ("leaf", 3, "1"),
+        ("path", [], "3"),
+        ("path", None, "1"),
+        ("path", [""] * 65, "1"),
+        ("opened", {"org": 1}, "1"),
+        ("opened", [], "1"),
+        ("checkpoint", "x", "1"),
+        ("vkey", "x", "1"),
+        ("vkey", note.vkey(ORIGIN, OTHER_PUBLIC), "4"),
+        ("checkpoint", signed(7, b"r" * 32), "3"),
     ],
-)  # fmt: skip
+)
 def test_the_first_failing_step_is_named(member: str, value: Any, step: str) -> None:
     verdict = rules.verify({**WHOLE, member: value}, None)
     assert not verdict.ok and str(verdict.step).startswith(step), verdict.step
@@ -121,7 +143,9 @@ def test_a_changed_fact_or_a_foreign_signature_is_named() -> None:
     assert rules.verify({**WHOLE, "checkpoint": forged}, None).step == "4 signature of the checkpoint"
 
 
-@pytest.mark.parametrize("rubbish", [None, 1, "x", [], {}, {"type": "dujiang-receipt"}, {**WHOLE, "more": 1}], ids=str)
+@pytest.mark.parametrize(
+    "rubbish", [None, 1, "x", [], {}, {"type": "dujiang-receipt"}, {**WHOLE, "more": 1}], ids=str
+)
 def test_rubbish_is_no_receipt(rubbish: object) -> None:
     assert rules.verify(rubbish, None).step == "1 form of the receipt"
 
@@ -136,7 +160,11 @@ def test_a_receipt_opens_the_given_fields_and_no_other(fields: set[str]) -> None
 
 def test_the_other_party_sees_no_person_and_the_overseer_all() -> None:
     record = record_of()
-    assert rules.visible(record, "org_1", oversees=False) == FACTS == rules.visible(record, "org_9", oversees=True)
+    assert (
+        rules.visible(record, "org_1", oversees=False)
+        == FACTS
+        == rules.visible(record, "org_9", oversees=True)
+    )
     assert set(rules.visible(record, "org_2", oversees=False)) == {"org", "statistics", "columns"}
 
 

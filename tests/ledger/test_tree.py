@@ -1,4 +1,4 @@
-"""The tree is RFC 6962's: roots and proofs equal pymerkle's, also around tile borders, and nothing else verifies."""
+"""The tree is RFC 6962's: roots and proofs equal pymerkle's, also at tile borders; nothing else verifies."""
 
 from __future__ import annotations
 
@@ -99,7 +99,11 @@ def _mth(low: int, high: int) -> bytes:
 @given(SIZES, st.data())
 def test_no_other_path_leaf_index_or_root_is_included(size: int, data: st.DataObject) -> None:
     index = data.draw(st.integers(0, size - 1))
-    path, leaf, root = grown(600).prover(size).inclusion(index), leaf_hash(_entry(index)), grown(size).edge.root()
+    path, leaf, root = (
+        grown(600).prover(size).inclusion(index),
+        leaf_hash(_entry(index)),
+        grown(size).edge.root(),
+    )
     bad = data.draw(st.binary(min_size=32, max_size=32))
     for place in range(len(path)):
         assert not included(leaf, index, size, [*path[:place], bad, *path[place + 1 :]], root)
@@ -121,7 +125,9 @@ def test_no_other_proof_or_root_is_consistent(size: int, data: st.DataObject) ->
         assert not consistent(old, size, before, after, [*proof[:place], *proof[place + 1 :]])
     assert not consistent(old, size, before, after, [*proof, bad])
     assert not consistent(old, size, bad, after, proof) and not consistent(old, size, before, bad, proof)
-    assert not consistent(0, size, before, after, proof) and not consistent(size + 1, size, before, after, proof)
+    assert not consistent(0, size, before, after, proof) and not consistent(
+        size + 1, size, before, after, proof
+    )
 
 
 @given(SIZES)

@@ -1,4 +1,4 @@
-"""Messages on a real home: signed, believed only when all of it fits, heard once, tried again and given up."""
+"""Messages on a real home: believed only when all of it fits, heard once, tried again and given up."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ def claims(life: Life, **change: Any) -> dict[str, Any]:
 
 def sent(life: Life) -> str:
     """A message in the outbox, due now."""
+
     def send(tx: Any) -> str:
         insurer = identity.organisation(tx.db, life.insurer.org)
         return post.send(tx, insurer, life.did(life.hospital), END)
@@ -59,7 +60,11 @@ def sent(life: Life) -> str:
 def test_a_true_message_says_sender_receiver_and_body(life: Life) -> None:
     with life.home.node.database.reading() as db:
         heard = post.opened(db, life.envelope(life.insurer, life.hospital, END))
-    assert (heard.from_did, heard.org, heard.to_did) == (life.did(life.insurer), life.hospital.org, life.did(life.hospital))
+    assert (heard.from_did, heard.org, heard.to_did) == (
+        life.did(life.insurer),
+        life.hospital.org,
+        life.did(life.hospital),
+    )
     assert heard.message == END
 
 
@@ -79,11 +84,18 @@ def test_a_message_is_believed_of_its_signer_and_for_its_receiver_only(life: Lif
         return life.sign(life.insurer, {"typ": TYPE}, claims(life, **change))
 
     assert believed(life, signed())
-    for change in ({"iss": life.did(life.rival)}, {"aud": "did:web:elsewhere.example:org:org_1"}, {"aud": None}, {"body": []}):
+    for change in (
+        {"iss": life.did(life.rival)},
+        {"aud": "did:web:elsewhere.example:org:org_1"},
+        {"aud": None},
+        {"body": []},
+    ):
         assert not believed(life, signed(**change)), change
     assert not believed(life, life.sign(life.rival, {"typ": TYPE}, claims(life))), "signed by another"
     kid = f"{life.did(life.insurer)}#key-1"
-    assert not believed(life, life.sign(life.rival, {"typ": TYPE, "kid": kid}, claims(life))), "another's key id"
+    assert not believed(life, life.sign(life.rival, {"typ": TYPE, "kid": kid}, claims(life))), (
+        "another's key id"
+    )
 
 
 def test_a_signature_made_for_something_else_is_no_message(life: Life) -> None:
@@ -96,7 +108,9 @@ def test_an_unknown_sender_is_not_believed(life: Life) -> None:
     assert not believed(life, f"{first}.{encode(b'0' * 64)}")
 
 
-@pytest.mark.parametrize("rubbish", ["", "...", "é", "{}", "a" * 600_000, "e30.e30.AA", "\x00", "W10.W10.W10"], ids=lambda r: r[:9])
+@pytest.mark.parametrize(
+    "rubbish", ["", "...", "é", "{}", "a" * 600_000, "e30.e30.AA", "\x00", "W10.W10.W10"], ids=lambda r: r[:9]
+)
 def test_rubbish_is_not_believed_and_leaves_nothing(life: Life, rubbish: str) -> None:
     assert not believed(life, rubbish)
     assert life.refused("contract.hear", NODE, contract.Hear(rubbish)) == "message_unverified"
@@ -117,7 +131,11 @@ def test_a_message_that_is_refused_is_not_taken_as_heard(life: Life) -> None:
 def test_a_message_over_the_limit_is_refused_and_not_kept(life: Life) -> None:
     large = {**END, "x": "x" * JWS_CHARACTERS_MAX}
     with pytest.raises(Refused) as refused:
-        life.at(lambda tx: post.send(tx, identity.organisation(tx.db, life.insurer.org), life.did(life.hospital), large))
+        life.at(
+            lambda tx: post.send(
+                tx, identity.organisation(tx.db, life.insurer.org), life.did(life.hospital), large
+            )
+        )
     assert refused.value.code.name == "message_large" and life.letters() == []
 
 
@@ -138,11 +156,18 @@ def test_a_failed_delivery_waits_longer_each_time_and_is_given_up(life: Life) ->
             life.clock.move(1)
     longest = config.delivery_backoff_s_max
     assert waited == [1000 * min(2**n, longest) for n in range(config.delivery_attempts_max - 1)]
-    assert life.run("post.deliver", NODE, post.Deliver(letter, True)).state == GIVEN_UP, "what is over stays over"
+    assert life.run("post.deliver", NODE, post.Deliver(letter, True)).state == GIVEN_UP, (
+        "what is over stays over"
+    )
 
 
-@pytest.mark.parametrize(("delivered", "refused", "state"), [(True, False, DELIVERED), (True, True, DELIVERED), (False, True, GIVEN_UP)])
-def test_a_delivered_or_refused_message_is_over_at_once(life: Life, delivered: bool, refused: bool, state: str) -> None:
+@pytest.mark.parametrize(
+    ("delivered", "refused", "state"),
+    [(True, False, DELIVERED), (True, True, DELIVERED), (False, True, GIVEN_UP)],
+)
+def test_a_delivered_or_refused_message_is_over_at_once(
+    life: Life, delivered: bool, refused: bool, state: str
+) -> None:
     letter = sent(life)
     assert life.run("post.deliver", NODE, post.Deliver(letter, delivered, refused)).state == state
     assert life.run("post.deliver", NODE, post.Deliver(letter, False)).state == state and life.letters() == []
@@ -173,5 +198,9 @@ def test_the_outbox_holds_what_its_receiver_will_verify(life: Life) -> None:
     (due,) = life.letters()
     with life.home.node.database.reading() as db:
         said = verified(due.envelope, identity.organisation(db, life.insurer.org).public)
-    assert said is not None and (said["jti"], said["body"], due.to_did) == (letter, END, life.did(life.hospital))
+    assert said is not None and (said["jti"], said["body"], due.to_did) == (
+        letter,
+        END,
+        life.did(life.hospital),
+    )
     life.taken()

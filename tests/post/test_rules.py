@@ -22,10 +22,22 @@ def test_what_is_signed_fits() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"iss": TO}, {"iss": None}, {"aud": FROM}, {"aud": [TO]}, {"jti": ""}, {"jti": "x" * 101}, {"jti": 1}, {"body": []},
-     {"body": None}, {"body": {}}, {"body": {"@type": 1}}, {"body": "x"}],
+    [
+        {"iss": TO},
+        {"iss": None},
+        {"aud": FROM},
+        {"aud": [TO]},
+        {"jti": ""},
+        {"jti": "x" * 101},
+        {"jti": 1},
+        {"body": []},
+        {"body": None},
+        {"body": {}},
+        {"body": {"@type": 1}},
+        {"body": "x"},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_another_form_does_not_fit(change: dict[str, Any]) -> None:
     claims = {**rules.payload("ltr_1", FROM, TO, 0, MESSAGE), **change}
     assert rules.fits(claims, FROM, TO) is None
@@ -37,6 +49,8 @@ def test_waits_double_up_to_the_longest() -> None:
 
 
 @given(st.integers(1, 10_000), st.integers(1, 10**6))
-def test_a_wait_is_never_shorter_than_the_one_before_nor_longer_than_the_longest(attempts: int, longest: int) -> None:
+def test_a_wait_is_never_shorter_than_the_one_before_nor_longer_than_the_longest(
+    attempts: int, longest: int
+) -> None:
     one, other = (rules.next_try_ms(7, n, longest) - 7 for n in (attempts, attempts + 1))
     assert 1000 <= one <= other <= longest * 1000

@@ -196,6 +196,12 @@ def _find(db: Session, heard: Heard) -> Negotiation:
             theirs = wire.text_at(heard.message, "providerPid" if one.side is Side.consumer else "consumerPid")
             if one.peer_pid is None or one.peer_pid == theirs:
                 return replace(one, peer_pid=theirs)
+    # A consumer that ends its request before it knows our id names its own alone.
+    theirs = wire.text_at(heard.message, "consumerPid")
+    if theirs is not None and heard.message.get("providerPid") in (None, ""):
+        one = store.negotiation_with(db, heard.org, heard.from_did, theirs)
+        if one is not None and one.side is Side.provider:
+            return one
     raise Refused(NOT_FOUND)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,6 +34,10 @@ _RECEIPT_BYTES_MAX = 16 << 20
 _SIGNER_UNKNOWN = {
     "en": "Signer unknown: pin the log's key with --vkey to know who signed.",
     "zh": "签名方未知：请用 --vkey 指定日志公钥以确认签名者。",
+}
+_SERVING = {
+    "en": "Sign in: `dujiang identity link`, then open /enter/TOKEN here. Ctrl-C stops.",
+    "zh": "登录：运行 `dujiang identity link`，再打开此地址下的 /enter/TOKEN。按 Ctrl-C 停止。",
 }
 _KEYS_KEPT = {
     "en": "API keys are kept in {path} (readable by you alone). Next: dujiang offer FILE --entity COLUMN",
@@ -97,8 +102,9 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
         def ready(url: str) -> None:
             if options.json:
                 show.document({"url": url})
-            else:
-                show.say(url, "bold")
+                return
+            print(url, flush=True)
+            show.say(_SERVING[options.language])
 
         with home.opened(options.home) as held:
             serve(held, host, port, ready)
@@ -127,10 +133,11 @@ def demo(
     def deed(options: Options) -> Answer:
         from dujiang.doors import demo as tour
 
+        flags = {} if port is None else {"port": port}
         done = tour.main(
-            once=once, keep=keep, port=port, lang=options.language, no_browser=no_browser, json=options.json
+            once=once, keep=keep, lang=options.language, no_browser=no_browser, as_json=options.json, **flags
         )
-        return Answer(None, int(done or 0))
+        return Answer(None, done)
 
     return deed
 
@@ -314,12 +321,16 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
+    from dujiang.doors import flow, usage
     from dujiang.doors.local import codes
 
+    table = codes()
+    for door in (flow, usage, sys.modules[__name__]):
+        table.update({code.name: code for code in door.CODES})
     return [
         {
             "code": code.name, "status": code.status, "exit": int(code.exit),
             "why": code.why, "fix": code.fix, "why_zh": code.why_zh, "fix_zh": code.fix_zh,
         }
-        for code in sorted(codes().values(), key=lambda code: code.name)
+        for code in sorted(table.values(), key=lambda code: code.name)
     ]  # fmt: skip

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -127,6 +128,10 @@ class _Inside:
     """Acts in this process."""
 
     def __init__(self, home: Home, caller: Caller, language: str) -> None:
+        import structlog
+
+        # Standard output is the answer's: what the loops log is talk.
+        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
         self._home = home
         self._caller = caller
         self._language = language
@@ -264,11 +269,11 @@ def _name(path: Path) -> str:
 
 
 def codes() -> dict[str, Code]:
-    """Every refusal of the program and of its doors, by code."""
+    """Every refusal an act or a node can answer with, by code."""
     from dujiang import home
-    from dujiang.doors import data, desk, direct, flow, http, serve, usage
+    from dujiang.doors import data, desk, http, serve
 
-    doors = (data, desk, direct, flow, http, serve, usage, profiles)
+    doors = (data, desk, http, serve, profiles)
     table = {**home.codes(), **{code.name: code for code in CODES}}
     return {**table, **{code.name: code for door in doors for code in door.CODES}}
 

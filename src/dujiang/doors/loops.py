@@ -19,6 +19,7 @@ from dujiang.post import acts as post
 from dujiang.post.model import MESSAGE_KNOWN
 
 _log: Any = structlog.get_logger("loops")
+_COURIERS = 16
 _IDLE_S = 30.0
 _QUIET_S = 60.0
 
@@ -30,6 +31,7 @@ class Loops:
         self._home = home
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
+        self._couriers = ThreadPoolExecutor(_COURIERS, thread_name_prefix="courier")
         self._running: set[str] = set()
         self._lock = threading.Lock()
         self._threads = [
@@ -50,6 +52,7 @@ class Loops:
             if thread.is_alive():
                 thread.join()
         self._pool.shutdown(wait=True)
+        self._couriers.shutdown(wait=True)
 
     def until_quiet(self) -> None:
         """Delivers and runs, on this thread, until nothing is due; for a command without a node."""
@@ -62,16 +65,14 @@ class Loops:
                 return
 
     def deliver_due(self) -> int:
-        """How many messages were delivered now."""
-        done = 0
-        for letter in self._home.run("post.list", NODE, post.List()).reply.items:
-            if self._stop.is_set():
-                break
-            done += self._deliver(letter)
-        return done
+        """How many messages were delivered now; together, so that they share commits."""
+        due = self._home.run("post.list", NODE, post.List()).reply.items
+        return sum(self._couriers.map(self._deliver, due))
 
     def _deliver(self, letter: post.Due) -> int:
         """Delivers to an organisation of this home without a socket, but signed and verified as on the wire."""
+        if self._stop.is_set():
+            return 0
         delivered = refused = False
         try:
             self._home.run("contract.hear", NODE, contract.Hear(letter.envelope), key=letter.id)

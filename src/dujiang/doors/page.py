@@ -112,16 +112,19 @@ class Pages:
 
     async def _inside(self, request: Request, caller: Caller) -> Response:
         language = _language(request)
-        words = _words(language)
-        card = await self._read("identity.show", caller, {})
+        own = await self._items("catalogue.list", caller)
+        contracts = await self._items("contract.list", caller)
+        offered = await self._items("catalogue.search", caller)
         return self._page(
-            request, "inside.html", card=card,
-            own=await self._items("catalogue.list", caller),
-            contracts=await self._items("contract.list", caller),
-            offered=await self._items("catalogue.search", caller),
+            request,
+            "inside.html",
+            card=await self._read("identity.show", caller, {}),
+            own=own,
+            contracts=contracts,
+            offered=offered,
             entries=_entries(await self._items("ledger.list", caller) or [], language),
-            steps=[(words[word], line) for role, word, line in _STEPS if not role or role in caller.roles],
-        )  # fmt: skip
+            steps=_steps(caller, _words(language), own or [], offered or [], contracts or []),
+        )
 
     async def _outside(self, request: Request) -> Response:
         here = await self._desk.work(_organisations, self._desk.home)
@@ -220,6 +223,24 @@ def _language(request: Request) -> str:
 def _organisations(home: Any) -> list[dict[str, str]]:
     with home.node.database.reading() as db:
         return [{"name": each.name, "did": each.did} for each in identity.organisations(db)]
+
+
+def _steps(
+    caller: Caller,
+    words: dict[str, str],
+    own: list[dict[str, Any]],
+    offered: list[dict[str, Any]],
+    contracts: list[dict[str, Any]],
+) -> list[tuple[str, str]]:
+    """What this caller may do next, as commands that name what there is already."""
+    mine = {each["product"] for each in own}
+    product = next((each["product"] for each in offered if each["product"] not in mine), "PRODUCT")
+    contract = next((each["contract"] for each in contracts if each["status"] == "active"), "CONTRACT")
+    return [
+        (words[word], line.replace("PRODUCT", product).replace("CONTRACT", contract))
+        for role, word, line in _STEPS
+        if not role or role in caller.roles
+    ]
 
 
 def _entries(items: list[dict[str, Any]], language: str) -> list[dict[str, Any]]:

@@ -41,6 +41,8 @@ def console(*, talk: bool = False) -> Console:
 
 def answer(given: Answer, options: Options) -> None:
     """Nothing; prints an answer or a refusal in the form asked for."""
+    if given.body is None:
+        return
     if options.json:
         document(given.body)
     elif given.exit and "code" in given.body:

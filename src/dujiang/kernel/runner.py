@@ -105,7 +105,7 @@ class Runner:
         For doors that serve many callers on one thread: a `writes` act without `prepare`.
         """
         call = self._admit(name, caller, ask, key)
-        if call.bound.prepare or call.bound.act.effect is Effect.reads or key is not None:
+        if call.bound.prepare or call.bound.act.effect is Effect.reads:
             return None
         return self._submit(call, None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -22,6 +23,8 @@ MALFORMED = Code(
     "See the form with `dujiang schema NAME` or /openapi.json.",
     "请求在 {place} 处不符合要求的格式。", "用 `dujiang schema 名称` 或 /openapi.json 查看格式。",
 )  # fmt: skip
+_DEPTH_MAX = 32
+_SAFE_INTEGER = 2**53 - 1
 SECRET = "secret"
 """Metadata key of a reply field that a repeated request does not get again."""
 
@@ -31,6 +34,7 @@ def build(form: type, raw: object) -> Any:
 
     Raises: Refused unknown_field, malformed (with a path, never with a value).
     """
+    _fits(raw, "$", 0)
     _known(form, raw)
     try:
         return msgspec.convert(raw, form, strict=True)
@@ -64,10 +68,22 @@ def _mentions(parts: dict[str, Any], name: str) -> bool:
     return f"#/$defs/{name}" in msgspec.json.encode(parts).decode()
 
 
+def _fits(raw: object, place: str, depth: int) -> None:
+    """Refuses what canonical JSON can not carry: integers beyond 2**53 - 1, nesting beyond any form here."""
+    if depth > _DEPTH_MAX or (isinstance(raw, int) and abs(raw) > _SAFE_INTEGER):
+        raise Refused(MALFORMED, place=place[:100])
+    if isinstance(raw, dict):
+        for name, value in raw.items():
+            _fits(value, f"{place}.{str(name)[:40]}", depth + 1)
+    elif isinstance(raw, (list, tuple)):
+        for value in raw:
+            _fits(value, f"{place}[]", depth + 1)
+
+
 def _known(form: Any, raw: object) -> None:
     form = _bare(form)
     if is_dataclass(form) and isinstance(raw, dict):
-        hints = get_type_hints(form)
+        hints = _hints(form)
         for name, value in raw.items():
             if name not in hints:
                 raise Refused(UNKNOWN_FIELD, name=str(name)[:60], hint=_near(str(name), list(hints)))
@@ -78,6 +94,9 @@ def _known(form: Any, raw: object) -> None:
     elif get_origin(form) is dict and isinstance(raw, dict):
         for item in raw.values():
             _known(get_args(form)[1], item)
+
+
+_hints = cache(get_type_hints)
 
 
 def _bare(form: Any) -> Any:

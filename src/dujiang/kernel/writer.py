@@ -152,9 +152,10 @@ class Writer:
             for job in batch:
                 job.future.set_exception(failure)
             return
+        # Before anybody is answered: what listens to commits knows of this one when its caller does.
+        self._bell.ring()
         for job in batch:
             _settle(job)
-        self._bell.ring()
 
     def _refresh(self) -> None:
         """After a failed batch, reads the tree again; while that fails, every batch does."""

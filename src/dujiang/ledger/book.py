@@ -50,6 +50,7 @@ class LedgerBook:
             assert known is not None
             self.origin, self._public, self._sealed = known
             self.vkey = note.vkey(self.origin, self._public)
+            vault.open(self._sealed, _PURPOSE)  # a master key that does not fit is told now, not at the first write
             self.reload(db)
         # A clock that stands before the last entry of an earlier run has jumped, too.
         self._wall_ms, self._steady_s = max(clock.now_ms(), self._last_ms), clock.monotonic_s()

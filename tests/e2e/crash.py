@@ -1,0 +1,242 @@
+"""Two organisations at work on a node that is killed again and again, and what must be true after each time.
+
+A caller repeats a request, under the same idempotency key, until it is acknowledged; it keeps every
+acknowledgement. Nothing else is known about the moment of a kill.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from dujiang.ledger import note, rules
+from dujiang.ledger.tree import consistent
+from tests.e2e import log
+from tests.e2e.node import HOSPITAL, INSURER, Node, make, said, start
+
+TERMS = """
+statistics = 100000
+ceiling_statistics = 1000000
+[fields.visits]
+uses = ["filter"]
+lo = 0
+hi = 10000
+"""
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """A request and what the node said of it."""
+
+    act: str
+    once: str
+    said: dict[str, Any]
+
+
+@dataclass
+class Caller(threading.Thread):
+    """An organisation that makes one request after another until it is told to stop."""
+
+    node: Node
+    act: str
+    key: str
+    asks: Iterator[dict[str, Any]]
+    rest_s: float
+    stopping: threading.Event
+    heard: list[Acknowledged] = field(default_factory=list)
+    repeats: int = 0
+    wrong: str = ""
+
+    def __post_init__(self) -> None:
+        """A thread like any other."""
+        super().__init__(daemon=True)
+
+    __hash__ = threading.Thread.__hash__
+
+    def run(self) -> None:
+        """Works until told to stop; what was begun is finished."""
+        for ask in self.asks:
+            if self.stopping.is_set() or self.wrong:
+                return
+            self._until_heard(ask)
+            time.sleep(random.uniform(0, self.rest_s))
+
+    def _until_heard(self, ask: dict[str, Any]) -> None:
+        once = uuid.uuid4().hex
+        while True:
+            self.node.up.wait()
+            try:
+                response = self.node.post(self.act, ask, self.key, once)
+            except (httpx2.HTTPError, OSError):
+                self.repeats += 1
+                time.sleep(0.02)
+                continue
+            if response.status_code == 200:
+                self.heard.append(Acknowledged(self.act, once, response.json()))
+                return
+            if response.status_code not in (202, 503):
+                self.wrong = response.text
+                return
+
+
+@dataclass
+class Typist(threading.Thread):
+    """A person at the command line of the same home, who is sometimes killed, too."""
+
+    home: Path
+    stopping: threading.Event
+    rest_s: float = 1.0
+    invited: list[str] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """A thread like any other."""
+        super().__init__(daemon=True)
+
+    __hash__ = threading.Thread.__hash__
+
+    def run(self) -> None:
+        """Invites people of new names, one by one."""
+        for number in itertools.count():
+            if self.stopping.is_set():
+                return
+            name = f"person {number}"
+            process = start(self.home, "identity", "invite", name, "--roles", "consumer", "--as", INSURER, "--json")
+            if number % 4 == 3:
+                time.sleep(random.uniform(0.3, 1.5))
+                process.send_signal(signal.SIGKILL)
+            out, _ = process.communicate(timeout=120)
+            (self.unknown if process.returncode else self.invited).append(name)
+            assert process.returncode or json.loads(out)["person"]
+            time.sleep(random.uniform(0, self.rest_s))
+
+
+class Space:
+    """A node with one table, one contract, and everybody at work on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        made = make(self.home)
+        self.vkey: str = made["vkey"]
+        self._hospital, self._insurer = (each["api_key"] for each in made["organisations"])
+        rows = "".join(f"p{n},{n * 37 % 10_000}\n" for n in range(400))
+        (folder / "visits.csv").write_text(f"patient,visits\n{rows}", encoding="utf-8")
+        (folder / "terms.toml").write_text(TERMS, encoding="utf-8")
+        offer = ["offer", str(folder / "visits.csv"), "--entity", "patient", "--terms", str(folder / "terms.toml")]
+        self.product: str = said(self.home, *offer, "--as", HOSPITAL)["product"]
+        agreed = said(self.home, "agree", self.product, "--purpose", "analyse", "--as", INSURER)
+        assert agreed["state"] == "FINALIZED"
+        self.contract: str = agreed["contract"]
+        self.node = Node(self.home)
+        self.stopping = threading.Event()
+        self.callers = [
+            self._caller("identity.grant", self._hospital, itertools.repeat({"roles": ["provider"]}), 0.03),
+            self._caller("contract.request", self._insurer, self._requests(), 0.05),
+            self._caller("cleanroom.ask", self._insurer, self._questions(random.Random(1)), 0.02),
+            self._caller("cleanroom.ask", self._insurer, self._questions(random.Random(2)), 0.02),
+        ]
+        self.typist = Typist(self.home, self.stopping)
+
+    def _caller(self, act: str, key: str, asks: Iterator[dict[str, Any]], rest_s: float) -> Caller:
+        return Caller(self.node, act, key, asks, rest_s, self.stopping)
+
+    def _requests(self) -> Iterator[dict[str, Any]]:
+        for number in itertools.count():
+            yield {"product": self.product, "purpose": f"purpose {number}"}
+
+    def _questions(self, chance: random.Random) -> Iterator[dict[str, Any]]:
+        """Questions that are new, but for every fifth, which somebody asked before or asks right now."""
+        sql = "select count(*) as n from visits where visits >= 0 and visits < {}"
+        for number in itertools.count(1):
+            to = 3000 + number % 50 if number % 5 == 0 else chance.randrange(100, 10_000)
+            yield {"contracts": [self.contract], "sql": sql.format(to)}
+
+    def live(self, kills: int, chance: random.Random) -> None:
+        """Everybody works while the node is killed `kills` times; everything is checked after each time."""
+        self.node.start()
+        for worker in (*self.callers, self.typist):
+            worker.start()
+        for number in range(kills):
+            time.sleep(chance.uniform(0.0, 0.7))
+            self.node.kill()
+            if number % 8 == 7:
+                # Not always when it serves: a start that is cut short must leave nothing behind either.
+                self.node.begin()
+                time.sleep(chance.uniform(0.0, 1.2))
+                self.node.kill()
+            self.node.start()
+            self.check()
+        self.stopping.set()
+        for worker in (*self.callers, self.typist):
+            worker.join(timeout=120)
+            assert not worker.is_alive()
+        self._rest()
+
+    def check(self) -> None:
+        """The log verifies, the counters agree, and everything acknowledged so far is there once."""
+        assert not any(caller.wrong for caller in self.callers), [caller.wrong for caller in self.callers]
+        heard = [each for caller in self.callers for each in list(caller.heard)]
+        invited = list(self.typist.invited)
+        with log.snapshot(self.home) as db:
+            leaves = log.verify(db, self.vkey)
+            log.balance(db)
+            done = {(act, key): entry for act, key, entry in db.execute("SELECT act, key, entry FROM kernel_done")}
+            jobs = dict(db.execute("SELECT id, entry FROM cleanroom_job").fetchall())
+            known = [name for (name,) in db.execute("SELECT name FROM identity_person")]
+        for each in heard:
+            index = each.said["receipt"]["index"]
+            assert leaves[index] == each.said["receipt"]["leaf"]
+            admitted = done[each.act, each.once]
+            assert index == (jobs[each.said["job"]] if each.act == "cleanroom.ask" else admitted)
+            assert each.act != "cleanroom.ask" or each.said["job"] in jobs
+        assert all(known.count(name) == 1 for name in invited)
+        assert all(known.count(name) <= 1 for name in list(self.typist.unknown))
+        self._proved(random.Random(len(heard)).sample(heard, min(5, len(heard))))
+
+    def _proved(self, some: list[Acknowledged]) -> None:
+        """Receipts verify, and the node proves that its log of now began with the log they were given of."""
+        for each in some:
+            receipt = each.said["receipt"]
+            assert rules.verify(receipt, self.vkey).ok
+            old = note.read_checkpoint(receipt["checkpoint"])
+            grown = self.node.said("ledger.consistency", {"old": old.size}, self._insurer)
+            head = note.read_checkpoint(grown["checkpoint"])
+            steps = [note.unbase64(step) for step in grown["proof"]]
+            assert head.size == grown["new"] and consistent(old.size, head.size, old.root, head.root, steps)
+            assert note.signed_by(head, *note.read_vkey(self.vkey))
+
+    def _rest(self) -> None:
+        """When the work is done, exactly what was acknowledged was done, and nothing is on its way."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with log.snapshot(self.home) as db:
+                    log.at_rest(db)
+                break
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        self.check()
+        with log.snapshot(self.home) as db:
+            told = log.balance(db)
+        for act in {caller.act for caller in self.callers}:
+            heard = sum(len(caller.heard) for caller in self.callers if caller.act == act)
+            first = int(act == "contract.request")
+            assert told[act] == heard + first, (act, told[act], heard)
+        heard_all = [each for caller in self.callers for each in caller.heard]
+        self._proved(heard_all[:: max(1, len(heard_all) // 200)])
+        assert told["contract.hear"] == 3 * told["contract.request"]
+        invited = told["identity.invite"]
+        assert len(self.typist.invited) <= invited <= len(self.typist.invited) + len(self.typist.unknown)

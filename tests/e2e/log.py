@@ -1,0 +1,164 @@
+"""A second reading of a home's database, with its own tree: what the log and the counters must be.
+
+Everything is read in one snapshot, straight from the file, so it may be looked at while a node works.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dujiang.ledger import note, rules
+
+TILE = 256
+
+
+class Tree:
+    """RFC 6962 §2.1 by its peaks: append leaves, ask for the root at any moment."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[tuple[int, bytes]] = []
+
+    def append(self, leaf: bytes) -> None:
+        """Adds one leaf hash; equal neighbours become one."""
+        height, found = 0, leaf
+        while self._peaks and self._peaks[-1][0] == height:
+            found = sha256(b"\x01" + self._peaks.pop()[1] + found).digest()
+            height += 1
+        self._peaks.append((height, found))
+        self.size += 1
+
+    def root(self) -> bytes:
+        """The root over everything so far."""
+        if not self._peaks:
+            return sha256(b"").digest()
+        found = self._peaks[-1][1]
+        for _, peak in reversed(self._peaks[:-1]):
+            found = sha256(b"\x01" + peak + found).digest()
+        return found
+
+
+@contextmanager
+def snapshot(home: Path) -> Iterator[sqlite3.Connection]:
+    """One committed state of a home's database."""
+    db = sqlite3.connect(f"file:{home / 'state.sqlite'}?mode=ro", uri=True, isolation_level=None, timeout=30)
+    try:
+        db.execute("BEGIN")
+        yield db
+    finally:
+        db.close()
+
+
+def verify(db: sqlite3.Connection, vkey: str) -> list[str]:
+    """The leaves of a log whose every statement about itself was derived again.
+
+    1. Indices have no gap, times never decrease. 2. Records open their leaves. 3. Every checkpoint is signed,
+    is the only one of its size and has the root of the leaves before it; the last covers all.
+    4. Every tile holds the hashes of its leaves.
+    """
+    roots: dict[int, bytes] = {0: Tree().root()}
+    tree, hashes, leaves, before = Tree(), list[bytes](), list[str](), 0
+    rows = db.execute("SELECT idx, time_ms, leaf, facts, salts FROM ledger_entry ORDER BY idx")
+    for index, time_ms, leaf, facts, salts in rows:
+        assert index == len(leaves) and time_ms >= before, index
+        before = time_ms
+        _opens(json.loads(leaf), time_ms, json.loads(facts), json.loads(salts))
+        leaves.append(leaf)
+        hashes.append(sha256(b"\x00" + leaf.encode()).digest())
+        tree.append(hashes[-1])
+        roots[tree.size] = tree.root()
+    name, public = note.read_vkey(vkey)
+    sizes = list[int]()
+    for size, text in db.execute("SELECT size, note FROM ledger_checkpoint ORDER BY size"):
+        head = note.read_checkpoint(text)
+        assert head.size == size and head.root == roots[size] and note.signed_by(head, name, public), size
+        sizes.append(size)
+    assert len(sizes) == len(set(sizes)) and sizes[-1] == len(leaves)
+    _tiles(db, hashes)
+    return leaves
+
+
+def _opens(leaf: Any, time_ms: int, facts: dict[str, Any], salts: dict[str, str]) -> None:
+    assert leaf["time_ms"] == time_ms and leaf["commitments"].keys() == facts.keys() == salts.keys()
+    for field, value in facts.items():
+        assert leaf["commitments"][field] == rules.commitment(field, value, bytes.fromhex(salts[field])), field
+
+
+def _tiles(db: sqlite3.Connection, hashes: list[bytes]) -> None:
+    """Every tile there should be is there and holds what it must."""
+    level, row = 0, hashes
+    kept = {(level, number): raw for level, number, raw in db.execute("SELECT * FROM ledger_tile")}
+    while row:
+        for number in range(0, -(-len(row) // TILE)):
+            assert kept.pop((level, number)) == b"".join(row[number * TILE : (number + 1) * TILE])
+        row = [_perfect(row[at : at + TILE]) for at in range(0, len(row) // TILE * TILE, TILE)]
+        level += 1
+    assert not kept
+
+
+def _perfect(hashes: list[bytes]) -> bytes:
+    tree = Tree()
+    for each in hashes:
+        tree.append(each)
+    return tree.root()
+
+
+def balance(db: sqlite3.Connection) -> Counter[str]:
+    """How many entries each act has; every count and charge of the home agrees with them."""
+    entries = [
+        (index, act, json.loads(facts))
+        for index, act, facts in db.execute("SELECT idx, act, facts FROM ledger_entry ORDER BY idx")
+    ]
+    told = Counter(act for _, act, _ in entries)
+    granted = told["identity.grant"] + told["identity.register"]
+    assert granted == _one(db, "SELECT count(*) FROM identity_key")
+    assert told["contract.request"] == _one(db, "SELECT count(*) FROM contract_negotiation WHERE side='consumer'")
+    _questions(db, [(index, facts) for index, act, facts in entries if act == "cleanroom.ask"])
+    ended = {facts["job"]: index for index, act, facts in entries if act == "cleanroom.complete"}
+    assert len(ended) == told["cleanroom.complete"], "a question was completed twice"
+    for job, index in db.execute("SELECT id, entry FROM cleanroom_job WHERE id IN (SELECT value FROM json_each(?))",
+                                 (json.dumps(list(ended)),)):  # fmt: skip
+        assert ended.pop(job) == index
+    assert not ended
+    acts = {index: act for index, act, _ in entries}
+    for act, index in db.execute("SELECT act, entry FROM kernel_done WHERE entry IS NOT NULL"):
+        assert acts[index] == act
+    return told
+
+
+def _questions(db: sqlite3.Connection, asked: list[tuple[int, dict[str, Any]]]) -> None:
+    """Uses are counted, accounts charged and statistics paid once for each entry that says so."""
+    jobs = dict(db.execute("SELECT id, charged_micro FROM cleanroom_job").fetchall())
+    assert {facts["job"]: facts["charged_micro"] for _, facts in asked} == jobs and len(asked) == len(jobs)
+    spent, used = Counter[tuple[str, str]](), Counter[str]()
+    for _, facts in asked:
+        spent[facts["resource"], facts["org"]] += facts["charged_micro"]
+        used[facts["contract"]] += facts["statistics"] > 0
+    accounts = db.execute("SELECT resource, org, spent_micro FROM cleanroom_account").fetchall()
+    assert {(resource, org): micro for resource, org, micro in accounts} == +spent
+    for contract, count in db.execute("SELECT id, questions_used FROM contract_contract"):
+        assert count == used[contract]
+    assert sum(facts["statistics"] for _, facts in asked) == _one(db, "SELECT count(*) FROM cleanroom_paid")
+
+
+def at_rest(db: sqlite3.Connection) -> None:
+    """Nothing is on its way: every question answered, every message delivered, both sides of one mind."""
+    assert {state for (state,) in db.execute("SELECT state FROM cleanroom_job")} <= {"done"}
+    assert {state for (state,) in db.execute("SELECT state FROM post_outbox")} <= {"delivered"}
+    sides: dict[str, list[tuple[Any, ...]]] = {}
+    for row in db.execute("SELECT contract, state, product, version, purpose, terms_sha256 FROM contract_negotiation"):
+        sides.setdefault(row[0], []).append(row[1:])
+    assert all(len(each) == 2 and len(set(each)) == 1 and each[0][0] == "FINALIZED" for each in sides.values())
+    missing = "SELECT count(*) FROM cleanroom_paid p LEFT JOIN cleanroom_noised n USING (org, version, statistic)"
+    assert _one(db, missing + " WHERE n.statistic IS NULL") == 0, "a statistic was paid for and never decided"
+
+
+def _one(db: sqlite3.Connection, sql: str) -> int:
+    return int(db.execute(sql).fetchone()[0])

@@ -1,0 +1,190 @@
+"""A node as a real process: made by `dujiang init`, served by `dujiang up`, killed and started again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from tests.house.source import SRC
+
+MAIN = [sys.executable, "-c", "from dujiang.doors.cli import main; main()"]
+HOSPITAL, INSURER = "榕城医院", "安心保险"
+ORGANISATIONS = (HOSPITAL, f"{INSURER}=consumer")
+START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed, and its exit status."""
+
+    exit: int
+    out: str
+    err: str
+
+    @property
+    def body(self) -> Any:
+        """The one JSON document on standard output."""
+        return json.loads(self.out)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This machine's environment without settings of Dujiang that somebody left in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DUJIANG_")}
+    return {**kept, "PYTHONPATH": str(SRC), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **more}
+
+
+def start(
+    home: Path, *line: str, before: Sequence[str] = (), stderr: Any = subprocess.PIPE, **more: Any
+) -> subprocess.Popen[bytes]:
+    """A `dujiang` of its own; `before`: a program that runs it, such as a tracer."""
+    return subprocess.Popen(
+        [*before, *MAIN, "--home", str(home), *line], env=more.pop("env", None) or environment(),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True, **more,
+    )  # fmt: skip
+
+
+def cli(home: Path, *line: str, env: dict[str, str] | None = None, **more: Any) -> Ran:
+    """What one command does, run to its end."""
+    with start(home, *line, env=env, **more) as process:
+        out, err = process.communicate(timeout=120)
+    return Ran(process.returncode, out.decode(), err.decode())
+
+
+def said(home: Path, *line: str, exit: int = 0, env: dict[str, str] | None = None, **more: Any) -> Any:
+    """The JSON a command prints; it must end with that status."""
+    ran = cli(home, *line, "--json", env=env, **more)
+    assert ran.exit == exit, ran
+    return ran.body
+
+
+def make(home: Path, *organisations: str) -> dict[str, Any]:
+    """What `dujiang init` says of a new home; by default of a hospital and an insurer."""
+    return said(home, "init", *(organisations or ORGANISATIONS))
+
+
+class Node:
+    """A home and the process that serves it, one life after another."""
+
+    def __init__(self, home: Path, before: Sequence[str] = (), env: dict[str, str] | None = None) -> None:
+        self.home = home
+        self.log = home.parent / f"{home.name}.log"
+        self._before = before
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
+        self._client = httpx2.Client(timeout=httpx2.Timeout(5.0, read=60.0))
+        self.up = threading.Event()
+        self.url = ""
+
+    def __enter__(self) -> Node:
+        """Serves."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self._client.close()
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Serves the home on a free port; returns once the node says where it is."""
+        self.begin()
+        self.ready()
+
+    def begin(self) -> None:
+        """Starts the process and does not wait for it."""
+        with self.log.open("ab") as log:
+            self._process = start(
+                self.home, "up", "--port", "0", "--json", before=self._before, stderr=log, env=self._env
+            )
+
+    def ready(self) -> None:
+        """Waits until the node says where it is."""
+        assert self._process is not None and self._process.stdout is not None
+        timer = threading.Timer(START_S, self._process.kill)
+        timer.start()
+        line = self._process.stdout.readline()
+        timer.cancel()
+        assert line, f"the node did not start: {self.log.read_text()[-2000:]}"
+        self.url = json.loads(line)["url"]
+        self.up.set()
+
+    def kill(self) -> None:
+        """Ends the process by SIGKILL: it can not do a thing about it."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Ends it in order."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
+        self.up.clear()
+        if self._process is not None:
+            # The whole group where a tracer stands before the node: it would outlive it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+            self._process.wait(timeout=60)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._process = None
+
+    def post(self, act: str, ask: dict[str, Any], key: str, once: str | None = None, wait: str = "") -> Any:
+        """The response of an act, asked by the holder of an API key."""
+        headers = {"authorization": f"Bearer {key}", **({"idempotency-key": once} if once else {})}
+        if wait:
+            headers["prefer"] = wait
+        return self._client.post(f"{self.url}/v1/{act.replace('.', '/')}", json=ask, headers=headers)
+
+    def said(self, act: str, ask: dict[str, Any], key: str) -> Any:
+        """The reply of an act that must be done."""
+        response = self.post(act, ask, key)
+        assert response.status_code in (200, 202), response.text
+        return response.json()
+
+    def upload(self, name: str, content: bytes, key: str) -> Any:
+        """The response of sending a file."""
+        headers = {"authorization": f"Bearer {key}", "x-file-name": quote(name)}
+        return self._client.put(f"{self.url}/data/uploads", content=content, headers=headers)
+
+
+@contextlib.contextmanager
+def unwritable(path: Path) -> Iterator[None]:
+    """Nobody may write below a folder while the block runs."""
+    places = [path, *path.rglob("*")]
+    modes = {place: place.stat().st_mode & 0o777 for place in places}
+    for place, mode in modes.items():
+        place.chmod(mode & 0o555)
+    try:
+        yield
+    finally:
+        for place, mode in modes.items():
+            place.chmod(mode)
+
+
+def gone(process_group: int, seconds: float = 10.0) -> bool:
+    """Whether every process of a group has ended within some seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process_group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
