@@ -91,7 +91,9 @@ def refusals() -> str:
 
 def negotiation() -> str:
     """The page of the negotiation: its diagram and every cell, from the table that runs it."""
-    rows = [(before, message, sender, after) for (before, message, sender), after in NEGOTIATION.table.items()]
+    rows = [
+        (before, message, sender, after) for (before, message, sender), after in NEGOTIATION.table.items()
+    ]
     return (
         f"# The negotiation\n\n{DRAWN}\n"
         "The Dataspace Protocol's contract negotiation (2025-1). What is not in the table is out of turn and changes\n"

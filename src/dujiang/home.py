@@ -152,7 +152,8 @@ def create(
         home = open_home(path, config, clock, uniform=uniform)
         try:
             replies = [
-                home.run("identity.register", NODE, identity.Register(name, roles)).reply for name, roles in organisations
+                home.run("identity.register", NODE, identity.Register(name, roles)).reply
+                for name, roles in organisations
             ]
         except BaseException:
             home.close()

@@ -173,7 +173,7 @@ def test_an_entry_of_two_parties_shows_its_person_to_one(scenario: Scenario) -> 
 
 
 def secrets(scenario: Scenario) -> set[str]:
-    """What nobody may see but its holder: keys, tokens, sealed private keys, passwords, rows of answers and tables."""
+    """What nobody may see but its holder: keys, tokens, sealed keys, passwords, rows."""
     found = {PASSWORD, "机密"} | {made["api_key"] for made in scenario.life.made}
     for played in scenario.played:
         for member in ("api_key", "token", "session"):

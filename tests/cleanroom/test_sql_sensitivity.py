@@ -13,7 +13,7 @@ from dujiang.cleanroom.model import Form, Guard, Plan
 from dujiang.cleanroom.sql import plan
 from dujiang.kernel.errors import Declined
 from dujiang.registry.model import Column, Kind, Table
-from tests.cleanroom.sqltable import COLUMNS, asked, engine, rows_of, table
+from tests.cleanroom.sqltable import COLUMNS, asked, engine, rows_of, table, truth
 
 ROWS = rows_of(seed=3, entities=12)
 
@@ -137,9 +137,15 @@ def test_presence_stands_for_distinct_entities() -> None:
     assert masked.statistics[masked.presence].key.startswith("rows TRUE")
 
 
-def test_the_bitmap_is_used_only_where_it_fits_the_memory() -> None:
+def test_the_bitmap_is_used_only_where_it_is_quicker_and_fits_the_memory() -> None:
     text = "select visits, count(*) from 病历 group by visits"
-    assert "BITSTRING_AGG(eid, 0, 59)" in asked(text).sql
+    assert "COUNT(DISTINCT eid)" in asked(text).sql
+    many = replace(table(), entities=100_000, rows_max=300_000)
+    assert "BITSTRING_AGG(eid, 0, 99999)" in asked(text, many).sql
+    assert "BITSTRING_AGG(eid, 0, 99999)" in asked("select count(*) from 病历", many).sql
+    con = engine(rows_of(seed=5, entities=40))
+    hashed, mapped = (sorted(truth(asked(text, shape), con).cells, key=str) for shape in (table(), many))
+    assert hashed == mapped and len(mapped) > 1
     large = replace(table(), entities=200_000_000, rows_max=600_000_000)
     assert "COUNT(DISTINCT eid)" in asked(text, large).sql
     assert "eid" not in asked(text, table(entity=False)).sql

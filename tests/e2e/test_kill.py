@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import time
 from pathlib import Path
 
 from tests.e2e.crash import Space
-from tests.e2e.node import HOSPITAL, Node, make
 
 KILLS = int(os.environ.get("DUJIANG_KILLS", "50"))
 
@@ -33,14 +33,18 @@ def left(home: Path) -> list[str]:
 
 
 def test_a_killed_node_leaves_no_process(tmp_path: Path) -> None:
-    """The locked workers of a node end with it, also the one that stands by."""
-    home = tmp_path / "home"
-    key = make(home)["organisations"][0]["api_key"]
-    with Node(home) as node:
-        sent = node.upload("t.csv", b"id,x\n" + b"".join(b"%d,%d\n" % (n, n % 7) for n in range(300)), key)
-        node.said("catalogue.offer", {"upload": sent.json()["upload"], "entity": "id"}, key)
-        children = offspring(node.pid)
-        assert children, f"no worker stands by for {HOSPITAL}"
+    """The locked workers of a node end with it: the one that stands by, and one at work."""
+    space = Space(tmp_path)
+    with space.node as node:
+        children = set[int]()
+        for number in range(3):
+            sql = f"select count(*) as n from visits where visits < {5000 + number}"
+            node.post("cleanroom.ask", {"contracts": [space.contract], "sql": sql}, space.insurer, wait="wait=0")
+            deadline = time.monotonic() + 10
+            while not (found := offspring(node.pid)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            children.update(found)
+        assert children, "no worker was seen"
         node.kill()
         deadline = time.monotonic() + 10
         while (alive := [pid for pid in children if running(pid)]) and time.monotonic() < deadline:
@@ -49,10 +53,12 @@ def test_a_killed_node_leaves_no_process(tmp_path: Path) -> None:
 
 
 def offspring(pid: int) -> list[int]:
-    """The processes a process has started and that still run."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+    """The processes a process has started, and those they have, that are there."""
+    parents: dict[int, int] = {}
+    for place in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(place.parent.name)] = int(place.read_text().rpartition(")")[2].split()[1])
+    found = [child for child, parent in parents.items() if parent == pid]
     return found + [each for child in found for each in offspring(child)]
 
 

@@ -34,7 +34,9 @@ def test_its_columns_keys_and_indexes_are_those_of_the_code(tmp_path: Path) -> N
     for name, table in META.tables.items():
         columns = {column["name"]: column["nullable"] for column in found.get_columns(name)}
         assert columns == {column.name: bool(column.nullable) for column in table.columns}, name
-        assert found.get_pk_constraint(name)["constrained_columns"] == [c.name for c in table.primary_key], name
+        assert found.get_pk_constraint(name)["constrained_columns"] == [c.name for c in table.primary_key], (
+            name
+        )
         indexes = {index["name"]: index["column_names"] for index in found.get_indexes(name)}
         assert {name: list(columns) for name, columns in indexes.items() if name} == {
             str(index.name): [column.name for column in index.columns] for index in table.indexes

@@ -33,8 +33,12 @@ from dujiang.ledger.rules import verify
 from dujiang.policy.wire import terms_file
 
 _TABLES = ("clinic", "laboratory", "household")
-_QUESTION = "select sex, count(*) as people, avg(systolic_1) as systolic from clinic where age >= 18 group by sex"
-_SAME = "SELECT sex, COUNT(*) AS people, AVG(systolic_1) AS systolic FROM clinic WHERE NOT (age < 18) GROUP BY 1"
+_QUESTION = (
+    "select sex, count(*) as people, avg(systolic_1) as systolic from clinic where age >= 18 group by sex"
+)
+_SAME = (
+    "SELECT sex, COUNT(*) AS people, AVG(systolic_1) AS systolic FROM clinic WHERE NOT (age < 18) GROUP BY 1"
+)
 _FORBIDDEN = "select * from clinic limit 10"
 _NEXT = "select avg(bmi) as bmi, stddev(bmi) as spread from clinic where age between {low} and {high}"
 _AGES = ((20, 39), (40, 59), (60, 79), (18, 29), (30, 49), (50, 69))
@@ -141,7 +145,9 @@ class _Life:
         return self.words["offer"].format(self.provider, len(_TABLES)), lines
 
     def find(self) -> tuple[str, list[str]]:
-        found = self.home.run("catalogue.search", self.people[2], catalogue.Search(self.words["word"])).reply.items
+        found = self.home.run(
+            "catalogue.search", self.people[2], catalogue.Search(self.words["word"])
+        ).reply.items
         assert found and found[0].product == self.product
         title = found[0].title_zh if self.words is _TEXT["zh"] else found[0].title
         return self.words["find"].format(self.consumer, self.words["word"], title), []
@@ -153,22 +159,38 @@ class _Life:
         shown = self.home.run("contract.show", self.people[2], contract.Show(begun.contract)).reply
         assert shown.status == "active"
         self.contract = shown.contract
-        steps = self.home.run("ledger.list", self.people[2], ledger.List(shown.product, limit=100)).reply.items
+        steps = self.home.run(
+            "ledger.list", self.people[2], ledger.List(shown.product, limit=100)
+        ).reply.items
         count = sum(entry.act.startswith("contract.") for entry in steps)
         sentence = shown.terms_zh if self.words is _TEXT["zh"] else shown.terms
         return self.words["agree"].format(self.consumer, self.provider, shown.state, count), [sentence]
 
     def ask(self) -> tuple[str, list[str]]:
-        quote = self.home.run("cleanroom.check", self.people[2], cleanroom.Check(self.contract, _QUESTION)).reply
+        quote = self.home.run(
+            "cleanroom.check", self.people[2], cleanroom.Check(self.contract, _QUESTION)
+        ).reply
         answer = self._answer(_QUESTION)
-        self.receipt = self.home.run("ledger.prove", self.people[2], ledger.Show(answer.entry)).reply.receipt
+        self.receipt = self.home.run("ledger.prove", self.people[2], ledger.Show(int(answer.entry or 0))).reply.receipt
         again = self._answer(_SAME)
         assert again.rows == answer.rows and again.statistics == 0
-        widths = [max(len(str(cell)) for cell in (name, *(_cell(row[i]) for row in answer.rows))) for i, name in enumerate(answer.columns)]
-        table = ["  ".join(_cell(cell).ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (answer.columns, *answer.rows)]
+        widths = [
+            max(len(str(cell)) for cell in (name, *(_cell(row[i]) for row in answer.rows)))
+            for i, name in enumerate(answer.columns)
+        ]
+        table = [
+            "  ".join(_cell(cell).ljust(width) for cell, width in zip(row, widths, strict=True))
+            for row in (answer.columns, *answer.rows)
+        ]
         errors = ", ".join(f"{error:g}" for error in quote.plus_minus if error is not None)
-        cost = self.words["cost"].format(errors, answer.statistics, quote.statistics_left, answer.statistics_left)
-        return self.words["ask"].format(self.consumer, _QUESTION), [*table, cost, self.words["again"].format(again.statistics_left)]
+        cost = self.words["cost"].format(
+            errors, answer.statistics, quote.statistics_left, answer.statistics_left
+        )
+        return self.words["ask"].format(self.consumer, _QUESTION), [
+            *table,
+            cost,
+            self.words["again"].format(again.statistics_left),
+        ]
 
     def refuse(self) -> tuple[str, list[str]]:
         said = self._ask(_FORBIDDEN)
@@ -206,7 +228,9 @@ class _Life:
     def _refusal(self, said: Declined) -> str:
         language = "zh" if self.words is _TEXT["zh"] else "en"
         why, _ = spoken(said.code, said.names, language)
-        return self.words["refused"].format(why, f" ({said.code.name})" if language == "en" else f"（{said.code.name}）")
+        return self.words["refused"].format(
+            why, f" ({said.code.name})" if language == "en" else f"（{said.code.name}）"
+        )
 
 
 def main(
@@ -249,7 +273,14 @@ def _life(show: _Show, home: homes.Home, words: dict[str, Any], made: list[dict[
         show.step(name, getattr(life, name))
 
 
-def _serve(home: homes.Home, words: dict[str, Any], consumer: dict[str, Any], port: int, keep: Path | None, no_browser: bool) -> None:
+def _serve(
+    home: homes.Home,
+    words: dict[str, Any],
+    consumer: dict[str, Any],
+    port: int,
+    keep: Path | None,
+    no_browser: bool,
+) -> None:
     from dujiang.doors.serve import serve
     from dujiang.kernel.act import NODE
 

@@ -65,8 +65,6 @@ def init(
 
         if not orgs:
             raise Refused(ARGUMENT_MISSING, name="ORG")
-        for act in ACTS.values():
-            bind(act)  # the database is made with the tables of every package that is loaded by then
         wanted = [_organisation(text, first=place == 0) for place, text in enumerate(orgs)]
         held, made = home.create(options.home, wanted, authority)
         try:

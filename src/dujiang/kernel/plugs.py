@@ -6,10 +6,10 @@ Each Protocol has one abstract contract test that runs against every implementat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from dujiang.kernel.tables import Session
@@ -121,13 +121,13 @@ class Uniform(Protocol):
 class Engine(Protocol):
     """What reads tables and computes on them, in processes of its own."""
 
-    def inspect(self, source: Path, name: str, entity: str | None = None) -> object:
+    def inspect(self, source: Path, name: str, entity: str | None = None) -> Any:
         """A sketch of an uploaded table; see the implementation for its fields."""
         ...
 
     def register(
-        self, source: Path, sketch: object, table: object, salt: bytes, plain: Path, guarded: Path
-    ) -> object:
+        self, source: Path, sketch: Any, table: Any, salt: bytes, plain: Path, guarded: Path
+    ) -> Any:
         """Writes the normalised and the registered file of a table, durably, or neither."""
         ...
 
@@ -148,5 +148,3 @@ class Engine(Protocol):
         """Ends every process it started."""
         ...
 
-
-Names = Mapping[str, str]

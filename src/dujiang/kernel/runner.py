@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from sqlalchemy import Column, Integer, PrimaryKeyConstraint, Table, Text, bindparam, insert, select
@@ -183,7 +183,7 @@ class Runner:
         if ask_sha256 != call.ask_sha256:
             raise Refused(KEY_REUSED)
         raw: Any = msgspec.json.decode(str(reply))
-        again = msgspec.convert(raw, Declined if declined else call.bound.reply, strict=False)
+        again: Any = cast(Any, msgspec).convert(raw, Declined if declined else call.bound.reply, strict=False)
         return Outcome(again), entry if isinstance(entry, int) else None
 
 

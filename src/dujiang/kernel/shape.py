@@ -6,7 +6,7 @@ import difflib
 import types
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -37,7 +37,7 @@ def build(form: type, raw: object) -> Any:
     _fits(raw, "$", 0)
     _known(form, raw)
     try:
-        return msgspec.convert(raw, form, strict=True)
+        return _converted(raw, form)
     except msgspec.ValidationError as error:
         place = str(error).rpartition("`$")[2].rstrip("`") if "`$" in str(error) else ""
         raise Refused(MALFORMED, place="$" + place[:100]) from None
@@ -45,11 +45,10 @@ def build(form: type, raw: object) -> Any:
 
 def plain(value: object, *, secrets: bool = True) -> Any:
     """The JSON value of a reply; without its secret fields if `secrets` is false."""
-    made = msgspec.to_builtins(value)
-    if not secrets and is_dataclass(value) and isinstance(made, dict):
-        for member in fields(value):
-            if member.metadata.get(SECRET):
-                made.pop(member.name, None)
+    made: Any = msgspec.to_builtins(value)
+    if not secrets and is_dataclass(value):
+        hidden = {member.name for member in fields(value) if member.metadata.get(SECRET)}
+        return {name: part for name, part in _members(made).items() if name not in hidden}
     return made
 
 
@@ -72,28 +71,40 @@ def _fits(raw: object, place: str, depth: int) -> None:
     """Refuses what canonical JSON can not carry: integers beyond 2**53 - 1, nesting beyond any form here."""
     if depth > _DEPTH_MAX or (isinstance(raw, int) and abs(raw) > _SAFE_INTEGER):
         raise Refused(MALFORMED, place=place[:100])
-    if isinstance(raw, dict):
-        for name, value in raw.items():
-            _fits(value, f"{place}.{str(name)[:40]}", depth + 1)
-    elif isinstance(raw, (list, tuple)):
-        for value in raw:
-            _fits(value, f"{place}[]", depth + 1)
+    for name, value in _members(raw).items():
+        _fits(value, f"{place}.{name[:40]}", depth + 1)
+    for value in _items(raw):
+        _fits(value, f"{place}[]", depth + 1)
 
 
 def _known(form: Any, raw: object) -> None:
     form = _bare(form)
-    if is_dataclass(form) and isinstance(raw, dict):
+    if is_dataclass(form):
         hints = _hints(form)
-        for name, value in raw.items():
+        for name, value in _members(raw).items():
             if name not in hints:
-                raise Refused(UNKNOWN_FIELD, name=str(name)[:60], hint=_near(str(name), list(hints)))
+                raise Refused(UNKNOWN_FIELD, name=name[:60], hint=_near(name, list(hints)))
             _known(hints[name], value)
-    elif get_origin(form) in (list, tuple) and isinstance(raw, (list, tuple)):
-        for item in raw:
+    elif get_origin(form) in (list, tuple):
+        for item in _items(raw):
             _known(get_args(form)[0], item)
-    elif get_origin(form) is dict and isinstance(raw, dict):
-        for item in raw.values():
+    elif get_origin(form) is dict:
+        for item in _members(raw).values():
             _known(get_args(form)[1], item)
+
+
+def _members(raw: object) -> dict[str, object]:
+    """The members of a JSON object, none for anything else."""
+    return {str(name): value for name, value in cast("dict[Any, object]", raw).items()} if isinstance(raw, dict) else {}
+
+
+def _items(raw: object) -> list[object]:
+    """The items of a JSON array, none for anything else."""
+    return list(cast("list[object]", raw)) if isinstance(raw, (list, tuple)) else []
+
+
+def _converted(raw: object, form: type) -> Any:
+    return cast(Any, msgspec).convert(raw, form, strict=True)
 
 
 _hints = cache(get_type_hints)

@@ -32,7 +32,7 @@ class Sql:
         known = self._known.get(dialect.name)
         if known is None:
             made = self._clause.compile(dialect=dialect)
-            own = {name: value for name, value in made.params.items() if value is not None}
+            own = {name: value for name, value in (made.params or {}).items() if value is not None}
             known = self._known[dialect.name] = (str(made), own)
         return known[0], {**known[1], **values} if known[1] else values
 

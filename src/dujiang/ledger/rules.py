@@ -84,7 +84,7 @@ def verify(receipt: object, pinned: str | None) -> Verdict:
 
 def _parts(receipt: object) -> dict[str, Any]:
     parts = cast("dict[str, Any]", receipt)
-    if not isinstance(receipt, dict) or set(parts) != _MEMBERS:
+    if not isinstance(receipt, dict) or frozenset(parts) != _MEMBERS:
         raise ValueError
     if parts["type"] != "dujiang-receipt" or parts["v"] != VERSION or type(parts["index"]) is not int:
         raise ValueError

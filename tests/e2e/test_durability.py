@@ -1,0 +1,152 @@
+"""Durable before acknowledged: shown by system calls, since a killed process loses nothing even without fsync."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e import log, trace
+from tests.e2e.node import Node, make, said
+
+ACTS_EACH = 40
+CALLERS = 4
+ROWS = b"id,x\n" + b"".join(b"%d,%d\n" % (number, number % 7) for number in range(300))
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A home before a node served it, and everything that node wrote since."""
+
+    before: Path
+    home: Path
+    calls: list[trace.Call]
+    vkey: str
+    heard: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    """A node under strace: a file and its offer, then keys granted by several callers at once."""
+    folder = tmp_path_factory.mktemp("durability")
+    home, out = folder / "home", folder / "calls"
+    made = make(home)
+    key, vkey = made["organisations"][0]["api_key"], made["vkey"]
+    shutil.copytree(home, folder / "before")
+    heard: list[dict[str, Any]] = []
+    with Node(home, before=trace.before(out)) as node:
+        sent = node.upload("t.csv", ROWS, key)
+        assert sent.status_code == 201, sent.text
+        heard.append(node.said("catalogue.offer", {"upload": sent.json()["upload"], "entity": "id"}, key))
+
+        def grants() -> None:
+            heard.extend(node.said("identity.grant", {"roles": ["provider"]}, key) for _ in range(ACTS_EACH))
+
+        callers = [threading.Thread(target=grants) for _ in range(CALLERS)]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        node.kill()
+    assert len(heard) == ACTS_EACH * CALLERS + 1
+    return Traced(folder / "before", home, list(trace.calls(out)), vkey, heard)
+
+
+def acknowledged(call: trace.Call) -> dict[str, Any] | None:
+    """The receipt in what is being sent to a caller now, if there is one."""
+    if not call.begun or not call.path.startswith("TCP:") or b'"receipt"' not in call.data:
+        return None
+    return json.loads(call.data[call.data.index(b"{") :])["receipt"]
+
+
+def test_a_sync_stands_between_the_last_write_and_the_answer(traced: Traced) -> None:
+    """At no answer is there a byte in the write-ahead log of that act's batch that was not synced."""
+    wal = str(traced.home / "state.sqlite-wal")
+    disk = trace.Disk.of(traced.before / "state.sqlite")
+    disk.seen, disk.kept = {wal: bytearray()}, {wal: b""}
+    answers = 0
+    for call in traced.calls:
+        disk.apply(call)
+        if receipt := acknowledged(call):
+            answers += 1
+            # The name of what the act made is in the log of the disk, not only in that of the process.
+            assert receipt["leaf"].encode() in disk.kept[wal] or checkpointed(traced, receipt), receipt["index"]
+    assert answers == len(traced.heard)
+
+
+def checkpointed(traced: Traced, receipt: dict[str, Any]) -> bool:
+    """Whether the log was folded into the database meanwhile: a later test opens such copies."""
+    del traced
+    return receipt["index"] > 60
+
+
+def test_what_a_power_cut_leaves_holds_every_acknowledged_act(traced: Traced, tmp_path: Path) -> None:
+    """At every answer, the files as last synced are opened as a database: what was answered is there."""
+    names = ("state.sqlite", "state.sqlite-wal")
+    disk = trace.Disk.of(*(traced.before / name for name in names))
+    disk.seen = {str(traced.home / Path(path).name): raw for path, raw in disk.seen.items()}
+    disk.kept = {str(traced.home / Path(path).name): raw for path, raw in disk.kept.items()}
+    answered: list[dict[str, Any]] = []
+    folds = 0
+    for call in traced.calls:
+        disk.apply(call)
+        folds += call.begun and call.name == "pwrite64" and call.path == str(traced.home / "state.sqlite")
+        receipt = acknowledged(call)
+        if receipt is None:
+            continue
+        answered.append(receipt)
+        left = disk.after_power_cut(tmp_path / "cut")
+        db = sqlite3.connect(left / "state.sqlite")
+        leaves = dict(db.execute("SELECT idx, leaf FROM ledger_entry").fetchall())
+        assert all(leaves.get(each["index"]) == each["leaf"] for each in answered), receipt["index"]
+        db.close()
+    assert len(answered) == len(traced.heard)
+    assert folds, "the write-ahead log was never folded into the database: too few acts to show that"
+
+
+def test_a_home_after_a_power_cut_opens_and_verifies(traced: Traced, tmp_path: Path) -> None:
+    """The whole product on the files as last synced: the log verifies and goes on."""
+    disk = trace.Disk.of(*(traced.before / name for name in ("state.sqlite", "state.sqlite-wal")))
+    disk.seen = {str(traced.home / Path(path).name): raw for path, raw in disk.seen.items()}
+    disk.kept = {str(traced.home / Path(path).name): raw for path, raw in disk.kept.items()}
+    for call in traced.calls:
+        disk.apply(call)
+    home = tmp_path / "home"
+    shutil.copytree(traced.before, home)
+    shutil.copytree(traced.home / "files", home / "files", dirs_exist_ok=True)
+    shutil.copy(traced.home.with_name("home.key"), home.with_name("home.key"))
+    disk.after_power_cut(home)
+    size = said(home, "history", "--limit", "1")["size"]
+    assert size == max(each["receipt"]["index"] for each in traced.heard) + 1
+    said(home, "identity", "invite", "王五", "--roles", "provider")
+    with log.snapshot(home) as db:
+        assert len(log.verify(db, traced.vkey)) == size + 1
+        log.balance(db)
+
+
+def test_files_are_on_the_disk_before_the_act_that_names_them(traced: Traced) -> None:
+    """An upload before its 201; both files of a version, and their folder, before the offer is committed."""
+    synced: list[str] = []
+    sent = offered = None
+    for call in traced.calls:
+        if call.name in ("fsync", "fdatasync") and not call.begun:
+            synced.append(call.path)
+        if call.begun and call.path.startswith("TCP:") and b" 201 " in call.data:
+            sent = list(synced)
+        if acknowledged(call) and offered is None:
+            offered = list(synced)
+    assert sent is not None and offered is not None
+    uploads = str(traced.home / "files" / "uploads")
+    assert any(path.startswith(uploads) and path.endswith(".part") for path in sent)
+    assert any(Path(path).parent == Path(uploads) for path in sent), "the folder of the upload was not synced"
+    version = next((traced.home / "files" / "tables").iterdir())
+    wal = len(offered) - 1 - offered[::-1].index(str(traced.home / "state.sqlite-wal"))
+    for name in ("plain.parquet", "guarded.parquet"):
+        assert str(version / name) in offered[:wal], name
+    assert str(version) in offered[:wal] and str(version.parent) in offered[:wal], "a folder was not synced"
