@@ -19,15 +19,15 @@ _NODE = ("node",)
 ACTS: dict[str, Act] = {
     act.name: act
     for act in (
-        Act("ledger.list", READS, _ANY, "List log entries", "列出存证条目", verb="history", positional=("about",)),
+        Act("ledger.list", READS, _ANY, "List log entries", "列出存证条目", "history", ("about",)),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
-        Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", verb="receipt", positional=("entry",)),
+        Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
-        Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", positional=("name",)),
+        Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
         Act("identity.grant", WRITES, _ANY, "Issue an API key", "签发密钥"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
-        Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", positional=("id",), shows=("org",)),
+        Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
         Act("identity.login", KEEPS, ("anyone",), "Sign in with a password", "密码登录"),
         Act("identity.link", KEEPS, _ANY, "Make a single-use sign-in link", "生成一次性登录链接"),
@@ -54,7 +54,7 @@ ACTS: dict[str, Act] = {
             positional=("product",), until=("contract.show", "contract"),
         ),
         Act("contract.hear", WRITES, _NODE, "Hear a message of the other side", "处理对方消息"),
-        Act("contract.terminate", WRITES, ("provider", "consumer"), "End a contract", "终止合约", positional=("contract",)),
+        Act("contract.terminate", WRITES, ("provider", "consumer"), "End a contract", "终止合约", None, ("contract",)),
         Act(
             "contract.show", READS, _ANY, "Show a contract", "查看合约", positional=("contract",), shows=("ctr", "neg"),
         ),

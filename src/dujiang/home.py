@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -148,7 +148,12 @@ def create(
         os.chmod(path / "state.sqlite", 0o600)
         database = sqlite.SqliteDatabase(path / "state.sqlite")
         _found(database, vault.SealedVault(master), authority)
-        (path / "home.json").write_text(json.dumps({"v": 1, "authority": authority}) + "\n", encoding="utf-8")
+        with open(path / "home.json", "x", encoding="utf-8") as file:
+            file.write(json.dumps({"v": 1, "authority": authority}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        for place in (path, path.parent):  # the second one holds the master key, too
+            folder.sync_folder(place)
         home = open_home(path, config, clock, uniform=uniform)
         try:
             replies = [
@@ -187,7 +192,7 @@ def open_home(
         database = sqlite.SqliteDatabase(path / "state.sqlite")
         safe = vault.SealedVault(master)
         files = folder.Folder(path / "files")
-        engine = duck.Duck(file_bytes_max=config.upload_bytes_max)
+        engine = _engine(config)
         node = Node(config, clock, database, safe, files, engine, uniform or SystemSource(), authority)
         ledger = book.LedgerBook(database, safe, clock, config.clock_step_s_max * 1000)
         registry.sweep(node)
@@ -218,6 +223,20 @@ def _found(database: sqlite.SqliteDatabase, safe: vault.SealedVault, authority: 
     book.found(writing.begin(), safe, authority)
     writing.commit()
     database.close()
+
+
+def _engine(config: Config) -> duck.Duck:
+    """The engine within the settings' limits; what they do not name is the plug's own."""
+    ingest, question = duck.INGEST, duck.QUESTION
+    return duck.Duck(
+        file_bytes_max=config.upload_bytes_max,
+        ingest=replace(
+            ingest, seconds=config.register_seconds_max, memory_bytes=config.register_memory_mb << 20
+        ),
+        question=replace(
+            question, seconds=config.question_seconds_max, memory_bytes=config.question_memory_mb << 20
+        ),
+    )
 
 
 def _check_version(path: Path) -> None:

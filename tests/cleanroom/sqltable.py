@@ -1,7 +1,6 @@
 """A small table in both forms, plain and registered, and the true answer of a Plan over it: what SQL tests stand on."""
 
 # Questions stand one a line, and a Chinese character counts as two.
-# ruff: noqa: E501
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Laws: questions that mean the same have one canonical form, one SQL and one set of statistics; others do not."""
 
 # Questions stand one a line, and a Chinese character counts as two.
-# ruff: noqa: E501
 
 from __future__ import annotations
 

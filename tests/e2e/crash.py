@@ -168,14 +168,17 @@ class Space:
         for worker in (*self.callers, self.typist):
             worker.start()
         for number in range(kills):
-            time.sleep(chance.uniform(0.0, 1.0))
-            self.node.kill()
             if number % 8 == 7:
                 # Not always when it serves: a start that is cut short must leave nothing behind either.
+                self.node.kill()
                 self.node.begin()
                 time.sleep(chance.uniform(0.0, 1.2))
-                self.node.kill()
-            self.node.start()
+                self.node.cut()
+                self.node.start()
+            self.node.begin()  # the next one stands ready, so that more time goes into work than into starts
+            time.sleep(chance.uniform(0.0, 1.2))
+            self.node.kill()
+            self.node.ready()
             self.check()
         self.stopping.set()
         for worker in (*self.callers, self.typist):

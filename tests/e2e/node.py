@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +51,8 @@ def start(
     """A `dujiang` of its own; `before`: a program that runs it, such as a tracer."""
     return subprocess.Popen(
         [*before, *MAIN, "--home", str(home), *line], env=more.pop("env", None) or environment(),
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True, **more,
+        stdin=more.pop("stdin", subprocess.DEVNULL), stdout=subprocess.PIPE, stderr=stderr,
+        start_new_session=True, **more,
     )  # fmt: skip
 
 
@@ -84,17 +84,19 @@ class Node:
         self._before = before
         self._env = env
         self._process: subprocess.Popen[bytes] | None = None
+        self._next: subprocess.Popen[bytes] | None = None
         self._client = httpx2.Client(timeout=httpx2.Timeout(5.0, read=60.0))
         self.up = threading.Event()
         self.url = ""
 
     def __enter__(self) -> Node:
-        """Serves."""
+        """A node that serves."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+        self.cut()
         self._client.close()
 
     @property
@@ -109,14 +111,15 @@ class Node:
         self.ready()
 
     def begin(self) -> None:
-        """Starts the process and does not wait for it."""
+        """Starts the process and does not wait for it; while another serves the home, it waits for its end."""
         with self.log.open("ab") as log:
-            self._process = start(
+            self._next = start(
                 self.home, "up", "--port", "0", "--json", before=self._before, stderr=log, env=self._env
             )
 
     def ready(self) -> None:
-        """Waits until the node says where it is."""
+        """Waits until the process that was begun says where it is."""
+        self._process, self._next = self._next, None
         assert self._process is not None and self._process.stdout is not None
         timer = threading.Timer(START_S, self._process.kill)
         timer.start()
@@ -128,22 +131,20 @@ class Node:
 
     def kill(self) -> None:
         """Ends the process by SIGKILL: it can not do a thing about it."""
-        self._end(signal.SIGKILL)
+        self.up.clear()
+        _end(self._process, signal.SIGKILL)
+        self._process = None
+
+    def cut(self) -> None:
+        """Ends by SIGKILL a process that was begun and does not serve yet."""
+        _end(self._next, signal.SIGKILL)
+        self._next = None
 
     def stop(self) -> None:
         """Ends it in order."""
-        self._end(signal.SIGTERM)
-
-    def _end(self, number: signal.Signals) -> None:
         self.up.clear()
-        if self._process is not None:
-            # The whole group where a tracer stands before the node: it would outlive it.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, number)
-            self._process.wait(timeout=60)
-            if self._process.stdout is not None:
-                self._process.stdout.close()
-            self._process = None
+        _end(self._process, signal.SIGTERM)
+        self._process = None
 
     def post(self, act: str, ask: dict[str, Any], key: str, once: str | None = None, wait: str = "") -> Any:
         """The response of an act, asked by the holder of an API key."""
@@ -158,33 +159,18 @@ class Node:
         assert response.status_code in (200, 202), response.text
         return response.json()
 
-    def upload(self, name: str, content: bytes, key: str) -> Any:
+    def upload(self, name: str, content: Any, key: str) -> Any:
         """The response of sending a file."""
         headers = {"authorization": f"Bearer {key}", "x-file-name": quote(name)}
         return self._client.put(f"{self.url}/data/uploads", content=content, headers=headers)
 
 
-@contextlib.contextmanager
-def unwritable(path: Path) -> Iterator[None]:
-    """Nobody may write below a folder while the block runs."""
-    places = [path, *path.rglob("*")]
-    modes = {place: place.stat().st_mode & 0o777 for place in places}
-    for place, mode in modes.items():
-        place.chmod(mode & 0o555)
-    try:
-        yield
-    finally:
-        for place, mode in modes.items():
-            place.chmod(mode)
-
-
-def gone(process_group: int, seconds: float = 10.0) -> bool:
-    """Whether every process of a group has ended within some seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(process_group, 0)
-        except ProcessLookupError:
-            return True
-        time.sleep(0.05)
-    return False
+def _end(process: subprocess.Popen[bytes] | None, number: signal.Signals) -> None:
+    if process is None:
+        return
+    # The whole group: where a tracer stands before the node, the node would outlive it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    process.wait(timeout=60)
+    if process.stdout is not None:
+        process.stdout.close()

@@ -21,6 +21,7 @@ def test_what_was_acknowledged_is_there_once(tmp_path: Path) -> None:
     finally:
         space.stopping.set()
         space.node.kill()
+        space.node.cut()
     assert sum(caller.repeats for caller in space.callers) > KILLS / 4, "the kills hit nobody at work"
     assert all(caller.heard for caller in space.callers)
     assert not left(space.home)

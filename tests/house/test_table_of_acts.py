@@ -27,6 +27,9 @@ REASONED: dict[str, str] = {
     "link": "makes the single-use link that `enter` takes",
     "enter": "signs in by a single-use link, without a password",
     "leave": "the counterpart of login and enter",
+    "hear": "what comes from outside is heard; only the node itself may",
+    "pending": "what the job loop has to run; only the node itself may ask",
+    "complete": "ends what `ask` admitted; only the node itself may",
 }
 ROLES = {"provider", "consumer", "operator", "auditor", "member", "node", "anyone"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

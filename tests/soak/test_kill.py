@@ -19,4 +19,5 @@ def test_a_thousand_kills(tmp_path: Path) -> None:
     finally:
         space.stopping.set()
         space.node.kill()
+        space.node.cut()
     assert sum(caller.repeats for caller in space.callers) > KILLS / 4, "the kills hit nobody at work"

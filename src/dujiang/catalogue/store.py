@@ -147,10 +147,9 @@ def withdraw(db: Session, org: str, product_id: str) -> None:
 
 def find(db: Session, product_id: str, number: int | None = None) -> Product | None:
     """A product of any organisation with its latest version, or with the version of a number."""
-    if number is None:
-        rows = db.run(_GET, id=product_id)
-    else:
-        rows = db.run(_GET_NUMBER, id=product_id, number=number)
+    rows = (
+        db.run(_GET, id=product_id) if number is None else db.run(_GET_NUMBER, id=product_id, number=number)
+    )
     return _product(rows[0]) if rows else None
 
 

@@ -170,9 +170,12 @@ class _Case:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """What a run gave: fresh noised statistics, or that the engine failed."""
+    """What a run gave: fresh noised statistics, or (None) that the engine failed.
 
-    case: _Case
+    No case: the question is not admitted any more, as after an upgrade of the checker.
+    """
+
+    case: _Case | None
     fresh: dict[str, Cells] | None
 
 
@@ -232,7 +235,10 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
     micro = rules.charge(case.plan, case.guard, paid)
     refused = STATISTIC_CLOSED if closed else _beyond(tx.db, caller.org, case, micro)
     if refused:
-        return Declined(refused, {"left": str(_left(tx.db, caller.org, case) or 0), "needs": str(micro // case.guard.rho_micro)})
+        return Declined(
+            refused,
+            {"left": str(_left(tx.db, caller.org, case) or 0), "needs": str(micro // case.guard.rho_micro)},
+        )
     fresh = any(statistic.key not in known for statistic in case.plan.statistics)
     unpaid = {statistic.key for statistic in case.plan.statistics} - paid
     if unpaid:
@@ -270,7 +276,7 @@ def prepare_complete(node: Node, caller: Caller, ask: Complete) -> _Computed | N
             return None
         case = _case(db, job.org, job.contract, job.question)
         if isinstance(case, Declined):
-            raise Refused(case.code)
+            return _Computed(None, None)
         known, closed = _decided(db, job.org, case)
         blobs = node.blobs.path(registry.version(db, case.offered.registered).guarded_key)
     if closed:
@@ -297,25 +303,35 @@ def complete(tx: Tx, caller: Caller, ask: Complete, made: _Computed | None) -> C
     job = store.job(tx.db, ask.job)
     if made is None or job is None or job.state != ADMITTED:
         raise Refused(NOT_FOUND)
-    case = made.case
-    version = _version_key(case)
-    for statistic in case.plan.statistics:
-        if made.fresh is None or statistic.key in made.fresh:
-            store.keep_noised(
-                tx.db, job.org, version, _key(statistic.key), None if made.fresh is None else made.fresh[statistic.key]
-            )
-    known, closed = _decided(tx.db, job.org, case)
-    answer = None if closed else _answer(rules.release(case.plan, case.guard, known))
-    state = FAILED if closed else DONE
+    tx.tell(
+        org=job.org, parties=[job.provider], job=job.id, contract=job.contract, charged_micro=job.charged_micro,
+        question_sha256=sha256(job.question.encode()).hexdigest(),
+    )  # fmt: skip
+    answer = None if made.case is None else _decide(tx, job, made.case, made.fresh)
+    state = FAILED if answer is None else DONE
     store.end_job(tx.db, job.id, state, answer, tx.entry)
     tx.tell(
-        org=job.org, parties=[job.provider], job=job.id, contract=job.contract, product=case.offered.product,
-        resource=case.offered.resource, purpose=case.contract.purpose[:200], state=state,
-        question_sha256=sha256(job.question.encode()).hexdigest(), charged_micro=job.charged_micro,
-        statistics=job.charged_micro // case.guard.rho_micro,
-        **({"answer_sha256": sha256_hex(_hashable(answer))} if answer else {"declined": QUESTION_FAILED.name}),
-    )  # fmt: skip
+        state=state,
+        **(
+            {"answer_sha256": sha256_hex(_hashable(answer))} if answer else {"declined": QUESTION_FAILED.name}
+        ),
+    )
     return Completed(job.id, state)
+
+
+def _decide(tx: Tx, job: Job, case: _Case, fresh: dict[str, Cells] | None) -> dict[str, Any] | None:
+    """The answer from statistics decided now or before; None where one of them is closed."""
+    tx.tell(
+        product=case.offered.product, resource=case.offered.resource, purpose=case.contract.purpose[:200],
+        statistics=job.charged_micro // case.guard.rho_micro,
+    )  # fmt: skip
+    version = _version_key(case)
+    for statistic in case.plan.statistics:
+        if fresh is None or statistic.key in fresh:
+            cells = None if fresh is None else fresh[statistic.key]
+            store.keep_noised(tx.db, job.org, version, _key(statistic.key), cells)
+    known, closed = _decided(tx.db, job.org, case)
+    return None if closed else _answer(rules.release(case.plan, case.guard, known))
 
 
 def show(tx: Tx, caller: Caller, ask: Show) -> Answer:
@@ -402,7 +418,9 @@ def _left(db: Session, org: str, case: _Case) -> int | None:
     if case.plan.noise is Noise.exact:
         return None
     guard = case.guard
-    own = rules.left(case.terms.statistics * guard.rho_micro, store.spent_micro(db, case.offered.resource, org), guard)
+    own = rules.left(
+        case.terms.statistics * guard.rho_micro, store.spent_micro(db, case.offered.resource, org), guard
+    )
     return min(own, rules.left(_ceiling(db, case), store.spent_micro(db, case.offered.resource, None), guard))
 
 
@@ -410,7 +428,10 @@ def _beyond(db: Session, org: str, case: _Case, micro: int) -> Code | None:
     """The code where a charge is more than the account, or all accounts of the resource, may spend."""
     if not micro:
         return None
-    if store.spent_micro(db, case.offered.resource, org) + micro > case.terms.statistics * case.guard.rho_micro:
+    if (
+        store.spent_micro(db, case.offered.resource, org) + micro
+        > case.terms.statistics * case.guard.rho_micro
+    ):
         return BUDGET_SPENT
     if store.spent_micro(db, case.offered.resource, None) + micro > _ceiling(db, case):
         return CEILING_REACHED
@@ -447,12 +468,12 @@ def _seen(db: Session, caller: Caller, job: Job) -> Answer:
     )  # fmt: skip
     if isinstance(case, Declined):
         return shown
-    shown = replace(shown, statistics=job.charged_micro // case.guard.rho_micro, statistics_left=_left(db, job.org, case))
+    shown = replace(
+        shown, statistics=job.charged_micro // case.guard.rho_micro, statistics_left=_left(db, job.org, case)
+    )
     if not mine or job.answer is None:
         return shown
     return replace(
         shown, columns=tuple(job.answer["columns"]), rows=tuple(tuple(row) for row in job.answer["rows"]),
         plus_minus=tuple(job.answer["plus_minus"]),
     )  # fmt: skip
-
-

@@ -53,7 +53,9 @@ _SPENT = Sql(
     )
 )
 _SPENT_ALL = Sql(
-    select(func.coalesce(func.sum(_ACCOUNT.c.spent_micro), 0)).where(_ACCOUNT.c.resource == bindparam("resource"))
+    select(func.coalesce(func.sum(_ACCOUNT.c.spent_micro), 0)).where(
+        _ACCOUNT.c.resource == bindparam("resource")
+    )
 )
 _SPEND = Sql(
     text(
@@ -86,7 +88,9 @@ _JOB_COLUMNS = (
     _JOB.c.attempts, _JOB.c.answer, _JOB.c.entry, _JOB.c.created_ms,
 )  # fmt: skip
 _JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
-_JOB_STATE = Sql(select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count")))
+_JOB_STATE = Sql(
+    select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
+)
 _JOB_LIST = Sql(
     select(*_JOB_COLUMNS)
     .where((_JOB.c.org == bindparam("org")) | (_JOB.c.provider == bindparam("org")), _JOB.c.id < bindparam("before"))
@@ -119,7 +123,9 @@ class Job:
 
 def spent_micro(db: Session, resource: str, org: str | None) -> int:
     """What an organisation (None: all together) has spent on a resource, in 10**-6 of rho."""
-    rows = db.run(_SPENT_ALL, resource=resource) if org is None else db.run(_SPENT, resource=resource, org=org)
+    rows = (
+        db.run(_SPENT_ALL, resource=resource) if org is None else db.run(_SPENT, resource=resource, org=org)
+    )
     return cast(int, rows[0][0]) if rows else 0
 
 
@@ -133,12 +139,18 @@ def noised(db: Session, org: str, version: str, statistic: str) -> tuple[bool, C
     rows = db.run(_NOISED_GET, org=org, version=version, statistic=statistic)
     if not rows:
         return False, None
-    return True, None if rows[0][0] is None else {tuple(key): count for key, count in json.loads(str(rows[0][0]))}
+    return True, None if rows[0][0] is None else {
+        tuple(key): count for key, count in json.loads(str(rows[0][0]))
+    }
 
 
 def keep_noised(db: Session, org: str, version: str, statistic: str, cells: Cells | None) -> None:
     """Decides a statistic once; a second decision changes nothing. None closes it."""
-    made = None if cells is None else json.dumps([[list(key), count] for key, count in cells.items()], ensure_ascii=False)
+    made = (
+        None
+        if cells is None
+        else json.dumps([[list(key), count] for key, count in cells.items()], ensure_ascii=False)
+    )
     db.run(_NOISED_ADD, org=org, version=version, statistic=statistic, cells=made)
 
 

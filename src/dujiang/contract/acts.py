@@ -128,7 +128,9 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     if provider.id == own.id:
         raise Refused(OWN_PRODUCT)
     today = rules.day(tx.now_ms)
-    tx.tell(product=offered.product, version=offered.version, purpose=ask.purpose[:200], parties=[provider.id])
+    tx.tell(
+        product=offered.product, version=offered.version, purpose=ask.purpose[:200], parties=[provider.id]
+    )
     refused = permits(
         offered.terms, purpose=ask.purpose, recipient=(own.name, own.did), today=today, agreed_on=today,
         questions_used=0,

@@ -80,7 +80,9 @@ def _requested(tx: Tx, heard: Heard) -> Negotiation:
         offered = catalogue.offered(tx.db, asked.product)
     except Refused as refusal:
         return _decline(tx, _begun(tx, heard, asked, ""), refusal.code)
-    if offered.provider_org != heard.org or store.negotiation_with(tx.db, heard.org, heard.from_did, asked.consumer_pid):
+    if offered.provider_org != heard.org or store.negotiation_with(
+        tx.db, heard.org, heard.from_did, asked.consumer_pid
+    ):
         raise Refused(NOT_FOUND)
     one = _begun(tx, heard, asked, str(offered.version))
     sender = identity.by_did(tx.db, heard.from_did)
@@ -113,7 +115,9 @@ def _agree(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
         contract, one.product, one.terms, heard.to_did, heard.from_did, rules.stamp(tx.now_ms), one.purpose,
         one.terms_sha256, one.version,
     )  # fmt: skip
-    signature = identity.sign_jws(tx, identity.organisation(tx.db, one.org), {"typ": "agreement+jws"}, rules.signing(agreed))
+    signature = identity.sign_jws(
+        tx, identity.organisation(tx.db, one.org), {"typ": "agreement+jws"}, rules.signing(agreed)
+    )
     one = replace(one, contract=contract)
     store.add_negotiation(tx.db, one)
     _keep(tx, one, agreed, signature, None)
@@ -132,7 +136,9 @@ def _agreed(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
         after = rules.stepped(one.state, "terminate", Side.consumer)
         return close(tx, replace(one, state=after, reason="agreement_differs"), "agreement_differs")
     one = replace(one, peer_pid=provider_pid, contract=str(agreed["@id"]))
-    own = identity.sign_jws(tx, identity.organisation(tx.db, one.org), {"typ": "agreement+jws"}, rules.signing(agreed))
+    own = identity.sign_jws(
+        tx, identity.organisation(tx.db, one.org), {"typ": "agreement+jws"}, rules.signing(agreed)
+    )
     _keep(tx, one, agreed, str(signature), own)
     one = replace(one, state=rules.stepped(one.state, "verify", Side.consumer))
     store.save_negotiation(tx.db, one)
@@ -192,8 +198,14 @@ def _find(db: Session, heard: Heard) -> Negotiation:
     for member in ("consumerPid", "providerPid"):
         own = wire.text_at(heard.message, member)
         one = store.negotiation(db, heard.org, own) if own else None
-        if one is not None and one.peer_did == heard.from_did and one.side.value == member.removesuffix("Pid"):
-            theirs = wire.text_at(heard.message, "providerPid" if one.side is Side.consumer else "consumerPid")
+        if (
+            one is not None
+            and one.peer_did == heard.from_did
+            and one.side.value == member.removesuffix("Pid")
+        ):
+            theirs = wire.text_at(
+                heard.message, "providerPid" if one.side is Side.consumer else "consumerPid"
+            )
             if one.peer_pid is None or one.peer_pid == theirs:
                 return replace(one, peer_pid=theirs)
     # A consumer that ends its request before it knows our id names its own alone.

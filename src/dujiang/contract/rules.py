@@ -61,9 +61,7 @@ def read_request(message: dict[str, Any]) -> Request | None:
     return Request(pid, target, purpose, offer, terms_of_odrl(offer))
 
 
-def answer_at_once(
-    request: Request, offered: Terms, recipient: tuple[str, ...], today: date
-) -> Code | None:
+def answer_at_once(request: Request, offered: Terms, recipient: tuple[str, ...], today: date) -> Code | None:
     """None to agree at once, else the code of why not: other terms, or a use the terms do not permit."""
     if not (narrower_or_equal(request.terms, offered) and narrower_or_equal(offered, request.terms)):
         return TERMS_DIFFER

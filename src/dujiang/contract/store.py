@@ -26,7 +26,8 @@ _NEG = Table(
     Column("product", Text, nullable=False), Column("version", Text, nullable=False),
     Column("purpose", Text, nullable=False), Column("terms", Text, nullable=False),
     Column("terms_sha256", Text, nullable=False), Column("state", Text, nullable=False), Column("contract", Text),
-    Column("reason", Text), PrimaryKeyConstraint("org", "id"), Index("contract_negotiation_contract", "org", "contract"),
+    Column("reason", Text), PrimaryKeyConstraint("org", "id"),
+    Index("contract_negotiation_contract", "org", "contract"),
 )  # fmt: skip
 _CON = Table(
     "contract_contract", META, Column("org", Text, nullable=False), Column("id", Text, nullable=False),
@@ -47,7 +48,9 @@ _NEG_COLUMNS = (
 _NEG_GET = Sql(select(*_NEG_COLUMNS).where(_NEG.c.org == bindparam("org"), _NEG.c.id == bindparam("id")))
 _NEG_PEER = Sql(
     select(*_NEG_COLUMNS).where(
-        _NEG.c.org == bindparam("org"), _NEG.c.peer_did == bindparam("peer_did"), _NEG.c.peer_pid == bindparam("peer_pid")
+        _NEG.c.org == bindparam("org"),
+        _NEG.c.peer_did == bindparam("peer_did"),
+        _NEG.c.peer_pid == bindparam("peer_pid"),
     )
 )
 _NEG_SET = Sql(
@@ -77,7 +80,9 @@ _CON_STATE = Sql(
     )
 )
 _CON_USE = Sql(
-    text("UPDATE contract_contract SET questions_used = questions_used + 1 WHERE id = :id AND state = 'active'")
+    text(
+        "UPDATE contract_contract SET questions_used = questions_used + 1 WHERE id = :id AND state = 'active'"
+    )
 )
 
 
@@ -149,7 +154,9 @@ def count_use(db: Session, contract_id: str) -> None:
 
 
 def _negotiation(row: Row) -> Negotiation:
-    org, own, side, peer_did, peer_pid, product, version, purpose, terms, sha, state, con, reason = map(_text, row)
+    org, own, side, peer_did, peer_pid, product, version, purpose, terms, sha, state, con, reason = map(
+        _text, row
+    )
     return Negotiation(
         org, own, Side(side), peer_did, peer_pid or None, product, version, purpose, msgspec.json.decode(terms), sha,
         State(state), con or None, reason or None,
@@ -161,7 +168,8 @@ def _contract(row: Row) -> Contract:
     assert isinstance(agreed, int) and isinstance(used, int)
     return Contract(
         _text(org), _text(own), Side(_text(side)), _text(peer), _text(product), _text(version), _text(purpose),
-        msgspec.json.decode(_text(terms)), _text(sha), agreed, _text(state), _text(theirs), _text(ours) or None, used, _text(neg),
+        msgspec.json.decode(_text(terms)), _text(sha), agreed, _text(state), _text(theirs), _text(ours) or None, used,
+        _text(neg),
     )  # fmt: skip
 
 

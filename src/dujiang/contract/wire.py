@@ -9,7 +9,9 @@ from typing import Any, cast
 
 CONTEXT = "https://w3id.org/dspace/2025/1/context.jsonld"
 NS = "https://dujiang.dev/ns/"
-PURPOSE, SIGNATURE, TERMS, VERSION = (NS + word for word in ("purpose", "signature", "termsSha256", "productVersion"))
+PURPOSE, SIGNATURE, TERMS, VERSION = (
+    NS + word for word in ("purpose", "signature", "termsSha256", "productVersion")
+)
 
 MESSAGES = {
     "ContractRequestMessage": "request",
@@ -33,7 +35,11 @@ def word_of(message: dict[str, Any]) -> str | None:
 def request(consumer_pid: str, callback: str, offer: dict[str, Any], purpose: str) -> dict[str, Any]:
     """ContractRequestMessage: the first message, with the offer as the provider published it."""
     return _message(
-        "ContractRequestMessage", consumerPid=consumer_pid, callbackAddress=callback, offer=offer, **{PURPOSE: purpose}
+        "ContractRequestMessage",
+        consumerPid=consumer_pid,
+        callbackAddress=callback,
+        offer=offer,
+        **{PURPOSE: purpose},
     )
 
 
@@ -78,7 +84,9 @@ def agreed_of(
     purpose: str, terms_sha256: str, version: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The Agreement: the offer's rules, between these two, from this time, for this purpose."""
-    rules = {word: offer[word] for word in ("permission", "prohibition", "obligation", "profile") if word in offer}
+    rules = {
+        word: offer[word] for word in ("permission", "prohibition", "obligation", "profile") if word in offer
+    }
     return {
         "@id": contract, "@type": "Agreement", "target": product, "assigner": assigner, "assignee": assignee,
         "timestamp": timestamp, **rules, PURPOSE: purpose, TERMS: terms_sha256, VERSION: version,

@@ -18,7 +18,9 @@ from dujiang.home import Home
 from dujiang.kernel.act import Caller
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.kernel.ids import new_id
+from dujiang.kernel.plugs import Blobs
 from dujiang.kernel.runner import FORBIDDEN
+from dujiang.plugs.folder import sync_folder
 
 UPLOAD_TOO_LARGE = Code(
     "upload_too_large", 413, Exit.usage,
@@ -95,16 +97,15 @@ class Upload:
                 named.write(file_name(self._name).encode())
                 _durable(named)
             os.rename(self._part, self._blobs.path(self._key))
-            _durable_folder(self._part.parent)
+            for place in (self._part.parent, self._part.parent.parent):
+                sync_folder(place)
         return self.id
 
     def abandon(self) -> None:
         """Removes whatever there is of it; never raises."""
         with contextlib.suppress(OSError, Unavailable):
             self._file.close()
-        for tail in ("", ".part", ".name"):
-            with contextlib.suppress(Unavailable):
-                self._blobs.drop(f"{self._key}{tail}")
+        _drop(self._blobs, self._key)
 
     def _fits(self, size: int, more: int | None = None) -> None:
         if size > self._most:
@@ -126,6 +127,11 @@ def keep_upload(home: Home, caller: Caller, name: str, chunks: Iterable[bytes]) 
     except BaseException:
         upload.abandon()
         raise
+
+
+def drop_upload(home: Home, caller: Caller, upload: str) -> None:
+    """Removes an upload of the caller's organisation, if it is there; never raises."""
+    _drop(home.node.blobs, f"uploads/{caller.org}/{upload}")
 
 
 async def receive(
@@ -179,6 +185,12 @@ def file_name(given: str) -> str:
     return kept.encode("utf-8", "ignore").decode().strip(". ") or "table"
 
 
+def _drop(blobs: Blobs, key: str) -> None:
+    for tail in ("", ".part", ".name"):
+        with contextlib.suppress(Unavailable):
+            blobs.drop(f"{key}{tail}")
+
+
 @contextlib.contextmanager
 def _kept_honest() -> Iterator[None]:
     try:
@@ -196,12 +208,3 @@ def _durable(file: object) -> None:
     file.flush()  # type: ignore[attr-defined]
     os.fsync(file.fileno())  # type: ignore[attr-defined]
     file.close()  # type: ignore[attr-defined]
-
-
-def _durable_folder(folder: Path) -> None:
-    for place in (folder, folder.parent):
-        handle = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -171,7 +171,9 @@ class _Life:
             "cleanroom.check", self.people[2], cleanroom.Check(self.contract, _QUESTION)
         ).reply
         answer = self._answer(_QUESTION)
-        self.receipt = self.home.run("ledger.prove", self.people[2], ledger.Show(int(answer.entry or 0))).reply.receipt
+        self.receipt = self.home.run(
+            "ledger.prove", self.people[2], ledger.Show(int(answer.entry or 0))
+        ).reply.receipt
         again = self._answer(_SAME)
         assert again.rows == answer.rows and again.statistics == 0
         widths = [
@@ -201,13 +203,11 @@ class _Life:
         return self.words["refuse"].format(self.consumer, _FORBIDDEN), lines
 
     def budget(self) -> tuple[str, list[str]]:
-        count = 0
-        for low, high in _AGES:
+        for count, (low, high) in enumerate(_AGES):
             said = self._ask(_NEXT.format(low=low, high=high))
             if isinstance(said, Declined):
                 assert said.code.name == "budget_spent"
                 return self.words["budget"].format(count, self._refusal(said)), []
-            count += 1
         raise AssertionError("the account did not run out")
 
     def verify(self) -> tuple[str, list[str]]:

@@ -61,11 +61,6 @@ class Waits:
         """How often something was committed."""
         return self._bell.count
 
-    @property
-    def anybody(self) -> bool:
-        """Whether somebody waits."""
-        return bool(self._waiting)
-
     async def after(self, seen: int, seconds: float) -> None:
         """Returns once the count is not `seen` any more, or after `seconds`, or when the node closes."""
         self._loop = asyncio.get_running_loop()

@@ -201,6 +201,7 @@ def acts() -> Deed:
     """List every act: what it does, who may, and what it leaves behind."""
 
     def deed(options: Options) -> Answer:
+        del options
         rows = [
             {
                 "name": act.name, "verb": act.verb, "role": ", ".join(act.roles), "effect": act.effect.value,
@@ -208,9 +209,7 @@ def acts() -> Deed:
             }
             for act in ACTS.values()
         ]  # fmt: skip
-        human = [{**row, "verb": row["verb"] or ""} for row in rows]
-        del options
-        return Answer(rows, human=human)
+        return Answer(rows)
 
     return deed
 

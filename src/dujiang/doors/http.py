@@ -29,7 +29,7 @@ from dujiang.identity.model import NOT_SIGNED_IN
 from dujiang.kernel.act import NOBODY, Act, bind
 from dujiang.kernel.errors import Code, Declined, Exit, Refused
 from dujiang.kernel.runner import FORBIDDEN
-from dujiang.kernel.shape import MALFORMED, build
+from dujiang.kernel.shape import build
 
 NO_SUCH_ADDRESS = Code(
     "no_such_address", 404, Exit.usage,
@@ -42,8 +42,6 @@ WRONG_METHOD = Code(
     "该地址不接受此方法。", "行为使用 POST；请查看 /openapi.json。",
 )  # fmt: skip
 CODES = (NO_SUCH_ADDRESS, WRONG_METHOD)
-_SAFE_INTEGER = 2**53 - 1
-_DEPTH_MAX = 64
 _WAIT = re.compile(r"\bwait=(\d{1,4})\b")
 
 
@@ -139,7 +137,7 @@ def app(home: Home) -> FastAPI:
 def parsed(scope: Scope, raw: bytes) -> dict[str, Any]:
     """The JSON object of a body; an empty body is an empty object.
 
-    Raises: Refused not_json, malformed.
+    Raises: Refused not_json.
     """
     if not raw:
         return {}
@@ -152,19 +150,7 @@ def parsed(scope: Scope, raw: bytes) -> dict[str, Any]:
         raise Refused(NOT_JSON) from None
     if not isinstance(found, dict):
         raise Refused(NOT_JSON)
-    _sound(found, 0)
     return found
-
-
-def _sound(value: object, depth: int) -> None:
-    """Integers beyond 2**53 - 1 mean different numbers to different readers (RFC 8785)."""
-    if depth > _DEPTH_MAX:
-        raise Refused(MALFORMED, place=f"level {_DEPTH_MAX}")
-    if isinstance(value, (dict, list)):
-        for each in value.values() if isinstance(value, dict) else value:
-            _sound(each, depth + 1)
-    elif isinstance(value, int) and abs(value) > _SAFE_INTEGER:
-        raise Refused(MALFORMED, place="an integer beyond 2**53 - 1")
 
 
 async def _documented() -> None:

@@ -119,7 +119,11 @@ def opened(options: Options) -> Iterator[Client]:
         caller = held.caller_of_key(key)
         if caller is None:
             raise Refused(KEY_UNKNOWN)
-        yield _Inside(held, caller, options.language)
+        client = _Inside(held, caller, options.language)
+        try:
+            yield client
+        finally:
+            client.forget()
     finally:
         held.close()
 
@@ -135,6 +139,7 @@ class _Inside:
         self._home = home
         self._caller = caller
         self._language = language
+        self._sent: list[str] = []
 
     def run(self, act: Act, raw: Mapping[str, Any]) -> Answer:
         """The answer of one act, after everything it set going came to rest."""
@@ -163,9 +168,18 @@ class _Inside:
 
     def upload(self, path: Path) -> Answer:
         """The id of the file, kept in the home as the bytes door keeps it."""
-        from dujiang.doors.data import keep_upload
+        from dujiang.doors.data import keep_upload, sweep
 
-        return Answer({"upload": keep_upload(self._home, self._caller, _name(path), pieces(path))})
+        sweep(self._home)  # what a command that was killed, or a node, has left
+        self._sent.append(keep_upload(self._home, self._caller, _name(path), pieces(path)))
+        return Answer({"upload": self._sent[-1]})
+
+    def forget(self) -> None:
+        """Removes the files that were sent: what was registered of them is kept apart."""
+        from dujiang.doors.data import drop_upload
+
+        for upload in self._sent:
+            drop_upload(self._home, self._caller, upload)
 
     def _turned(self, declined: Declined, receipt: object) -> Answer:
         from dujiang.doors import answer

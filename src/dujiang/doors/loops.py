@@ -16,7 +16,7 @@ from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.runner import spoken_error
 from dujiang.post import acts as post
-from dujiang.post.model import MESSAGE_KNOWN
+from dujiang.post.model import LETTER_UNFIT, MESSAGE_KNOWN
 
 _log: Any = structlog.get_logger("loops")
 _COURIERS = 16
@@ -78,11 +78,12 @@ class Loops:
             self._home.run("contract.hear", NODE, contract.Hear(letter.envelope), key=letter.id)
             delivered = True
         except Refused as error:
-            delivered, refused = error.code is MESSAGE_KNOWN, True
+            # What is out of turn or not found may only be early; what is unverified stays so.
+            delivered, refused = error.code is MESSAGE_KNOWN, error.code is LETTER_UNFIT
             if not delivered:
-                _log.warning("message refused", letter=letter.id, code=error.code.name)
-        except Unavailable as error:
-            _log.warning("message not delivered", letter=letter.id, code=error.code.name)
+                _log.warning("message refused", message=letter.id, code=error.code.name)
+        except Exception as error:
+            _log.warning("message not delivered", message=letter.id, code=spoken_error(error)[0].name)
         self._home.run("post.deliver", NODE, post.Deliver(letter.id, delivered, refused))
         return int(delivered)
 

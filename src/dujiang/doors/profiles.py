@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.plugs.folder import sync_folder
 
 NO_PROFILE = Code(
     "no_profile", 401, Exit.usage,
@@ -65,6 +66,8 @@ def write(home: Path, made: Sequence[Mapping[str, str]]) -> list[Profile]:
                 file.write("\n")
                 file.flush()
                 os.fsync(file.fileno())
+        for place in (folder, home):
+            sync_folder(place)
     except OSError:
         raise Unavailable(PROFILE_BROKEN) from None
     return fresh

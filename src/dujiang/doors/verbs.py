@@ -166,9 +166,6 @@ def _form(hint: Any) -> tuple[Any, Any]:
     options = [each for each in get_args(hint) if each is not type(None)]
     if get_origin(hint) in (Union, types.UnionType):
         hint = options[0] if len(options) == 1 else str
-    if getattr(hint, "__name__", "") == "Upload" and hasattr(hint, "__supertype__"):
-        return "upload", Path
-    hint = getattr(hint, "__supertype__", hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (tuple, list) and inner and isinstance(inner[0], type):
         base = next((each for each in (str, int, float) if issubclass(inner[0], each)), None)

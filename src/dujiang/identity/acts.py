@@ -11,7 +11,15 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dujiang.identity import rules, store
-from dujiang.identity.model import BAD_LOGIN, NAME_TAKEN, PASSWORD_SHORT, ROLE_BEYOND, Key, Organisation, Person
+from dujiang.identity.model import (
+    BAD_LOGIN,
+    NAME_TAKEN,
+    PASSWORD_SHORT,
+    ROLE_BEYOND,
+    Key,
+    Organisation,
+    Person,
+)
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import new_id
@@ -290,7 +298,9 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Members:
     del ask
     people = tuple(Member(p.id, p.name, p.roles) for p in store.people(tx.db, caller.org))
     names = {person.id: person.name for person in people}
-    keys = tuple(Member(k.id, names.get(k.person, ""), k.roles, k.revoked) for k in store.keys(tx.db, caller.org))
+    keys = tuple(
+        Member(k.id, names.get(k.person, ""), k.roles, k.revoked) for k in store.keys(tx.db, caller.org)
+    )
     return Members(people, keys)
 
 
@@ -343,7 +353,11 @@ def enter(tx: Tx, caller: Caller, ask: Enter) -> Opened:
     del caller
     secret_hash = rules.secret_hash(ask.token)
     person = store.pass_holder(tx.db, secret_hash, "link", tx.now_ms)
-    if person is None or not store.drop_pass(tx.db, secret_hash, "link") or store.person(tx.db, person) is None:
+    if (
+        person is None
+        or not store.drop_pass(tx.db, secret_hash, "link")
+        or store.person(tx.db, person) is None
+    ):
         raise Refused(BAD_LOGIN)
     return _session(tx, person)
 

@@ -39,10 +39,14 @@ _PERSON_ADD = Sql(insert(_PERSON))
 _PERSON_COLUMNS = (_PERSON.c.id, _PERSON.c.org, _PERSON.c.name, _PERSON.c.roles, _PERSON.c.password)
 _PERSON_GET = Sql(select(*_PERSON_COLUMNS).where(_PERSON.c.id == bindparam("id"), _PERSON.c.revoked == 0))
 _PERSON_LIST = Sql(
-    select(*_PERSON_COLUMNS).where(_PERSON.c.org == bindparam("org"), _PERSON.c.revoked == 0).order_by(_PERSON.c.id)
+    select(*_PERSON_COLUMNS)
+    .where(_PERSON.c.org == bindparam("org"), _PERSON.c.revoked == 0)
+    .order_by(_PERSON.c.id)
 )
 _PERSON_REVOKE = Sql(
-    update(_PERSON).where(_PERSON.c.org == bindparam("of_org"), _PERSON.c.id == bindparam("of_id")).values(revoked=1)
+    update(_PERSON)
+    .where(_PERSON.c.org == bindparam("of_org"), _PERSON.c.id == bindparam("of_id"), _PERSON.c.revoked == 0)
+    .values(revoked=1)
 )
 _KEY_ADD = Sql(insert(_KEY))
 _KEY_COLUMNS = (_KEY.c.id, _KEY.c.org, _KEY.c.person, _KEY.c.roles, _KEY.c.revoked)
@@ -55,7 +59,9 @@ _KEY_REVOKE = Sql(
 _PASS_ADD = Sql(insert(_PASS))
 _PASS_GET = Sql(
     select(_PASS.c.person).where(
-        _PASS.c.hash == bindparam("hash"), _PASS.c.kind == bindparam("kind"), _PASS.c.until_ms > bindparam("now_ms")
+        _PASS.c.hash == bindparam("hash"),
+        _PASS.c.kind == bindparam("kind"),
+        _PASS.c.until_ms > bindparam("now_ms"),
     )
 )
 _PASS_DROP = Sql(_PASS.delete().where(_PASS.c.hash == bindparam("hash"), _PASS.c.kind == bindparam("kind")))
@@ -122,7 +128,13 @@ def revoke_person(db: Session, org: str, person_id: str) -> bool:
 def add_key(db: Session, key: Key, secret_hash: str) -> None:
     """Keeps a new API key by the hash of its secret."""
     db.run(
-        _KEY_ADD, id=key.id, org=key.org, person=key.person, roles=" ".join(key.roles), hash=secret_hash, revoked=0
+        _KEY_ADD,
+        id=key.id,
+        org=key.org,
+        person=key.person,
+        roles=" ".join(key.roles),
+        hash=secret_hash,
+        revoked=0,
     )
 
 
@@ -176,7 +188,11 @@ def _organisation(row: Row) -> Organisation:
 def _person(row: Row) -> Person:
     person_id, org, name, roles, password = row
     return Person(
-        str(person_id), str(org), str(name), tuple(str(roles).split()), None if password is None else str(password)
+        str(person_id),
+        str(org),
+        str(name),
+        tuple(str(roles).split()),
+        None if password is None else str(password),
     )
 
 

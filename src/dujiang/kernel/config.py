@@ -38,13 +38,13 @@ class Config:
     """Most acts waiting for the writer; beyond it a caller is told to come back."""
     page_rows_max: int = 1000
     """Most rows of a list in one reply."""
-    question_seconds_max: int = 60
+    question_seconds_max: int = 30
     """A question's process is killed after this long."""
     question_memory_mb: int = 512
     """Memory a question's engine may use."""
-    register_seconds_max: int = 900
+    register_seconds_max: int = 600
     """Reading and registering a table is stopped after this long."""
-    register_memory_mb: int = 1024
+    register_memory_mb: int = 768
     """Memory that reading and registering a table may use."""
     delivery_attempts_max: int = 20
     """A message is given up after so many failed deliveries."""
@@ -58,8 +58,6 @@ class Config:
     """A clock that jumps further than this is reported."""
     disk_free_mb_min: int = 64
     """Below this much free disk nothing new is accepted."""
-    provider_allotments: int = 4
-    """Default ceiling of a resource over all organisations, in default allotments."""
     wait_seconds_max: int = 120
     """Longest a door waits for a long act before it answers with where to look."""
 

@@ -125,9 +125,7 @@ class Engine(Protocol):
         """A sketch of an uploaded table; see the implementation for its fields."""
         ...
 
-    def register(
-        self, source: Path, sketch: Any, table: Any, salt: bytes, plain: Path, guarded: Path
-    ) -> Any:
+    def register(self, source: Path, sketch: Any, table: Any, salt: bytes, plain: Path, guarded: Path) -> Any:
         """Writes the normalised and the registered file of a table, durably, or neither."""
         ...
 
@@ -147,4 +145,3 @@ class Engine(Protocol):
     def close(self) -> None:
         """Ends every process it started."""
         ...
-

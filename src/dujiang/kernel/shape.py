@@ -60,7 +60,11 @@ def schema(form: type) -> dict[str, Any]:
             part["additionalProperties"] = False
     name = str(made.get("$ref", "")).rpartition("/")[2]
     top = parts.pop(name, made) if not _mentions(parts, name) else made
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **top, **({"$defs": parts} if parts else {})}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **top,
+        **({"$defs": parts} if parts else {}),
+    }
 
 
 def _mentions(parts: dict[str, Any], name: str) -> bool:
@@ -95,7 +99,11 @@ def _known(form: Any, raw: object) -> None:
 
 def _members(raw: object) -> dict[str, object]:
     """The members of a JSON object, none for anything else."""
-    return {str(name): value for name, value in cast("dict[Any, object]", raw).items()} if isinstance(raw, dict) else {}
+    return (
+        {str(name): value for name, value in cast("dict[Any, object]", raw).items()}
+        if isinstance(raw, dict)
+        else {}
+    )
 
 
 def _items(raw: object) -> list[object]:

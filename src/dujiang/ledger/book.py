@@ -50,7 +50,9 @@ class LedgerBook:
             assert known is not None
             self.origin, self._public, self._sealed = known
             self.vkey = note.vkey(self.origin, self._public)
-            vault.open(self._sealed, _PURPOSE)  # a master key that does not fit is told now, not at the first write
+            vault.open(
+                self._sealed, _PURPOSE
+            )  # a master key that does not fit is told now, not at the first write
             self.reload(db)
         # A clock that stands before the last entry of an earlier run has jumped, too.
         self._wall_ms, self._steady_s = max(clock.now_ms(), self._last_ms), clock.monotonic_s()
@@ -81,7 +83,9 @@ class LedgerBook:
             told["clock_jump_ms"] = jump
         self._last_ms = max(self._last_ms, tx.now_ms)
         salt = os.urandom(rules.SALT_BYTES * len(told))
-        salts = {field: salt[at * rules.SALT_BYTES : (at + 1) * rules.SALT_BYTES] for at, field in enumerate(told)}
+        salts = {
+            field: salt[at * rules.SALT_BYTES : (at + 1) * rules.SALT_BYTES] for at, field in enumerate(told)
+        }
         leaf = rules.leaf_of(act, self._last_ms, told, salts)
         record = Record(
             self._edge.size, act, self._last_ms, leaf.decode(), str(told["org"]), told,
@@ -104,7 +108,13 @@ class LedgerBook:
         signed = note.signed(text, self.origin, self._public, signature)
         store.add_checkpoint(db, self._edge.size, signed)
         tiles = {(level, number): list(row) for level, number, row in [*self._full, *self._edge.partial()]}
-        batch = _Batch(self._open[0].index, self._edge.size, signed, self._open, Prover(self._edge.size, self._fetch(tiles)))
+        batch = _Batch(
+            self._open[0].index,
+            self._edge.size,
+            signed,
+            self._open,
+            Prover(self._edge.size, self._fetch(tiles)),
+        )
         with self._lock:
             self._sealed_batches = [*self._sealed_batches[-_KEPT + 1 :], batch]
         self._open, self._full = [], []
@@ -167,5 +177,3 @@ def receipt(db: Session, record: Record, fields: Mapping[str, Any], key: str) ->
     size, signed = head
     path = Prover(size, lambda level, number: store.tile(db, level, number)).inclusion(record.index)
     return rules.receipt_of(record, fields, path, signed, key)
-
-

@@ -36,7 +36,9 @@ def commitment(field: str, value: object, salt: bytes) -> str:
 def leaf_of(act: str, time_ms: int, facts: Mapping[str, object], salts: Mapping[str, bytes]) -> bytes:
     """The public bytes of an entry."""
     commitments = {field: commitment(field, value, salts[field]) for field, value in facts.items()}
-    return canonical({"v": VERSION, "act": act, "time_ms": time_ms, "suite": SUITE, "commitments": commitments})
+    return canonical(
+        {"v": VERSION, "act": act, "time_ms": time_ms, "suite": SUITE, "commitments": commitments}
+    )
 
 
 def visible(record: Record, org: str, *, oversees: bool) -> dict[str, Any]:
@@ -50,7 +52,11 @@ def receipt_of(
     record: Record, fields: Mapping[str, Any], path: list[bytes], checkpoint: str, key: str
 ) -> dict[str, object]:
     """The receipt of an entry that opens `fields`, as JSON."""
-    opened = {field: {"value": fields[field], "salt": record.salts[field]} for field in fields if field in record.salts}
+    opened = {
+        field: {"value": fields[field], "salt": record.salts[field]}
+        for field in fields
+        if field in record.salts
+    }
     return {
         "type": "dujiang-receipt", "v": VERSION, "index": record.index, "leaf": record.leaf, "opened": opened,
         "path": [base64.b64encode(step).decode() for step in path], "checkpoint": checkpoint, "vkey": key,
@@ -69,7 +75,9 @@ def verify(receipt: object, pinned: str | None) -> Verdict:
         path = [unbase64(step) for step in parts["path"]]
         facts = {field: opening["value"] for field, opening in parts["opened"].items()}
         step = _failed(parts, leaf, facts)
-        if step is None and not included(leaf_hash(parts["leaf"].encode()), parts["index"], head.size, path, head.root):
+        if step is None and not included(
+            leaf_hash(parts["leaf"].encode()), parts["index"], head.size, path, head.root
+        ):
             step = "3 path to the root"
         own = head.origin == name and parts["vkey"] == vkey(name, public)
         if step is None and not (own and signed_by(head, name, public)):

@@ -62,16 +62,22 @@ _PAGE_OWN = Sql(
     .limit(bindparam("count"))
 )  # fmt: skip
 _SIGHT_ADD = Sql(insert(_SIGHT))
-_SIGHT_GET = Sql(select(_SIGHT.c.idx).where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx == bindparam("idx")))
+_SIGHT_GET = Sql(
+    select(_SIGHT.c.idx).where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx == bindparam("idx"))
+)
 _TILE_PUT = Sql(
     text(
         "INSERT INTO ledger_tile (level, number, hashes) VALUES (:level, :number, :hashes) "
         "ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes"
     )
 )
-_TILE_GET = Sql(select(_TILE.c.hashes).where(_TILE.c.level == bindparam("level"), _TILE.c.number == bindparam("number")))
+_TILE_GET = Sql(
+    select(_TILE.c.hashes).where(_TILE.c.level == bindparam("level"), _TILE.c.number == bindparam("number"))
+)
 _CHECKPOINT_ADD = Sql(insert(_CHECKPOINT))
-_CHECKPOINT_LAST = Sql(select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).order_by(_CHECKPOINT.c.size.desc()).limit(1))
+_CHECKPOINT_LAST = Sql(
+    select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).order_by(_CHECKPOINT.c.size.desc()).limit(1)
+)
 _CHECKPOINT_FOR = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("idx"))
     .order_by(_CHECKPOINT.c.size).limit(1)
@@ -149,7 +155,13 @@ def checkpoint(db: Session, index: int | None = None) -> tuple[int, str] | None:
 def _record(row: Row) -> Record:
     index, act, time_ms, leaf, org, facts, salts = row
     return Record(
-        _int(index), str(act), _int(time_ms), str(leaf), str(org), msgspec.json.decode(str(facts)), msgspec.json.decode(str(salts))
+        _int(index),
+        str(act),
+        _int(time_ms),
+        str(leaf),
+        str(org),
+        msgspec.json.decode(str(facts)),
+        msgspec.json.decode(str(salts)),
     )
 
 

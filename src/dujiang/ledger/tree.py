@@ -58,7 +58,9 @@ class Edge:
 
     def partial(self) -> list[tuple[int, int, list[bytes]]]:
         """The unfinished tiles: (level, number, hashes)."""
-        return [(level, self.size // WIDTH ** (level + 1), row) for level, row in enumerate(self.levels) if row]
+        return [
+            (level, self.size // WIDTH ** (level + 1), row) for level, row in enumerate(self.levels) if row
+        ]
 
     def root(self) -> bytes:
         """The root of the whole tree."""

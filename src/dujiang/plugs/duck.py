@@ -61,9 +61,12 @@ class Registered:
 class Duck:
     """The engine: each method may be called from any thread; `close` ends what stands by."""
 
-    def __init__(self, *, file_bytes_max: int = FILE_BYTES_MAX, ingest: Limits = INGEST) -> None:
+    def __init__(
+        self, *, file_bytes_max: int = FILE_BYTES_MAX, ingest: Limits = INGEST, question: Limits = QUESTION
+    ) -> None:
         self._file_bytes_max = file_bytes_max
         self._ingest = ingest
+        self._question = question
         self._standby = Standby()
 
     def warm(self) -> None:
@@ -131,8 +134,8 @@ class Duck:
                 raise
             return told
 
-    def compute(self, sql: str, guarded: Path, limits: Limits = QUESTION) -> list[list[Any]]:
-        """The rows of regenerated SQL over the view `t0` of one registered file.
+    def compute(self, sql: str, guarded: Path, limits: Limits | None = None) -> list[list[Any]]:
+        """The rows of regenerated SQL over the view `t0` of one registered file, within `limits` (none: its own).
 
         Values are int (of any size), float, str, bool or None; dates and timestamps are ISO text.
 
@@ -146,7 +149,7 @@ class Duck:
         except OSError:
             raise Unavailable(ENGINE_FAILED) from None
         with file, self._standby.take() as worker:
-            worker.begin(replace(limits, scratch_bytes=0), [file.fileno()], [view], question=True)
+            worker.begin(replace(limits or self._question, scratch_bytes=0), [file.fileno()], [view], question=True)
             return worker.ask(sql)
 
     def export(

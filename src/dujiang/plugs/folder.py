@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import threading
 from pathlib import Path
 
 from dujiang.kernel.errors import Code, Exit, Unavailable
@@ -22,6 +24,7 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._making = threading.Lock()
 
     def path(self, key: str) -> Path:
         """Where the file of `key` lies; keys are lower-case words, digits and slashes."""
@@ -30,10 +33,12 @@ class Folder:
         return self._root / key
 
     def room(self, key: str) -> Path:
-        """A place for a new file: its folder exists."""
+        """A place for a new file: its folder exists, durably."""
         place = self.path(key)
         try:
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # One at a time: nobody may use a folder that somebody else has made and not yet synced.
+            with self._making:
+                _make(place.parent)
         except OSError:
             raise Unavailable(FILES_FAILED) from None
         return place
@@ -61,3 +66,23 @@ class Folder:
             return shutil.disk_usage(self._root).free
         except OSError:
             raise Unavailable(FILES_FAILED) from None
+
+
+def sync_folder(place: Path) -> None:
+    """Nothing; when this returns, what the folder says is in it survives a power cut.
+
+    Raises: OSError.
+    """
+    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _make(place: Path) -> None:
+    if place.is_dir():
+        return
+    _make(place.parent)
+    place.mkdir(mode=0o700, exist_ok=True)
+    sync_folder(place.parent)

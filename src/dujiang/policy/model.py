@@ -48,7 +48,7 @@ class Terms:
     statistics: int = 50
     """Allotment of the privacy account to one organisation, in statistics."""
     ceiling_statistics: int | None = None
-    """Most statistics over all organisations; None: the node's default number of allotments."""
+    """Most statistics over all organisations; None: four allotments."""
     rho_micro: int = 5000
     """Privacy cost (zCDP) of one statistic, in 10**-6."""
     noise: Blur = Blur.gaussian

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 
-def payload(letter: str, from_did: str, to_did: str, time_ms: int, message: dict[str, Any]) -> dict[str, object]:
+def payload(
+    letter: str, from_did: str, to_did: str, time_ms: int, message: dict[str, Any]
+) -> dict[str, object]:
     """What the sender signs."""
     return {"jti": letter, "iss": from_did, "aud": to_did, "iat": time_ms // 1000, "body": message}
 

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, bindparam, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.post.model import WAITING, Letter
@@ -18,7 +30,15 @@ _IN = Table(
     Column("time_ms", Integer, nullable=False), PrimaryKeyConstraint("org", "from_did", "letter"),
 )  # fmt: skip
 _OUT_ADD = Sql(insert(_OUT))
-_COLUMNS = (_OUT.c.id, _OUT.c.org, _OUT.c.to_did, _OUT.c.envelope, _OUT.c.state, _OUT.c.attempts, _OUT.c.due_ms)
+_COLUMNS = (
+    _OUT.c.id,
+    _OUT.c.org,
+    _OUT.c.to_did,
+    _OUT.c.envelope,
+    _OUT.c.state,
+    _OUT.c.attempts,
+    _OUT.c.due_ms,
+)
 _DUE = Sql(
     select(*_COLUMNS).where(_OUT.c.state == WAITING, _OUT.c.due_ms <= bindparam("now_ms"))
     .order_by(_OUT.c.due_ms, _OUT.c.id).limit(bindparam("count"))
