@@ -24,10 +24,10 @@ def main(names: list[str]) -> int:
     figures: list[Figure] = []
     for name in names or FAMILIES:
         begun = time.perf_counter()
-        found = list(importlib.import_module(f"bench.{name}").figures())
+        for figure in importlib.import_module(f"bench.{name}").figures():
+            figures.append(figure)
+            keep([figure], page.ORDER)
         print(f"{name}: {time.perf_counter() - begun:.0f} s", file=sys.stderr, flush=True)
-        figures += found
-        keep(found, page.ORDER)
     page.write()
     Console().print(_table(figures))
     return 0

@@ -73,6 +73,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells = (row["name"], number(row), row["goal"] or "", MET[row["met"]], beside(row))
         lines.append("| " + " | ".join(cells) + " |")
+    known = {row["name"] for row in rows}
+    lines += [f"| {name} | not measured here | | | |" for name in ORDER if name not in known]
     return "\n".join(lines)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from dujiang import home as homes
 from dujiang.catalogue import acts as catalogue
 from dujiang.contract import acts as contract
-from dujiang.doors.data import keep_upload, pieces
+from dujiang.doors.data import keep_upload
+from dujiang.doors.local import pieces
 from dujiang.doors.loops import Loops
 from dujiang.doors.profiles import write as write_profiles
 from dujiang.kernel.act import Caller

@@ -63,7 +63,11 @@ def _up(env: dict[str, str]) -> Iterator[Figure]:
     for _ in range(5):
         begun = time.perf_counter()
         node = subprocess.Popen(
-            command("up", "--port", "0", "--json"), env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command("up", "--port", "0", "--json"),
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
         try:
             assert node.stdout is not None

@@ -43,15 +43,20 @@ ACTS: dict[str, Act] = {
         Act(
             "catalogue.offer", WRITES, ("provider",), "Register and publish a table", "登记并上架数据",
             verb="offer", positional=("upload",), preview="registry.check",
+            examples=("dujiang offer visits.csv --entity patient --terms terms.toml",),
         ),
         Act("catalogue.publish", WRITES, ("provider",), "Publish a new version", "发布新版本", positional=("product",)),
         Act("catalogue.withdraw", WRITES, ("provider",), "Withdraw a product", "下架产品", positional=("product",)),
-        Act("catalogue.search", READS, _ANY, "Find products", "查找产品", verb="find", positional=("words",)),
+        Act(
+            "catalogue.search", READS, _ANY, "Find products", "查找产品", verb="find", positional=("words",),
+            examples=("dujiang find blood pressure", "dujiang find 血压"),
+        ),
         Act("catalogue.show", READS, _ANY, "Show a product", "查看产品", positional=("id",), shows=("prd",)),
         Act("catalogue.list", READS, _ANY, "List your products", "列出本机构产品"),
         Act(
             "contract.request", WRITES, ("consumer",), "Agree a contract", "签订合约", verb="agree",
             positional=("product",), until=("contract.show", "contract"),
+            examples=("dujiang agree PRODUCT --purpose analyse",),
         ),
         Act("contract.hear", WRITES, _NODE, "Hear a message of the other side", "处理对方消息"),
         Act("contract.terminate", WRITES, ("provider", "consumer"), "End a contract", "终止合约", None, ("contract",)),
@@ -66,11 +71,12 @@ ACTS: dict[str, Act] = {
         Act(
             "cleanroom.ask", WRITES, ("consumer",), "Ask a question", "提问", verb="ask",
             positional=("contracts", "sql"), until=("cleanroom.show", "job"), preview="cleanroom.check",
+            examples=('dujiang ask CONTRACT "select sex, count(*) from visits group by sex" --out answer.csv',),
         ),
-        Act("cleanroom.pending", READS, _NODE, "List questions to run", "列出待计算问题"),
+        Act("cleanroom.pending", READS, _NODE, "List questions to run", "列出待计算的查询"),
         Act("cleanroom.complete", WRITES, _NODE, "Complete a question", "完成计算"),
         Act("cleanroom.show", READS, _ANY, "Show an answer", "查看答案", positional=("job",), shows=("job",)),
-        Act("cleanroom.list", READS, _ANY, "List questions", "列出问题"),
+        Act("cleanroom.list", READS, _ANY, "List questions", "列出查询"),
         Act("post.list", READS, _NODE, "List messages to deliver", "列出待投递消息"),
         Act("post.deliver", KEEPS, _NODE, "Mark a delivery attempt", "记录投递结果"),
     )

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,7 +64,7 @@ HOME_BROKEN = Code(
 AUTHORITY_UNFIT = Code(
     "authority_unfit", 400, Exit.usage,
     "An authority is a host name, with a port if needed.", "Give something like data.example.org.",
-    "标识权威应为主机名，可带端口。", "请填写如 data.example.org 的名称。",
+    "机构标识所用的域名（authority）应为主机名，可带端口。", "请填写如 data.example.org 的名称。",
 )  # fmt: skip
 CODES = (HOME_MISSING, HOME_EXISTS, HOME_BUSY, HOME_NEWER, HOME_BROKEN, AUTHORITY_UNFIT)
 _WAIT_S = 10.0
@@ -90,6 +90,8 @@ class Home:
     writer: Writer
     runner: Runner
     lock: IO[str]
+    warm: Callable[[], None]
+    """Starts the process the next question finds ready; a served home calls it once."""
 
     def run(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Outcome:
         """The outcome of one act; see `Runner.run`."""
@@ -198,7 +200,9 @@ def open_home(
         registry.sweep(node)
         bell = Bell()
         writer = Writer(node, ledger, bell)
-        return Home(path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock)
+        return Home(
+            path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock, engine.warm
+        )
     except BaseException:
         lock.close()
         raise

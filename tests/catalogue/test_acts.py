@@ -16,7 +16,7 @@ from dujiang.kernel.act import Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.shape import plain
 from dujiang.policy import wire
-from dujiang.policy.model import Blur, Terms, TermsFile
+from dujiang.policy.model import Noise, Terms, TermsFile
 from dujiang.policy.rules import sentence, terms_sha256
 from dujiang.registry.model import Field
 from tests.registry.space import Space, opened, patients
@@ -133,7 +133,7 @@ def test_content_of_another_resource_cannot_become_a_version(space: Space) -> No
 
 
 def test_exact_answers_never_share_a_resource_with_noise(space: Space) -> None:
-    exact, noised = TermsFile(noise=Blur.exact), TermsFile(noise=Blur.laplace)
+    exact, noised = TermsFile(noise=Noise.exact), TermsFile(noise=Noise.laplace)
     first = offer(space, 10, exact)
     assert first.proposal is not None and first.proposal.noise == ()
     upload = space.upload(space.hospital, patients("gb18030", salt=10), "就诊.csv")

@@ -55,7 +55,7 @@ def test_exact_answers_cost_nothing_of_the_account() -> None:
 
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(1, 10**5))
 def test_what_is_left_can_be_paid_and_no_more(total: int, spent: int, rho: int) -> None:
-    count = left(total, spent, Guard(rho_micro=rho))
+    count = left(total, spent, rho)
     assert count >= 0
     assert count == 0 or spent + count * rho <= total
     assert spent + (count + 1) * rho > total
@@ -77,7 +77,7 @@ def test_epsilon_of_an_account(rho_micro: int, delta: float, published: float) -
 
 def test_default_account_is_fifty_statistics_of_epsilon_a_tenth() -> None:
     guard = Guard()
-    assert left(250_000, 0, guard) == 50
+    assert left(250_000, 0, guard.rho_micro) == 50
     assert scale(statistic("a"), guard) == 10
     assert spread(statistic("a"), guard) == 10
 

@@ -17,7 +17,7 @@ from dujiang.contract import acts as contract
 from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Declined, Refused, Unavailable
 from dujiang.plugs.folder import FILES_FAILED
-from dujiang.policy.model import Blur, TermsFile
+from dujiang.policy.model import Noise, TermsFile
 from tests import life as making
 from tests.life import Life, code_of, opened
 
@@ -132,7 +132,7 @@ def test_a_job_completed_twice_at_once_ends_once(life: Life) -> None:
 
 
 def test_exact_answers_have_no_account(life: Life) -> None:
-    made = offer(life, noise=Blur.exact)
+    made = offer(life, noise=Noise.exact)
     on = life.agree(made.product)
     given = answer(life, on, ONE)
     assert given.rows == ((making.visits(0, PEOPLE).count(b"\n") - 1,),)

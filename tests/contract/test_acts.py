@@ -438,6 +438,15 @@ def test_a_request_that_the_terms_do_not_permit_is_declined_with_one_entry(life:
     life.agree(named, life.rival, "train")
 
 
+def test_a_purpose_that_the_other_side_would_not_read_is_refused_before_a_message_is_sent(
+    life: Life, product: str
+) -> None:
+    ask = contract.Request(product, "用" * 201)
+    assert life.refused("contract.request", life.insurer, ask) == "purpose_too_long"
+    assert life.letters() == []
+    life.agree(product, life.insurer, "用" * 200)
+
+
 def test_nobody_agrees_with_themselves_or_on_what_is_withdrawn_or_unknown(life: Life) -> None:
     from dujiang.catalogue import acts as catalogue
 

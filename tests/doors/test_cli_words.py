@@ -19,7 +19,7 @@ from dujiang.doors import flow, profiles, show, usage, verbs
 from dujiang.doors.local import Answer, Options
 from dujiang.kernel.act import Act, Effect
 from dujiang.kernel.errors import Refused, Unavailable
-from dujiang.policy.model import Blur
+from dujiang.policy.model import Noise
 
 TEXTS = st.text(max_size=40)
 Upload = NewType("Upload", str)
@@ -43,8 +43,8 @@ class Ask:
     limit: int = 3
     ratio: float | None = None
     deep: bool = False
-    noise: Blur = Blur.gaussian
-    kinds: tuple[Blur, ...] = ()
+    noise: Noise = Noise.gaussian
+    kinds: tuple[Noise, ...] = ()
     terms: Inner | None = None
     fields: dict[str, Inner] = field(default_factory=dict)
     bound: int | float | str | None = None
@@ -270,3 +270,12 @@ def test_a_receipt_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert kept == [tmp_path / "home" / "receipts" / "receipt-7.json", tmp_path / "answer.csv.receipt.json"]
     assert all(place is not None and place.stat().st_mode & 0o077 == 0 for place in kept)
     assert flow.keep_receipt({"index": 7}, tmp_path / "gone" / "deep" / "x.csv", tmp_path) is None
+
+
+def test_a_receipt_of_a_hostile_node_stays_among_the_receipts(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "receipts" / "receipt-x").mkdir(parents=True)
+    (home / "home.json").write_text("mine")
+    for index in ("x/../../home", "/etc/x", ["x"], None, True):
+        assert flow.keep_receipt({"index": index}, None, home) == home / "receipts" / "receipt-0.json"
+    assert (home / "home.json").read_text() == "mine"

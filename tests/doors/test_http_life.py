@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -81,6 +83,8 @@ def test_who_does_not_want_to_wait_is_told_where_to_look(node: Node, contract: s
     said = response.json()
     assert response.status_code == (200 if said["done"] else 202)
     assert said["job"].startswith("job_") and said["receipt"]
+    while not node.post("cleanroom.show", {"job": said["job"]}, 1).json()["done"]:
+        time.sleep(0.02)  # its entry would be counted by the next test
 
 
 def test_a_forbidden_question_is_a_problem_with_its_place_and_its_receipt(node: Node, contract: str) -> None:
@@ -208,3 +212,24 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
             serve(opened, port=other.getsockname()[1])
     opened.close()
     assert error.value.code.name == "port_taken"
+
+
+def test_headers_without_end_are_cut_off_and_long_bodies_are_not(tmp_path: Path) -> None:
+    opened, made = home.create(tmp_path / "home", [("医院", ("operator", "provider"))])
+    opened.close()
+    process, url = start(tmp_path / "home")
+    try:
+        host, port = url.removeprefix("http://").split(":")
+        trailed = b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Long: "
+        for begun in (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Long: ", trailed):
+            with socket.create_connection((host, int(port)), timeout=20) as wire, pytest.raises(OSError):
+                wire.sendall(begun)
+                for _ in range(1000):
+                    wire.sendall(b"a" * 65_536)
+        ask = {"roles": ["provider"], "person": "p" * 300_000}
+        with pytest.raises(urllib.error.HTTPError) as told:
+            post(f"{url}/v1/identity/grant", ask, made[0]["api_key"])
+        assert told.value.code == 404
+    finally:
+        process.kill()
+        process.communicate()

@@ -112,7 +112,9 @@ class Typist(threading.Thread):
             if self.stopping.is_set():
                 return
             name = f"person {number}"
-            process = start(self.home, "identity", "invite", name, "--roles", "consumer", "--as", INSURER, "--json")
+            process = start(
+                self.home, "identity", "invite", name, "--roles", "consumer", "--as", INSURER, "--json"
+            )
             if number % 4 == 3:
                 time.sleep(random.uniform(0.3, 1.5))
                 process.send_signal(signal.SIGKILL)
@@ -133,7 +135,14 @@ class Space:
         rows = "".join(f"p{n},{n * 37 % 10_000}\n" for n in range(400))
         (folder / "visits.csv").write_text(f"patient,visits\n{rows}", encoding="utf-8")
         (folder / "terms.toml").write_text(TERMS, encoding="utf-8")
-        offer = ["offer", str(folder / "visits.csv"), "--entity", "patient", "--terms", str(folder / "terms.toml")]
+        offer = [
+            "offer",
+            str(folder / "visits.csv"),
+            "--entity",
+            "patient",
+            "--terms",
+            str(folder / "terms.toml"),
+        ]
         self.product: str = said(self.home, *offer, "--as", HOSPITAL)["product"]
         agreed = said(self.home, "agree", self.product, "--purpose", "analyse", "--as", INSURER)
         assert agreed["state"] == "FINALIZED"
@@ -194,7 +203,9 @@ class Space:
         with log.snapshot(self.home) as db:
             leaves = log.verify(db, self.vkey)
             log.balance(db)
-            done = {(act, key): entry for act, key, entry in db.execute("SELECT act, key, entry FROM kernel_done")}
+            done = {
+                (act, key): entry for act, key, entry in db.execute("SELECT act, key, entry FROM kernel_done")
+            }
             jobs = dict(db.execute("SELECT id, entry FROM cleanroom_job").fetchall())
             known = [name for (name,) in db.execute("SELECT name FROM identity_person")]
         for each in heard:

@@ -88,7 +88,9 @@ def verify(db: sqlite3.Connection, vkey: str) -> list[str]:
 def _opens(leaf: Any, time_ms: int, facts: dict[str, Any], salts: dict[str, str]) -> None:
     assert leaf["time_ms"] == time_ms and leaf["commitments"].keys() == facts.keys() == salts.keys()
     for field, value in facts.items():
-        assert leaf["commitments"][field] == rules.commitment(field, value, bytes.fromhex(salts[field])), field
+        assert leaf["commitments"][field] == rules.commitment(field, value, bytes.fromhex(salts[field])), (
+            field
+        )
 
 
 def _tiles(db: sqlite3.Connection, hashes: list[bytes]) -> None:
@@ -119,8 +121,11 @@ def balance(db: sqlite3.Connection) -> Counter[str]:
     told = Counter(act for _, act, _ in entries)
     granted = told["identity.grant"] + told["identity.register"]
     assert granted == _one(db, "SELECT count(*) FROM identity_key")
-    assert told["contract.request"] == _one(db, "SELECT count(*) FROM contract_negotiation WHERE side='consumer'")
-    _questions(db, [(index, facts) for index, act, facts in entries if act == "cleanroom.ask"])
+    requested = sum(act == "contract.request" and "negotiation" in facts for _, act, facts in entries)
+    assert requested == _one(db, "SELECT count(*) FROM contract_negotiation WHERE side='consumer'")
+    _questions(
+        db, [(index, facts) for index, act, facts in entries if act == "cleanroom.ask" and "job" in facts]
+    )
     ended = {facts["job"]: index for index, act, facts in entries if act == "cleanroom.complete"}
     assert len(ended) == told["cleanroom.complete"], "a question was completed twice"
     for job, index in db.execute("SELECT id, entry FROM cleanroom_job WHERE id IN (SELECT value FROM json_each(?))",
@@ -153,10 +158,16 @@ def at_rest(db: sqlite3.Connection) -> None:
     assert {state for (state,) in db.execute("SELECT state FROM cleanroom_job")} <= {"done"}
     assert {state for (state,) in db.execute("SELECT state FROM post_outbox")} <= {"delivered"}
     sides: dict[str, list[tuple[Any, ...]]] = {}
-    for row in db.execute("SELECT contract, state, product, version, purpose, terms_sha256 FROM contract_negotiation"):
+    for row in db.execute(
+        "SELECT contract, state, product, version, purpose, terms_sha256 FROM contract_negotiation"
+    ):
         sides.setdefault(row[0], []).append(row[1:])
-    assert all(len(each) == 2 and len(set(each)) == 1 and each[0][0] == "FINALIZED" for each in sides.values())
-    missing = "SELECT count(*) FROM cleanroom_paid p LEFT JOIN cleanroom_noised n USING (org, version, statistic)"
+    assert all(
+        len(each) == 2 and len(set(each)) == 1 and each[0][0] == "FINALIZED" for each in sides.values()
+    )
+    missing = (
+        "SELECT count(*) FROM cleanroom_paid p LEFT JOIN cleanroom_noised n USING (org, version, statistic)"
+    )
     assert _one(db, missing + " WHERE n.statistic IS NULL") == 0, "a statistic was paid for and never decided"
 
 

@@ -160,9 +160,13 @@ def test_a_home_is_on_the_disk_before_its_keys_are_printed(tmp_path: Path) -> No
     assert process.returncode == 0
     calls = list(trace.calls(out))
     printing = next(
-        place for place, call in enumerate(calls) if call.path.startswith("pipe:") and b'"api_key"' in call.data
+        place
+        for place, call in enumerate(calls)
+        if call.path.startswith("pipe:") and b'"api_key"' in call.data
     )
-    synced = {call.path for call in calls[:printing] if call.name in ("fsync", "fdatasync") and not call.begun}
+    synced = {
+        call.path for call in calls[:printing] if call.name in ("fsync", "fdatasync") and not call.begun
+    }
     profile = next((home / "profiles").iterdir())
     files = [home / "home.json", home.with_name("home.key"), profile]
     folders = [home, tmp_path, home / "profiles"]

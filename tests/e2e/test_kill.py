@@ -40,7 +40,9 @@ def test_a_killed_node_leaves_no_process(tmp_path: Path) -> None:
         children = set[int]()
         for number in range(3):
             sql = f"select count(*) as n from visits where visits < {5000 + number}"
-            node.post("cleanroom.ask", {"contracts": [space.contract], "sql": sql}, space.insurer, wait="wait=0")
+            node.post(
+                "cleanroom.ask", {"contracts": [space.contract], "sql": sql}, space.insurer, wait="wait=0"
+            )
             deadline = time.monotonic() + 10
             while not (found := offspring(node.pid)) and time.monotonic() < deadline:
                 time.sleep(0.01)

@@ -19,8 +19,15 @@ DUJIANG = [sys.executable, "-c", "import sys; from dujiang.doors.cli import main
 
 
 def _run(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "DUJIANG_HOME": str(folder / "home"), "LANG": "C.UTF-8"}
-    return subprocess.run([*DUJIANG, *words], cwd=folder, env=env, capture_output=True, text=True, timeout=120)
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT / "src"),
+        "DUJIANG_HOME": str(folder / "home"),
+        "LANG": "C.UTF-8",
+    }
+    return subprocess.run(
+        [*DUJIANG, *words], cwd=folder, env=env, capture_output=True, text=True, timeout=120
+    )
 
 
 def _masked(text: str) -> str:
@@ -36,7 +43,9 @@ def test_the_output_shown_is_what_a_run_prints(language: str, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     shown = re.search(r"<!-- demo -->\n```\n(.*?)```", READMES[language].read_text("utf-8"), re.S)
     assert shown is not None
-    assert [_masked(line) for line in shown[1].splitlines()] == [_masked(line) for line in done.stdout.splitlines()]
+    assert [_masked(line) for line in shown[1].splitlines()] == [
+        _masked(line) for line in done.stdout.splitlines()
+    ]
 
 
 @pytest.mark.parametrize("language", READMES)

@@ -68,7 +68,8 @@ def test_a_command_beside_a_node_asks_the_node(home: Path) -> None:
     """Many at once beside a node that serves the home; the node has seen each of their requests."""
     with Node(home) as node:
         running = [
-            start(home, "identity", "invite", f"p{number}", "--roles", "provider", "--json") for number in range(3)
+            start(home, "identity", "invite", f"p{number}", "--roles", "provider", "--json")
+            for number in range(3)
         ]
         for process in running:
             out, err = process.communicate(timeout=120)

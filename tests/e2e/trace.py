@@ -68,7 +68,9 @@ def _call(text: str, *, begun: bool) -> Call:
     last = found["rest"].rpartition(")")[0] if ")" in found["rest"] else found["rest"]
     digits = last.rpartition(", ")[2]
     path = _HEX.sub(lambda each: chr(int(each[1], 16)), on["path"]) if on else ""
-    return Call(found["name"], path.encode("latin-1").decode(), data, int(digits) if digits.isdigit() else 0, begun)
+    return Call(
+        found["name"], path.encode("latin-1").decode(), data, int(digits) if digits.isdigit() else 0, begun
+    )
 
 
 @dataclass

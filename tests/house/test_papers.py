@@ -103,6 +103,12 @@ def test_every_setting_is_documented() -> None:
     )
 
 
+def test_every_setting_is_read() -> None:
+    read = "".join(path.read_text("utf-8") for path in sorted(SRC.rglob("*.py")) if path.name != "config.py")
+    dead = [f.name for f in fields(Config) if f".{f.name}" not in read]
+    fail_with(dead, "a setting that nothing reads is a lie")
+
+
 def test_drawn_pages_are_current() -> None:
     command = [sys.executable, str(ROOT / "docs" / "draw.py"), "--check"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SRC)}, capture_output=True, text=True)

@@ -104,6 +104,18 @@ def test_nobody_makes_links_keys_or_ends_for_another_organisation(life: Life) ->
     assert session_of(life, life.run("identity.link", NODE, identity.Link(theirs)).token) is not None
 
 
+def test_a_weak_key_speaks_for_no_better_and_locks_no_better_out(life: Life) -> None:
+    strong = person(life, "主管", ("provider", "consumer"))
+    key = life.run("identity.grant", life.rival, identity.Grant(("provider", "consumer"), strong)).key
+    weaker = Caller(life.rival.org, person(life, "新人"), frozenset({"consumer"}))
+    assert life.refused("identity.grant", weaker, identity.Grant(("consumer",), strong)) == "role_beyond"
+    for better in (strong, key, life.rival.person):
+        assert life.refused("identity.revoke", weaker, identity.Revoke(better)) == "role_beyond"
+    own = life.run("identity.grant", weaker, identity.Grant(("consumer",))).key
+    assert life.run("identity.revoke", weaker, identity.Revoke(own)).id == own
+    assert life.run("identity.revoke", life.rival, identity.Revoke(key)).id == key
+
+
 def test_a_revoked_key_ends_at_once_and_once(life: Life) -> None:
     granted = life.run("identity.grant", life.rival, identity.Grant(("consumer",)))
     assert life.home.caller_of_key(granted.api_key) is not None

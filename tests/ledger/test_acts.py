@@ -59,6 +59,24 @@ def test_pages_go_on_without_gap_or_repeat(life: Life, limit: int) -> None:
     assert found == whole
 
 
+@pytest.mark.parametrize("start", [296, 297, 298])
+@pytest.mark.parametrize("limit", [1, 2, 3])
+def test_pages_of_what_names_an_id_go_on_without_gap_or_repeat(life: Life, limit: int, start: int) -> None:
+    # The node's own entries are the oldest: the last page is short and has more hits than there is room for.
+    every = items(life, life.auditor, limit=1000)
+    whole = [entry.index for entry in every if entry.facts["person"] == "node"]
+    found: list[int] = []
+    before: int | None = start
+    while True:
+        page = life.run("ledger.list", life.auditor, ledger.List("node", before, limit))
+        assert len(page.items) <= limit
+        found += [entry.index for entry in page.items]
+        before = page.next
+        if before is None:
+            break
+    assert found == whole
+
+
 def test_about_finds_the_entries_that_name_an_id_the_reader_may_see(life: Life) -> None:
     member = life.run("identity.invite", life.insurer, identity.Invite("找", ("consumer",))).person
     assert [entry.facts["member"] for entry in items(life, life.insurer, about=member)] == [member]

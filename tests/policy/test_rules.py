@@ -17,7 +17,7 @@ from dujiang.policy.model import (
     PURPOSE_NOT_PERMITTED,
     QUESTIONS_SPENT,
     RECIPIENT_NOT_PERMITTED,
-    Blur,
+    Noise,
     Terms,
     TermsFile,
 )
@@ -36,7 +36,7 @@ TERMS = st.builds(
     statistics=st.integers(1, 1000),
     ceiling_statistics=st.none() | st.integers(1000, 5000),
     rho_micro=st.integers(1, 10_000_000),
-    noise=st.sampled_from(Blur),
+    noise=st.sampled_from(Noise),
     dominance_percent=st.integers(1, 100),
 )
 DAY = date(2026, 3, 1)
@@ -59,7 +59,7 @@ OTHER: dict[str, Any] = {
     "statistics": 12,
     "ceiling_statistics": 400,
     "rho_micro": 20_000,
-    "noise": Blur.laplace,
+    "noise": Noise.laplace,
     "dominance_percent": 30,
 }
 WRONG: list[tuple[str, Any]] = [
@@ -206,8 +206,8 @@ def test_what_is_narrower_permits_nothing_more(offered: Terms, name: str, other:
         ({"group_min": 11}, True),
         ({"statistics": 51}, False),
         ({"rho_micro": 5001}, False),
-        ({"noise": Blur.exact}, False),
-        ({"noise": Blur.laplace}, False),
+        ({"noise": Noise.exact}, False),
+        ({"noise": Noise.laplace}, False),
         ({"dominance_percent": 51}, False),
         ({"ceiling_statistics": 1000}, False),
     ],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dujiang.kernel.errors import Refused
 from dujiang.policy import wire
-from dujiang.policy.model import Blur, Terms
+from dujiang.policy.model import Noise, Terms
 from tests.policy.test_rules import OTHER, TERMS
 
 JUNK = st.recursive(
@@ -119,7 +119,7 @@ hi = "2029-12-31"
 
 def test_a_toml_and_a_json_file_say_the_same() -> None:
     file = wire.terms_file("\ufeff" + TOML)
-    assert (file.until, file.noise, file.fields["出生日期"].lo) == ("2027-01-31", Blur.laplace, "1900-01-01")
+    assert (file.until, file.noise, file.fields["出生日期"].lo) == ("2027-01-31", Noise.laplace, "1900-01-01")
     written = {
         "purposes": ["分析"],
         "until": "2027-01-31",

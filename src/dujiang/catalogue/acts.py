@@ -29,7 +29,7 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.policy import rules as policy
 from dujiang.policy import wire as policy_wire
-from dujiang.policy.model import TERMS_WRONG, Blur, Problem, Terms, TermsFile
+from dujiang.policy.model import TERMS_WRONG, Noise, Problem, Terms, TermsFile
 from dujiang.registry import acts as registry
 from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
 
@@ -413,8 +413,8 @@ def _mine(db: Session, org: str, product_id: str) -> Product:
 
 def _one_kind_of_noise(db: Session, resource: str, terms: Terms) -> None:
     """Exact answers would undo the noise of every answer over the same rows."""
-    exact = terms.noise is Blur.exact
-    if any((noise == Blur.exact) != exact for noise in store.noises(db, resource)):
+    exact = terms.noise is Noise.exact
+    if any((noise == Noise.exact) != exact for noise in store.noises(db, resource)):
         raise Refused(EXACT_AND_NOISED)
 
 
@@ -433,7 +433,7 @@ def _published(tx: Tx, product: Product, version: Version, prepared: registry.Pr
     )
     terms, proposal = product.terms, None
     if prepared is not None:
-        laplace, exact = terms.noise is Blur.laplace, terms.noise is Blur.exact
+        laplace, exact = terms.noise is Noise.laplace, terms.noise is Noise.exact
         proposal = prepared.proposal(terms.rho_micro, laplace=laplace, exact=exact)
     return Published(
         product=product.id,
@@ -458,13 +458,16 @@ def _page(node: Node, limit: int) -> None:
 
 def _listed(db: Session, found: list[Product], limit: int) -> Found:
     items: list[Item] = []
+    names: dict[str, str] = {}
     for product in found[:limit]:
+        if product.org not in names:
+            names[product.org] = identity.organisation(db, product.org).name
         items.append(
             Item(
                 product=product.id,
                 title=product.title,
                 title_zh=product.title_zh,
-                provider=identity.organisation(db, product.org).name,
+                provider=names[product.org],
                 version=product.number,
                 state=product.state.value,
                 sentence=policy.sentence(product.terms, "en"),

@@ -45,7 +45,7 @@ _FIELDS = (
     "p.id, p.org, p.resource, p.state, v.number, v.registered, v.offer, v.title, v.title_zh, v.description,"
     " v.terms, v.terms_sha256, v.created_ms"
 )
-_LATEST = f"SELECT {_FIELDS} FROM catalogue_product p JOIN catalogue_version v ON v.product = p.id"
+_JOINED = f"SELECT {_FIELDS} FROM catalogue_product p JOIN catalogue_version v ON v.product = p.id"
 _PRODUCT_ADD = Sql(
     text(
         "INSERT INTO catalogue_product (id, org, resource, state, latest)"
@@ -61,17 +61,17 @@ _VERSION_ADD = Sql(
 )
 _LATEST_UP = Sql(text("UPDATE catalogue_product SET latest = :number WHERE id = :id AND org = :org"))
 _WITHDRAW = Sql(text("UPDATE catalogue_product SET state = 'withdrawn' WHERE id = :id AND org = :org"))
-_GET = Sql(text(f"{_LATEST} AND v.number = p.latest WHERE p.id = :id"))
-_GET_NUMBER = Sql(text(f"{_LATEST} WHERE p.id = :id AND v.number = :number"))
+_GET = Sql(text(f"{_JOINED} AND v.number = p.latest WHERE p.id = :id"))
+_GET_NUMBER = Sql(text(f"{_JOINED} WHERE p.id = :id AND v.number = :number"))
 _OWN = Sql(
     text(
-        f"{_LATEST} AND v.number = p.latest WHERE p.org = :org AND p.id < :before"
+        f"{_JOINED} AND v.number = p.latest WHERE p.org = :org AND p.id < :before"
         " ORDER BY p.id DESC LIMIT :count"
     )
 )
 _NEWEST = Sql(
     text(
-        f"{_LATEST} AND v.number = p.latest WHERE p.state = 'published' AND p.id < :before"
+        f"{_JOINED} AND v.number = p.latest WHERE p.state = 'published' AND p.id < :before"
         " ORDER BY p.id DESC LIMIT :count"
     )
 )

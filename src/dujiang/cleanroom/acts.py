@@ -40,6 +40,8 @@ from dujiang.policy.model import Terms
 from dujiang.registry import acts as registry
 
 _ATTEMPTS = 2
+_ALLOTMENTS = 4
+"""The ceiling of a resource over all organisations where the terms do not say one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +200,8 @@ def check(tx: Tx, caller: Caller, ask: Check, case: _Case | Declined) -> Quote |
     micro = rules.charge(case.plan, case.guard, _paid(tx.db, caller.org, case))
     return Quote(
         case.contract.id, tuple(name for name, _ in case.plan.columns), rules.expected(case.plan, case.guard),
-        micro // case.guard.rho_micro, _left(tx.db, caller.org, case), case.plan.noise, case.plan.sql,
-        case.plan.warnings,
+        micro // case.guard.rho_micro, _left(tx.db, caller.org, case.offered.resource, case.terms), case.plan.noise,
+        case.plan.sql, case.plan.warnings,
     )  # fmt: skip
 
 
@@ -237,7 +239,10 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
     if refused:
         return Declined(
             refused,
-            {"left": str(_left(tx.db, caller.org, case) or 0), "needs": str(micro // case.guard.rho_micro)},
+            {
+                "left": str(_left(tx.db, caller.org, case.offered.resource, case.terms) or 0),
+                "needs": str(micro // case.guard.rho_micro),
+            },
         )
     fresh = any(statistic.key not in known for statistic in case.plan.statistics)
     unpaid = {statistic.key for statistic in case.plan.statistics} - paid
@@ -253,7 +258,7 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
         None if fresh else tx.entry, tx.now_ms,
     )  # fmt: skip
     store.add_job(tx.db, job)
-    left = _left(tx.db, caller.org, case)
+    left = _left(tx.db, caller.org, case.offered.resource, case.terms)
     tx.tell(
         job=job.id, resource=case.offered.resource, statistics=micro // case.guard.rho_micro, charged_micro=micro,
         noise=case.plan.noise.value, **({} if fresh else {"answer_sha256": sha256_hex(_hashable(job.answer))}),
@@ -365,20 +370,23 @@ def _prepared(node: Node, caller: Caller, contract: str, sql: str) -> _Case | De
 
 
 def _case(db: Session, org: str, contract: str, sql: str) -> _Case | Declined:
-    held = contracts.held(db, org, contract)
-    offered = catalogue.offered_version(db, held.product, int(held.version))
-    terms = contracts.terms_of(held)
+    held, offered, terms = _pinned(db, org, contract)
     table = registry.version(db, offered.registered).table
     guard = guard_of(terms, table.entities)
     planned = plan(sql, table, guard)
     return planned if isinstance(planned, Declined) else _Case(held, offered, terms, guard, planned)
 
 
+def _pinned(db: Session, org: str, contract: str) -> tuple[Contract, Offered, Terms]:
+    held = contracts.held(db, org, contract)
+    return held, catalogue.offered_version(db, held.product, int(held.version)), contracts.terms_of(held)
+
+
 def guard_of(terms: Terms, entities: int) -> Guard:
     """The rules of a contract's terms; delta a statistic so that all of them stay below 1/(10 N)."""
     digits = math.ceil(math.log10(10 * max(1, entities) * terms.statistics))
     return Guard(
-        Noise(terms.noise.value), terms.rho_micro, terms.group_min, terms.dominance_percent,
+        terms.noise, terms.rho_micro, terms.group_min, terms.dominance_percent,
         max(6, min(digits, 15)), columns=terms.columns,
     )  # fmt: skip
 
@@ -414,14 +422,13 @@ def _key(statistic: str) -> str:
     return sha256(statistic.encode()).hexdigest()
 
 
-def _left(db: Session, org: str, case: _Case) -> int | None:
-    if case.plan.noise is Noise.exact:
+def _left(db: Session, org: str, resource: str, terms: Terms) -> int | None:
+    """How many statistics an organisation may still have of a resource; None: exact answers have no account."""
+    if terms.noise is Noise.exact:
         return None
-    guard = case.guard
-    own = rules.left(
-        case.terms.statistics * guard.rho_micro, store.spent_micro(db, case.offered.resource, org), guard
-    )
-    return min(own, rules.left(_ceiling(db, case), store.spent_micro(db, case.offered.resource, None), guard))
+    price = terms.rho_micro
+    own = rules.left(terms.statistics * price, store.spent_micro(db, resource, org), price)
+    return min(own, rules.left(_ceiling(terms), store.spent_micro(db, resource, None), price))
 
 
 def _beyond(db: Session, org: str, case: _Case, micro: int) -> Code | None:
@@ -433,15 +440,13 @@ def _beyond(db: Session, org: str, case: _Case, micro: int) -> Code | None:
         > case.terms.statistics * case.guard.rho_micro
     ):
         return BUDGET_SPENT
-    if store.spent_micro(db, case.offered.resource, None) + micro > _ceiling(db, case):
+    if store.spent_micro(db, case.offered.resource, None) + micro > _ceiling(case.terms):
         return CEILING_REACHED
     return None
 
 
-def _ceiling(db: Session, case: _Case) -> int:
-    del db
-    terms = case.terms
-    return (terms.ceiling_statistics or 4 * terms.statistics) * terms.rho_micro
+def _ceiling(terms: Terms) -> int:
+    return (terms.ceiling_statistics or _ALLOTMENTS * terms.statistics) * terms.rho_micro
 
 
 def _answer(released: Released) -> dict[str, Any]:
@@ -460,18 +465,13 @@ def _hashable(answer: dict[str, Any] | None) -> Any:
 
 
 def _seen(db: Session, caller: Caller, job: Job) -> Answer:
-    case = _case(db, job.org, job.contract, job.question)
-    mine = caller.org == job.org
+    _, offered, terms = _pinned(db, job.org, job.contract)
     shown = Answer(
-        job.id, job.contract, job.state, job.state != ADMITTED, job.question, 0, entry=job.entry,
+        job.id, job.contract, job.state, job.state != ADMITTED, job.question, job.charged_micro // terms.rho_micro,
+        statistics_left=_left(db, job.org, offered.resource, terms), entry=job.entry,
         declined={"code": QUESTION_FAILED.name, "names": {}} if job.state == FAILED else None,
     )  # fmt: skip
-    if isinstance(case, Declined):
-        return shown
-    shown = replace(
-        shown, statistics=job.charged_micro // case.guard.rho_micro, statistics_left=_left(db, job.org, case)
-    )
-    if not mine or job.answer is None:
+    if caller.org != job.org or job.answer is None:
         return shown
     return replace(
         shown, columns=tuple(job.answer["columns"]), rows=tuple(tuple(row) for row in job.answer["rows"]),

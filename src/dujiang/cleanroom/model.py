@@ -14,16 +14,8 @@ from fractions import Fraction
 from typing import Literal as Lit
 
 from dujiang.kernel.errors import Code, Exit
+from dujiang.policy.model import Noise
 from dujiang.registry.model import Kind
-
-
-class Noise(StrEnum):
-    """How an answer is blurred (加噪方式)."""
-
-    gaussian = "gaussian"
-    laplace = "laplace"
-    exact = "exact"
-    """No noise: the provider's own word, see the docs for what that leaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +123,7 @@ class Plan:
 
     The engine returns one row per cell: the keys in order, then `u` (distinct entities, or NULL
     where neither a rule nor a statistic needs it), then one integer per statistic, in order.
-    In an exact plan (template E) a further last column `top` per `total`/`centred` statistic is
-    not needed: k and dominance are inside the SQL.
+    In an exact plan (template E) k and dominance are inside the SQL.
     """
 
     table: str
@@ -178,20 +169,20 @@ NOT_A_QUESTION = _code(
     "The text is not one SELECT statement.",
     "Write one question of the form: select count(*) from {table}",
     "这段文字不是一条 SELECT 语句。",
-    "请写一条查询, 例如: select count(*) from {table}",
+    "请写一条查询，例如：select count(*) from {table}",
 )
 QUESTION_LONG = _code(
     "question_too_long",
     "The question is longer than {limit}.",
     "Shorten it; put long lists of values into ranges.",
     "查询超过了 {limit} 的上限。",
-    "请缩短查询, 用范围代替长的取值列表。",
+    "请缩短查询，用范围代替长的取值列表。",
 )
 QUESTION_DEEP = _code(
     "question_too_deep",
     "The question is nested too deeply (limit {limit}).",
     "Remove brackets and nested expressions.",
-    "查询嵌套过深 (上限 {limit})。",
+    "查询嵌套过深（上限 {limit}）。",
     "请减少括号和嵌套表达式。",
 )
 TABLE_UNKNOWN = _code(
@@ -206,7 +197,7 @@ SEVERAL_TABLES = _code(
     "A question reads exactly one table.",
     "Ask one table at a time; joins are not supported yet.",
     "一次查询只能读取一张表。",
-    "请逐表查询; 暂不支持连接。",
+    "请逐表查询；暂不支持连接。",
 )
 CONSTRUCT_REFUSED = _code(
     "construct_not_allowed",
@@ -227,21 +218,21 @@ RETURNS_ROW = _code(
     "{name} would return the value of a single row.",
     "Ask for avg, stddev, or a count above a limit instead.",
     "{name} 会返回某一行的取值。",
-    "请改用 avg、stddev, 或统计超过某一界限的数量。",
+    "请改用 avg、stddev，或统计超过某一界限的数量。",
 )
 ONLY_AGGREGATES = _code(
     "only_aggregates",
     "{name} would show rows: outside aggregates only GROUP BY expressions can be shown.",
     "Add it to GROUP BY or put it into an aggregate.",
-    "{name} 会显示明细: 聚合之外只能显示 GROUP BY 的表达式。",
-    "请将其加入 GROUP BY, 或放入聚合函数。",
+    "{name} 会显示明细：聚合之外只能显示 GROUP BY 的表达式。",
+    "请将其加入 GROUP BY，或放入聚合函数。",
 )
 AGGREGATE_PLACE = _code(
     "aggregate_in_wrong_place",
     "An aggregate stands where only row values may stand.",
     "Use aggregates in SELECT, HAVING and ORDER BY, not inside each other, WHERE or GROUP BY.",
     "聚合函数出现在只允许行内取值的位置。",
-    "聚合函数只能用于 SELECT、HAVING 和 ORDER BY, 不能嵌套, 也不能用于 WHERE 或 GROUP BY。",
+    "聚合函数只能用于 SELECT、HAVING 和 ORDER BY，不能嵌套，也不能用于 WHERE 或 GROUP BY。",
 )
 COLUMN_UNKNOWN = _code(
     "column_unknown",
@@ -255,76 +246,76 @@ COLUMN_NOT_IN_CONTRACT = _code(
     "The contract does not open the column {column}.",
     "Ask the other columns, or agree a contract that names it.",
     "合约未开放字段 {column}。",
-    "请查询其他字段, 或另签包含该字段的合约。",
+    "请查询其他字段，或另签包含该字段的合约。",
 )
 COLUMN_NOT_GROUP = _code(
     "column_not_for_grouping",
     "The provider did not open {column} for GROUP BY.",
     "Group by another column; {column} may be open for filters or aggregates.",
     "提供方未允许按 {column} 分组。",
-    "请按其他字段分组; {column} 或许可用于筛选或聚合。",
+    "请按其他字段分组；{column} 或许可用于筛选或聚合。",
 )
 COLUMN_NOT_FILTER = _code(
     "column_not_for_filter",
     "The provider did not open {column} for conditions.",
     "Use another column in the condition; {column} may be open for aggregates.",
     "提供方未允许以 {column} 作为条件。",
-    "请在条件中使用其他字段; {column} 或许可用于聚合。",
+    "请在条件中使用其他字段；{column} 或许可用于聚合。",
 )
 COLUMN_NOT_AGGREGATE = _code(
     "column_not_for_aggregate",
     "The provider did not open {column} for sums and means.",
     "Aggregate another column, or count rows.",
     "提供方未允许对 {column} 做聚合。",
-    "请聚合其他字段, 或只统计行数。",
+    "请聚合其他字段，或只统计行数。",
 )
 ENTITY_COUNTED_ONLY = _code(
     "entity_only_counted",
     "{column} identifies the protected entity and can only be counted.",
     "Write count(distinct {column}).",
-    "{column} 标识受保护的主体, 只能计数。",
+    "{column} 标识受保护的主体，只能计数。",
     "请写 count(distinct {column})。",
 )
 NO_BOUNDS = _code(
     "no_bounds",
     "{column} has no declared bounds, so the effect of one row on the answer has no limit.",
     "Use a column with declared bounds, or count rows; the provider can declare bounds in a new version.",
-    "{column} 没有声明上下界, 单行对结果的影响无法限定。",
-    "请使用已声明上下界的字段, 或只统计行数; 提供方可在新版本中声明上下界。",
+    "{column} 没有声明上下界，单行对结果的影响无法限定。",
+    "请使用已声明上下界的字段，或只统计行数；提供方可在新版本中声明上下界。",
 )
 TYPE_MIXED = _code(
     "type_mixed",
     "The types do not fit together here ({name}).",
     "Compare numbers with numbers, texts with texts, dates with dates such as date '2024-01-31'.",
-    "此处类型不匹配 ({name})。",
-    "请以数值比数值、文本比文本、日期比日期, 例如 date '2024-01-31'。",
+    "此处类型不匹配（{name}）。",
+    "请以数值比数值、文本比文本、日期比日期，例如 date '2024-01-31'。",
 )
 LITERAL_BAD = _code(
     "literal_not_readable",
     "A constant here cannot be read as {name}.",
     "Write numbers as 12.5, dates as date '2024-01-31' and timestamps as timestamp '2024-01-31 12:00:00'.",
     "此处的常量无法按 {name} 解读。",
-    "数值写作 12.5, 日期写作 date '2024-01-31', 时间写作 timestamp '2024-01-31 12:00:00'。",
+    "数值写作 12.5，日期写作 date '2024-01-31'，时间写作 timestamp '2024-01-31 12:00:00'。",
 )
 NUMBER_WIDE = _code(
     "number_too_wide",
     "By its declared bounds this expression may exceed the largest exact number.",
     "Use smaller factors or fewer decimals.",
-    "按声明的上下界, 该表达式可能超出可精确表示的范围。",
+    "按声明的上下界，该表达式可能超出可精确表示的范围。",
     "请使用更小的系数或更少的小数位。",
 )
 TOO_MANY_CELLS = _code(
     "too_many_cells",
     "By the declared sizes this question may have more groups than {limit}.",
     "Group by fewer or coarser keys.",
-    "按声明的规模, 该查询的分组数可能超过 {limit}。",
+    "按声明的规模，该查询的分组数可能超过 {limit}。",
     "请减少分组字段或使用更粗的分组。",
 )
 EXACT_DISTINCT = _code(
     "exact_distinct_with_others",
     "With exact answers COUNT(DISTINCT column) cannot stand beside other aggregates or filters of its own.",
     "Ask COUNT(DISTINCT column) in a question of its own.",
-    "精确回答时, COUNT(DISTINCT 字段) 不能与其他聚合或自带的筛选并用。",
+    "精确回答时，COUNT(DISTINCT 字段) 不能与其他聚合或自带的筛选并用。",
     "请单独查询 COUNT(DISTINCT 字段)。",
 )
 
@@ -334,8 +325,8 @@ BUDGET_SPENT = Code(
     Exit.spent,
     "The question needs {needs} statistics; {left} are left of your account for this table.",
     "Ask something answered before (it is free), or fewer statistics at once.",
-    "该问题需要 {needs} 个统计量; 您对此表的账户只剩 {left} 个。",
-    "请重复已回答过的问题 (不计费), 或减少一次查询的统计量。",
+    "该查询需要 {needs} 个统计量；您在此表的账户只剩 {left} 个。",
+    "请重复已回答过的查询（不消耗账户），或减少一次查询的统计量。",
 )
 CEILING_REACHED = Code(
     "ceiling_reached",
@@ -344,25 +335,25 @@ CEILING_REACHED = Code(
     "All organisations together have used what the provider set for this table.",
     "Ask something answered before (it is free), or ask the provider for a higher ceiling.",
     "各机构对此表的总用量已达提供方设定的上限。",
-    "请重复已回答过的问题 (不计费), 或请提供方提高上限。",
+    "请重复已回答过的查询（不消耗账户），或请提供方提高上限。",
 )
 STATISTIC_CLOSED = Code(
     "statistic_closed",
     409,
     Exit.refused,
     "A statistic of this question was closed after a run that failed.",
-    "Ask another question; the provider was told.",
-    "该问题中的某个统计量因此前运行失败已被关闭。",
-    "请改问其他问题; 已通知提供方。",
+    "Ask another question; the provider sees it in the log.",
+    "该查询中的某个统计量因此前运行失败已被关闭。",
+    "请改用其他查询；提供方可在日志中看到。",
 )
 QUESTION_FAILED = Code(
     "question_failed",
     503,
     Exit.failure,
     "The question was admitted but could not be computed; its statistics are closed.",
-    "Ask another question; the provider was told.",
-    "该问题已受理但未能完成计算; 其统计量已关闭。",
-    "请改问其他问题; 已通知提供方。",
+    "Ask another question; the provider sees it in the log.",
+    "该查询已受理但未能完成计算；其统计量已关闭。",
+    "请改用其他查询；提供方可在日志中看到。",
 )
 ONE_CONTRACT = Code(
     "one_contract",

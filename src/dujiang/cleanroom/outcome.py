@@ -17,6 +17,7 @@ from dujiang.cleanroom.grammar import AGGREGATES, named, span
 from dujiang.cleanroom.model import (
     COLUMN_NOT_AGGREGATE,
     CONSTRUCT_REFUSED,
+    ENTITY_COUNTED_ONLY,
     FUNCTION_REFUSED,
     LITERAL_BAD,
     ONLY_AGGREGATES,
@@ -232,6 +233,9 @@ class Outcome:
             table = self.tally.table
             if value.bare is not None and table.columns[value.bare].name == table.entity:
                 return Aggregate("count", n=self.tally.entities(test))
+            if any(table.columns[index].name == table.entity for index in value.columns):
+                # An expression over the entity could single one out by its name: NULLIF(patient, 5).
+                raise Refused(ENTITY_COUNTED_ONLY, column=str(table.entity))
             if not value.columns:
                 raise Refused(CONSTRUCT_REFUSED, name="COUNT DISTINCT")
             return Aggregate("count", n=self.tally.distinct(value, test))

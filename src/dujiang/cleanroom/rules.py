@@ -73,9 +73,9 @@ def charge(plan: Plan, guard: Guard, cached: Collection[str]) -> int:
     return guard.rho_micro * len({statistic.key for statistic in plan.statistics} - set(cached))
 
 
-def left(total_micro: int, spent_micro: int, guard: Guard) -> int:
+def left(total_micro: int, spent_micro: int, price_micro: int) -> int:
     """How many further statistics an account of `total_micro` can pay, never below 0."""
-    return max(0, (total_micro - spent_micro) // guard.rho_micro)
+    return max(0, (total_micro - spent_micro) // price_micro)
 
 
 def epsilon(rho_micro: int, delta: float) -> float:

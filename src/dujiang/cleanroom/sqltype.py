@@ -315,7 +315,10 @@ def subtract(a: Value, b: Value) -> Value:
 
 def multiply(a: Value, b: Value) -> Value:
     """a * b, on the grid of both scales together."""
-    if need_number(a).is_literal and not need_number(b).is_literal:
+    # Both, before any shortcut: what the engine can not multiply fails where a row reaches it, and tells so.
+    need_number(a)
+    need_number(b)
+    if a.is_literal and not b.is_literal:
         a, b = b, a
     scale = a.scale + b.scale
     if isinstance(a.constant, int) and isinstance(b.constant, int):

@@ -23,8 +23,9 @@ from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Declined, Refused
 from dujiang.kernel.runner import NOT_FOUND
+from dujiang.kernel.shape import MALFORMED
 from dujiang.kernel.tables import Session
-from dujiang.policy.model import Terms
+from dujiang.policy.model import PURPOSE_LONG, TEXT_CHARACTERS_MAX, Terms
 from dujiang.policy.rules import last_day, permits, sentence
 from dujiang.policy.wire import odrl_offer, terms_of_odrl
 from dujiang.post import acts as post
@@ -119,9 +120,13 @@ class Contracts:
 def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     """Begins a negotiation for a product on the terms it is offered on.
 
-    Raises: Refused not_found, product_withdrawn, own_product. Declined: a purpose, recipient or period
-    the terms do not permit.
+    Raises: Refused purpose_too_long, not_found, product_withdrawn, own_product. Declined: a purpose,
+    recipient or period the terms do not permit.
     """
+    if len(ask.purpose) > TEXT_CHARACTERS_MAX:
+        raise Refused(PURPOSE_LONG, limit=TEXT_CHARACTERS_MAX)
+    if not ask.purpose.isprintable():
+        raise Refused(MALFORMED, place="$.purpose")
     offered = catalogue.offered(tx.db, ask.product)
     own = identity.organisation(tx.db, caller.org)
     provider = identity.organisation(tx.db, offered.provider_org)
@@ -227,8 +232,7 @@ def usable(db: Session, org: str, contract_id: str, now_ms: int) -> Contract:
         raise Refused(NOT_FOUND)
     if own.side is not Side.consumer:
         raise Refused(NOT_CONSUMER)
-    provider = identity.by_did(db, own.peer_did)
-    held = store.contract(db, provider.id, contract_id) if provider else None
+    held = _providers(db, own)
     if own.state != ACTIVE or held is None or held.state != ACTIVE:
         raise Refused(NOT_ACTIVE)
     consumer = identity.organisation(db, org)
@@ -244,8 +248,7 @@ def held(db: Session, org: str, contract_id: str) -> Contract:
     Raises: Refused not_found.
     """
     own = store.contract(db, org, contract_id)
-    provider = identity.by_did(db, own.peer_did) if own else None
-    found = store.contract(db, provider.id, contract_id) if provider else None
+    found = _providers(db, own) if own else None
     if found is None:
         raise Refused(NOT_FOUND)
     return found
@@ -254,6 +257,12 @@ def held(db: Session, org: str, contract_id: str) -> Contract:
 def count_use(tx: Tx, contract: Contract) -> None:
     """Counts one use of a contract, in the transaction of the use."""
     store.count_use(tx.db, contract.id)
+
+
+def _providers(db: Session, own: Contract) -> Contract | None:
+    """The provider's record of a consumer's contract."""
+    provider = identity.by_did(db, own.peer_did)
+    return store.contract(db, provider.id, own.id) if provider else None
 
 
 def _negotiation(db: Session, org: str, wanted: str) -> Negotiation:

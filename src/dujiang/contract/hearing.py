@@ -150,7 +150,7 @@ def _verified(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     """Provider: the consumer signed the same agreement, so it is final; else terminate."""
     signature = wire.text_at(heard.message, wire.SIGNATURE)
     held = store.contract(tx.db, one.org, str(one.contract))
-    if held is None or not _same_agreement(tx.db, heard.from_did, signature, held):
+    if held is None or not _signed(tx.db, heard.from_did, signature, held.terms):
         after = rules.stepped(one.state, "terminate", Side.provider)
         return close(tx, replace(one, state=after, reason="signature_differs"), "signature_differs")
     one = replace(one, state=rules.stepped(one.state, "finalize", Side.provider))
@@ -229,11 +229,9 @@ def _keep(tx: Tx, one: Negotiation, agreed: dict[str, Any], provider: str, consu
 
 def _signed(db: Session, did: str, signature: str | None, agreed: dict[str, Any]) -> bool:
     signer = identity.by_did(db, did)
-    return bool(signer and signature) and verified(str(signature), signer.public) == rules.signing(agreed)  # type: ignore[union-attr]
-
-
-def _same_agreement(db: Session, did: str, signature: str | None, held: Contract) -> bool:
-    return _signed(db, did, signature, held.terms)
+    if signer is None or signature is None:
+        return False
+    return verified(signature, signer.public) == rules.signing(agreed)
 
 
 def _send(tx: Tx, one: Negotiation, message: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Words of 合约 (contract): negotiation, agreement, performance.
 
 1. The negotiation is the Dataspace Protocol's (2025-1): seven states, a message is out of turn or it is not.
-2. Each side keeps its own record; what one side did reaches the other as a letter, never as a shared row.
+2. Each side keeps its own record; what one side did reaches the other as a signed message, never as a shared row.
 3. An agreement pins its terms by hash and carries the signatures of both sides before it is final.
 4. A use is counted in the transaction of the use, on the provider's record, and refused beyond the terms.
 """
@@ -131,7 +131,7 @@ NOT_CONSUMER = Code(
 TERMS_DIFFER = Code(
     "terms_differ", 409, Exit.refused,
     "The requested terms are not the offered ones.", "Request the terms as offered: `dujiang show PRODUCT`.",
-    "请求的条款与挂牌条款不一致。", "请按挂牌条款申请：`dujiang show 产品号`。",
+    "请求的条款与产品的条款不一致。", "请按产品的条款申请：`dujiang show 产品号`。",
 )  # fmt: skip
 OWN_PRODUCT = Code(
     "own_product", 409, Exit.usage,
@@ -140,7 +140,7 @@ OWN_PRODUCT = Code(
 )  # fmt: skip
 DECLINED = Code(
     "request_declined", 409, Exit.refused,
-    "The provider declined the request ({reason}).", "See the offer's terms with `dujiang show PRODUCT`.",
-    "提供方拒绝了请求（{reason}）。", "用 `dujiang show 产品号` 查看挂牌条款。",
+    "The negotiation ended without a contract ({reason}).", "See the offer's terms with `dujiang show PRODUCT`.",
+    "协商未达成合约（{reason}）。", "用 `dujiang show 产品号` 查看产品的条款。",
 )  # fmt: skip
 CODES = (OUT_OF_TURN, NOT_ACTIVE, NOT_CONSUMER, TERMS_DIFFER, OWN_PRODUCT, DECLINED)

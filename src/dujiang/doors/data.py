@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from dujiang.home import Home
@@ -156,13 +155,6 @@ async def receive(
     except BaseException:
         upload.abandon()
         raise
-
-
-def pieces(path: Path) -> Iterator[bytes]:
-    """The bytes of a file in pieces that fit in memory; what the caller cannot open raises OSError."""
-    with open(path, "rb") as file:
-        while piece := file.read(_READ_BYTES):
-            yield piece
 
 
 def sweep(home: Home) -> int:

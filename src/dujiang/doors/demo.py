@@ -22,7 +22,8 @@ from dujiang import home as homes
 from dujiang.catalogue import acts as catalogue
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
-from dujiang.doors.data import keep_upload, pieces
+from dujiang.doors.data import keep_upload
+from dujiang.doors.local import pieces
 from dujiang.doors.loops import Loops
 from dujiang.doors.profiles import write as write_profile
 from dujiang.identity import acts as identity
@@ -72,7 +73,7 @@ _TEXT = {
         "agree": "{0}与{1}协商并双方签名：{2}，共 {3} 步签名消息。",
         "ask": "{0}提问：{1}",
         "cost": "提问前预估误差 ± {0}；用去 {1} / {2} 个统计量，剩 {3} 个",
-        "again": "换一种写法再问：答案相同，不计费，仍剩 {0} 个",
+        "again": "换一种写法再问：答案相同，不消耗账户，仍剩 {0} 个",
         "refuse": "{0}提问：{1}",
         "refused": "拒绝：{0}{1}",
         "offered": "可改问：{0}",

@@ -61,6 +61,11 @@ class Waits:
         """How often something was committed."""
         return self._bell.count
 
+    @property
+    def anybody(self) -> bool:
+        """Whether somebody waits."""
+        return bool(self._waiting)
+
     async def after(self, seen: int, seconds: float) -> None:
         """Returns once the count is not `seen` any more, or after `seconds`, or when the node closes."""
         self._loop = asyncio.get_running_loop()
@@ -195,6 +200,8 @@ class Desk:
         follow = answer.following(act, acts.ACTS)
         if follow is None or (then := follow.ask(said)) is None:
             return said, None
+        if wait_s <= 0:
+            return {**said, "done": False}, said.get("receipt")
         final = await self._followed(follow.bound.act.name, caller, then, wait_s)
         said = {**said, **final}
         if isinstance(entry := final.get("entry"), int):

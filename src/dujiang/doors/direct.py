@@ -41,7 +41,7 @@ _SERVING = {
 }
 _KEYS_KEPT = {
     "en": "API keys are kept in {path} (readable by you alone). Next: dujiang offer FILE --entity COLUMN",
-    "zh": "API 密钥保存在 {path}（仅您可读）。下一步：dujiang offer 文件 --entity 列名",
+    "zh": "API 密钥保存在 {path}（仅您可读）。下一步：dujiang offer 文件 --entity 字段名",
 }
 
 
@@ -104,7 +104,9 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
             print(url, flush=True)
             show.say(_SERVING[options.language])
 
-        with home.opened(options.home) as held:
+        # A node that serves holds the home for as long as it likes: not worth waiting for.
+        waits = {"wait_s": 0.0} if home.holder(options.home) else {}
+        with home.opened(options.home, **waits) as held:
             serve(held, host, port, ready)
         return Answer(None)
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dujiang.doors import profiles
+from dujiang.kernel.config import Config
 from dujiang.kernel.errors import Refused, Unavailable, spoken
 
 _PYTHON = (3, 11)
 _FSYNC_MS_MAX = 100.0
-_FREE_MB_MIN = 64
 _TEXTS: dict[str, tuple[str, str, str, str]] = {
     "python": (
         "Python {detail}",
@@ -90,10 +90,10 @@ _TEXTS: dict[str, tuple[str, str, str, str]] = {
 
 def examine(home: Path, port: int, language: str) -> list[dict[str, Any]]:
     """Every finding {name, ok, detail, fix}, in the order in which a person would mend them."""
-    return [_finding(name, *found, language) for name, found in _checks(home, port)]
+    return [_finding(name, *found, language) for name, found in _checks(home, port, language)]
 
 
-def _checks(home: Path, port: int) -> Iterator[tuple[str, tuple[bool, str, str]]]:
+def _checks(home: Path, port: int, language: str) -> Iterator[tuple[str, tuple[bool, str, str]]]:
     yield "python", (sys.version_info >= _PYTHON, ".".join(map(str, sys.version_info[:3])), "")
     made, served = (home / "home.json").is_file(), False
     yield "home", (made, str(home), "")
@@ -101,13 +101,13 @@ def _checks(home: Path, port: int) -> Iterator[tuple[str, tuple[bool, str, str]]
     yield "clock", (time.time() > 1_750_000_000, time.strftime("%Y-%m-%d %H:%M:%S %z"), "")
     if made:
         yield "private", _private(home)
-        yield "profiles", _held(lambda: str(len(profiles.read(home))))
+        yield "profiles", _held(lambda: str(len(profiles.read(home))), language)
         yield "fsync", _fsync(home)
         served, lock = _lock(home)
         yield "lock", lock
         if lock[0] and not served:
-            yield "database", _held(lambda: _database(home))
-    yield "engine", _held(_engine)
+            yield "database", _held(lambda: _database(home), language)
+    yield "engine", _held(_engine, language)
     if not served:
         yield "port", (_free(port), str(port), "")
 
@@ -126,7 +126,7 @@ def _finding(name: str, ok: bool, detail: str, fix: str, language: str) -> dict[
 def _disk(home: Path) -> tuple[bool, str, str]:
     place = next(each for each in (home, *home.absolute().parents) if each.exists())
     free = shutil.disk_usage(place).free >> 20
-    return free >= _FREE_MB_MIN, str(free), ""
+    return free >= Config().disk_free_mb_min, str(free), ""
 
 
 def _private(home: Path) -> tuple[bool, str, str]:
@@ -143,13 +143,13 @@ def _private(home: Path) -> tuple[bool, str, str]:
     return not open_ones, f": {', '.join(open_ones)}" if open_ones else "", ""
 
 
-def _held(check: Callable[[], str]) -> tuple[bool, str, str]:
+def _held(check: Callable[[], str], language: str) -> tuple[bool, str, str]:
     """A check that refuses where it does not hold; the code's own way out becomes the finding's."""
     try:
         return True, check(), ""
     except (Refused, Unavailable) as error:
-        why, fix = spoken(error.code, error.names, "en")
-        return False, f": {why}", fix
+        why, fix = spoken(error.code, error.names, language)
+        return False, f"{'：' if language == 'zh' else ': '}{why}", fix
 
 
 def _lock(home: Path) -> tuple[bool, tuple[bool, str, str]]:

@@ -2,7 +2,7 @@
 
 1. Whatever can be refused before the act is: where the answer goes is looked at before anything is spent.
 2. A terminal is shown what `preview` says and is asked; a program is not.
-3. The receipt of an act that was waited for is always kept in a file of its owner alone.
+3. The receipt of an act that was waited for is kept in a file of its owner alone, or it is said.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ OUT_FAILED = Code(
     "out_failed", 503, Exit.failure,
     "The answer cannot be written to that file.",
     "Choose a folder you may write to; asking the same question again costs nothing.",
-    "无法将结果写入该文件。", "请选择可写的目录；重复提出同一问题不再计费。",
+    "无法将结果写入该文件。", "请选择可写的目录；重复同一查询不再消耗账户。",
 )  # fmt: skip
 NOT_CONFIRMED = Code(
     "not_confirmed", 400, Exit.failure,
@@ -54,6 +54,10 @@ _FILE_BYTES_MAX = 4 << 20
 _GO_ON = {"en": "Go on?", "zh": "继续吗？"}
 _WORKING = {"en": "Working…", "zh": "处理中…"}
 _KEPT = {"en": "Receipt: {path}", "zh": "回执：{path}"}
+_NOT_KEPT = {
+    "en": "The receipt could not be written to a file; get it with `dujiang receipt {index}`.",
+    "zh": "回执未能写入文件；可用 `dujiang receipt {index}` 重新获取。",
+}
 _ENTRY = {"en": "Log entry {index}.", "zh": "存证条目 {index}。"}
 _WRITTEN = {"en": "Answer: {path}", "zh": "结果：{path}"}
 
@@ -129,7 +133,9 @@ def structure(path: Path) -> Any:
 
 def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) -> Path | None:
     """Where a receipt was kept, for its owner alone: beside the answer, else in the home, else here."""
-    name = f"receipt-{receipt.get('index', 0)}.json"
+    index = receipt.get("index")
+    # A node far away wrote it: only a number becomes part of a path here.
+    name = f"receipt-{index if type(index) is int else 0}.json"
     if beside is not None:
         place = beside.with_name(f"{beside.name}.receipt.json")
     elif (home / "home.json").is_file():
@@ -139,9 +145,9 @@ def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) ->
     try:
         place.parent.mkdir(mode=0o700, exist_ok=True)
         draft = place.with_name(f".{place.name}.{os.getpid()}")
-        with open(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as file:
+        # Beside an answer may be a folder of everybody: a link somebody laid there is not followed.
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with open(handle, "w", encoding="utf-8") as file:
             json.dump(receipt, file, ensure_ascii=False)
             file.write("\n")
         draft.replace(place)
@@ -155,8 +161,9 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
     if wish.act.until and isinstance(body.get("receipt"), dict):
         place = keep_receipt(body["receipt"], wish.out, options.home)
         body["receipt_file"] = None if place is None else str(place)
-        if place is not None and not options.json:
-            show.say(_KEPT[options.language].format(path=place))
+        if not options.json:
+            told = _NOT_KEPT if place is None else _KEPT
+            show.say(told[options.language].format(path=place, index=body["receipt"].get("index")))
     elif isinstance(body.get("receipt"), dict) and len(body) > 1 and not options.json:
         show.say(_ENTRY[options.language].format(index=body["receipt"].get("index")))
     human = {name: value for name, value in body.items() if name != "receipt_file"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,16 +12,20 @@ import structlog
 
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
+from dujiang.contract.model import OUT_OF_TURN
 from dujiang.home import Home
 from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Refused, Unavailable
-from dujiang.kernel.runner import spoken_error
+from dujiang.kernel.runner import NOT_FOUND, spoken_error
 from dujiang.post import acts as post
-from dujiang.post.model import LETTER_UNFIT, MESSAGE_KNOWN
+from dujiang.post.model import MESSAGE_KNOWN
 
 _log: Any = structlog.get_logger("loops")
 _COURIERS = 16
+_EARLY = (NOT_FOUND, OUT_OF_TURN)
+"""What may only have come before its time is delivered again; every other refusal stands."""
 _IDLE_S = 30.0
+_FAILED_S = 1.0
 _QUIET_S = 60.0
 
 
@@ -36,7 +41,7 @@ class Loops:
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._serve, args=(step,), name=name, daemon=True)
-            for name, step in (("delivery", self.deliver_due), ("jobs", self._start_jobs))
+            for name, step in (("delivery", self._delivery), ("jobs", self._start_jobs))
         ]
 
     def start(self) -> None:
@@ -57,17 +62,33 @@ class Loops:
     def until_quiet(self) -> None:
         """Delivers and runs, on this thread, until nothing is due; for a command without a node."""
         deadline = time.monotonic() + _QUIET_S
+        before: list[str] = []
         while time.monotonic() < deadline:
             jobs = self._pending()
             for job in jobs:
                 self._run_job(job)
-            if not self.deliver_due() and not jobs:
+            # A job that is still there did not end: a node will try it again, a command is not kept waiting.
+            if not self.deliver_due() and set(jobs) <= set(before):
                 return
+            before = jobs
 
     def deliver_due(self) -> int:
         """How many messages were delivered now; together, so that they share commits."""
-        due = self._home.run("post.list", NODE, post.List()).reply.items
-        return sum(self._couriers.map(self._deliver, due))
+        return self._deliver_all(self._due())
+
+    def _delivery(self) -> float:
+        due = self._due()
+        if self._deliver_all(due):
+            return 0.0
+        if due.next_ms is None:
+            return _IDLE_S
+        return min(_IDLE_S, max(0.01, (due.next_ms - self._home.node.clock.now_ms()) / 1000))
+
+    def _due(self) -> post.Letters:
+        return self._home.run("post.list", NODE, post.List()).reply
+
+    def _deliver_all(self, due: post.Letters) -> int:
+        return sum(self._couriers.map(self._deliver, due.items))
 
     def _deliver(self, letter: post.Due) -> int:
         """Delivers to an organisation of this home without a socket, but signed and verified as on the wire."""
@@ -78,8 +99,7 @@ class Loops:
             self._home.run("contract.hear", NODE, contract.Hear(letter.envelope), key=letter.id)
             delivered = True
         except Refused as error:
-            # What is out of turn or not found may only be early; what is unverified stays so.
-            delivered, refused = error.code is MESSAGE_KNOWN, error.code is LETTER_UNFIT
+            delivered, refused = error.code is MESSAGE_KNOWN, error.code not in _EARLY
             if not delivered:
                 _log.warning("message refused", message=letter.id, code=error.code.name)
         except Exception as error:
@@ -90,16 +110,14 @@ class Loops:
     def _pending(self) -> list[str]:
         return list(self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply.jobs)
 
-    def _start_jobs(self) -> int:
-        started = 0
+    def _start_jobs(self) -> float:
         for job in self._pending():
             with self._lock:
                 if job in self._running:
                     continue
                 self._running.add(job)
             self._pool.submit(self._run_job, job)
-            started += 1
-        return started
+        return _IDLE_S
 
     def _run_job(self, job: str) -> None:
         try:
@@ -112,27 +130,17 @@ class Loops:
             with self._lock:
                 self._running.discard(job)
 
-    def _serve(self, step: Any) -> None:
-        seen = -1
+    def _serve(self, step: Callable[[], float]) -> None:
+        """Takes a step after every commit, and after the seconds the last one said there is nothing to do."""
         while not self._stop.is_set():
             seen = self._home.bell.count
             try:
-                busy = step()
+                pause_s = step()
             except (Refused, Unavailable) as error:
                 _log.warning("loop step failed", code=error.code.name)
-                busy = 0
+                pause_s = _FAILED_S
             except Exception as error:
                 _log.error("loop step failed", kind=type(error).__name__)
-                busy = 0
-            if not busy and not self._stop.is_set():
-                self._home.bell.wait(seen, self._pause_s())
-
-    def _pause_s(self) -> float:
-        """Until the next message is due, at most the idle time."""
-        try:
-            next_ms = self._home.run("post.list", NODE, post.List(1)).reply.next_ms
-        except (Refused, Unavailable):
-            return 1.0
-        if next_ms is None:
-            return _IDLE_S
-        return min(_IDLE_S, max(0.01, (next_ms - self._home.node.clock.now_ms()) / 1000))
+                pause_s = _FAILED_S
+            if pause_s and not self._stop.is_set():
+                self._home.bell.wait(seen, pause_s)

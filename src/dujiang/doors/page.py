@@ -2,7 +2,7 @@
 
 1. A sign-in link shows a button first: a previewing mail program does not use it up.
 2. A session is a cookie no script reads and no other site sends; only this node's own forms change anything.
-3. The page says what the acts say to this caller, nothing more.
+3. The page says what the acts say to this caller, and to a stranger which organisations are here.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _FOLDER = Path(__file__).parent / "templates"
 _LANGUAGE = "dujiang_lang"
 _FORM_BYTES_MAX = 8192
 _ROWS = 10
+_ORGANISATIONS = 100
 _YEAR_S = 31_536_000
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -222,7 +223,7 @@ def _language(request: Request) -> str:
 
 def _organisations(home: Any) -> list[dict[str, str]]:
     with home.node.database.reading() as db:
-        return [{"name": each.name, "did": each.did} for each in identity.organisations(db)]
+        return [{"name": each.name, "did": each.did} for each in identity.organisations(db, _ORGANISATIONS)]
 
 
 def _steps(

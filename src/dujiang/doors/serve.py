@@ -31,6 +31,7 @@ _FINISH_S = 30
 _IDLE_S = 75
 _BACKLOG = 512
 _CONNECTIONS_MAX = 4096
+_HEAD_BYTES_MAX = 64 * 1024
 
 
 def serve(
@@ -62,6 +63,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=_protocol(),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -107,9 +109,44 @@ class Server(uvicorn.Server):
         self.end()
 
 
+def _protocol() -> Any:
+    """The HTTP protocol of a connection, which ends one whose headers go on without end, as h11 does."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    except ImportError:
+        return "h11"
+
+    class Bounded(HttpToolsProtocol):
+        """What brings neither the end of headers nor a body is a header, or a trailer, and is kept in memory."""
+
+        _got_on, _kept = False, 0
+
+        def data_received(self, data: bytes) -> None:
+            self._got_on = False
+            super().data_received(data)
+            self._kept = 0 if self._got_on else self._kept + len(data)
+            if self._kept > _HEAD_BYTES_MAX and not self.transport.is_closing():
+                self.transport.abort()
+
+        def on_headers_complete(self) -> None:
+            self._got_on = True
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._got_on = True
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._got_on = True
+            super().on_message_complete()
+
+    return Bounded
+
+
 def _begin(home: Home, loops: Loops, url: str, ready: Callable[[str], None] | None) -> None:
     home.serving(url)
     loops.start()
+    threading.Thread(target=home.warm, name="warm", daemon=True).start()
     if ready is not None:
         ready(url)
 

@@ -260,20 +260,25 @@ def invite(tx: Tx, caller: Caller, ask: Invite, password: str | None) -> Invited
 def grant(tx: Tx, caller: Caller, ask: Grant) -> Granted:
     """A new API key, with roles the caller has.
 
-    Raises: Refused role_unknown, role_beyond, not_found.
+    Raises: Refused role_unknown, not_found, role_beyond: also for a key in the name of somebody with more roles.
     """
     roles = rules.fit_roles(ask.roles, caller.roles)
     holder = _person(tx.db, caller.org, ask.person or caller.person)
+    if holder.id != caller.person and not caller.roles.issuperset(holder.roles):
+        raise Refused(ROLE_BEYOND)
     key, secret = _issue(tx, holder, roles)
     tx.tell(key=key, member=holder.id, roles=list(roles))
     return Granted(key, roles, secret)
 
 
 def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
-    """Ends a key, or a person with all their keys and sessions.
+    """Ends a key, or a person with all their keys and sessions; of roles the caller has, so that a weak
+    key that was stolen locks nobody out.
 
-    Raises: Refused not_found.
+    Raises: Refused not_found, role_beyond.
     """
+    if not caller.roles.issuperset(_roles_of(tx.db, caller.org, ask.id)):
+        raise Refused(ROLE_BEYOND)
     if not (store.revoke_key(tx.db, caller.org, ask.id) or store.revoke_person(tx.db, caller.org, ask.id)):
         raise Refused(NOT_FOUND)
     tx.tell(revoked=ask.id)
@@ -385,9 +390,9 @@ def by_did(db: Session, did: str) -> Organisation | None:
     return store.by_did(db, did)
 
 
-def organisations(db: Session) -> list[Organisation]:
-    """Every organisation of this home."""
-    return store.organisations(db)
+def organisations(db: Session, count: int = 1000) -> list[Organisation]:
+    """The first organisations of this home, at most `count`."""
+    return store.organisations(db, count)
 
 
 def operator(db: Session) -> Organisation:
@@ -430,6 +435,13 @@ def _person(db: Session, org: str, person_id: str) -> Person:
     if found is None or found.org != org:
         raise Refused(NOT_FOUND)
     return found
+
+
+def _roles_of(db: Session, org: str, wanted: str) -> frozenset[str]:
+    """What a key or a person of the organisation is worth; nothing where there is none."""
+    people = {person.id: frozenset(person.roles) for person in store.people(db, org)}
+    keys = {key.id: frozenset(key.roles) & people.get(key.person, frozenset()) for key in store.keys(db, org)}
+    return people.get(wanted) or keys.get(wanted) or frozenset()
 
 
 def _issue(tx: Tx, person: Person, roles: tuple[str, ...]) -> tuple[str, str]:

@@ -80,8 +80,8 @@ ROLE_UNKNOWN = Code(
 )  # fmt: skip
 ROLE_BEYOND = Code(
     "role_beyond", 403, Exit.refused,
-    "Nobody grants a role they do not have.", "Ask somebody of your organisation who has the role.",
-    "不能授予自己没有的角色。", "请由本机构具有该角色的人员操作。",
+    "Nobody grants or revokes a role they do not have.", "Ask somebody of your organisation who has the role.",
+    "不能授予或吊销自己没有的角色。", "请由本机构具有该角色的人员操作。",
 )  # fmt: skip
 BAD_LOGIN = Code(
     "bad_login", 401, Exit.refused,

@@ -34,7 +34,7 @@ _ORG_GET = Sql(select(*_ORG_COLUMNS).where(_ORG.c.id == bindparam("id")))
 _ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
 _ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
 _ORG_OPERATOR = Sql(select(*_ORG_COLUMNS).where(_ORG.c.operator == 1))
-_ORG_ALL = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id))
+_ORG_LIST = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id).limit(bindparam("count")))
 _PERSON_ADD = Sql(insert(_PERSON))
 _PERSON_COLUMNS = (_PERSON.c.id, _PERSON.c.org, _PERSON.c.name, _PERSON.c.roles, _PERSON.c.password)
 _PERSON_GET = Sql(select(*_PERSON_COLUMNS).where(_PERSON.c.id == bindparam("id"), _PERSON.c.revoked == 0))
@@ -96,9 +96,9 @@ def operator(db: Session) -> Organisation | None:
     return _org(db.run(_ORG_OPERATOR))
 
 
-def organisations(db: Session) -> list[Organisation]:
-    """Every organisation of this home."""
-    return [_organisation(row) for row in db.run(_ORG_ALL)]
+def organisations(db: Session, count: int = 1000) -> list[Organisation]:
+    """The first organisations of this home, at most `count`."""
+    return [_organisation(row) for row in db.run(_ORG_LIST, count=count)]
 
 
 def add_person(db: Session, person: Person) -> None:

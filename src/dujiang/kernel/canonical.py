@@ -26,6 +26,21 @@ def canonical(value: object) -> bytes:
     return "".join(parts).encode("utf-8")
 
 
+def canonical_own(value: object) -> bytes:
+    """The bytes of `canonical(value)` for a value this program made: ASCII keys, no floats, safe integers.
+
+    Nothing is checked: only for values that hold nothing from outside beside text.
+    """
+    return _encoder.encode(value)
+
+
+def canonical_pair(name: str, value: object) -> bytes:
+    """The bytes of `canonical([name, value])`, quicker where both are text."""
+    if type(value) is str:
+        return f"[{_quote(name)},{_quote(value)}]".encode()
+    return canonical([name, value])
+
+
 def sha256_hex(value: object) -> str:
     """The SHA-256 of the canonical bytes of a JSON value, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical(value)).hexdigest()

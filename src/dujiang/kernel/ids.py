@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import threading
+from base64 import b32encode
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ALPHABET = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz")
 _NOISE_BITS = 74
 _lock = threading.Lock()
 _last = (0, 0)
@@ -23,11 +24,8 @@ def new_id(prefix: str, time_ms: int) -> str:
     noise = _noise(time_ms)
     number = (time_ms & (1 << 48) - 1) << 80 | 0x7 << 76 | (noise >> 62 & 0xFFF) << 64
     number |= 0b10 << 62 | noise & (1 << 62) - 1
-    digits: list[str] = []
-    for _ in range(26):
-        digits.append(_ALPHABET[number & 31])
-        number >>= 5
-    return f"{prefix}_{''.join(reversed(digits))}"
+    # 20 bytes are 32 base-32 digits; 128 bits need the last 26, the others are 0.
+    return f"{prefix}_{b32encode(number.to_bytes(20, 'big'))[6:].translate(_ALPHABET).decode()}"
 
 
 def _noise(time_ms: int) -> int:

@@ -37,7 +37,7 @@ FORBIDDEN = Code(
 NOT_FOUND = Code(
     "not_found", 404, Exit.not_found,
     "There is no such object for you.", "Check the id; list yours with `dujiang history` or `dujiang find`.",
-    "没有您可见的该对象。", "请检查编号；用 `dujiang history` 或 `dujiang find` 查看。",
+    "没有您可以查看的此对象。", "请检查编号；用 `dujiang history` 或 `dujiang find` 查看。",
 )  # fmt: skip
 KEY_REUSED = Code(
     "key_reused", 409, Exit.conflict,

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from dujiang.kernel.act import Book, Node, Tx
@@ -81,7 +81,7 @@ class Writer:
         self._node = node
         self._book = book
         self._bell = bell
-        self._queue: Queue[_Job | None] = Queue(maxsize=node.config.queue_acts_max)
+        self._queue: SimpleQueue[_Job | None] = SimpleQueue()
         self._closed = False
         self._door = threading.Lock()
         self._last_ms = 0
@@ -101,10 +101,9 @@ class Writer:
         with self._door:
             if self._closed:
                 raise Unavailable(CLOSED)
-            try:
-                self._queue.put_nowait(job)
-            except Full:
-                raise Unavailable(BUSY) from None
+            if self._queue.qsize() >= self._node.config.queue_acts_max:
+                raise Unavailable(BUSY)
+            self._queue.put(job)
         return job.future
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ from dujiang.ledger.model import NO_SUCH_TREE, Record
 from dujiang.ledger.tree import Prover
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
+_PAGES_MAX = 10
+"""Pages one request looks through for an id; `next` goes on where it stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +83,23 @@ class Receipt:
 def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
     """The entries that concern the caller's organisation; the auditor and the operator see all."""
     size, _ = store.last(tx.db)
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    most = tx.node.config.page_rows_max
+    count = max(1, min(ask.limit, most))
+    rows = count if ask.about is None else most
     before = size if ask.before is None else ask.before
-    found: list[Entry] = []
     org = None if _oversees(caller) else caller.org
-    while len(found) < count:
-        page = store.page(tx.db, org, before, count)
-        seen = [_seen(record, caller) for record in page]
-        found += [entry for entry in seen if ask.about is None or ask.about in entry.facts.values()]
-        if len(page) < count:
-            return Entries(tuple(found[:count]), size)
-        before = page[-1].index
-    found = found[:count]
-    return Entries(tuple(found), size, found[-1].index)
+    found: list[Entry] = []
+    for _ in range(_PAGES_MAX):
+        page = store.page(tx.db, org, before, rows)
+        for record in page:
+            before, entry = record.index, _seen(record, caller)
+            if ask.about is None or ask.about in entry.facts.values():
+                found.append(entry)
+            if len(found) == count:
+                return Entries(tuple(found), size, before)
+        if len(page) < rows:
+            return Entries(tuple(found), size)
+    return Entries(tuple(found), size, before)
 
 
 def show(tx: Tx, caller: Caller, ask: Show) -> Entry:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any, cast
 
-from dujiang.kernel.canonical import canonical
+from dujiang.kernel.canonical import canonical_own, canonical_pair
 from dujiang.ledger.model import Record, Verdict
 from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by, unbase64, vkey
 from dujiang.ledger.tree import included, leaf_hash
@@ -30,13 +30,13 @@ _PRIVATE = frozenset({"person", "ask_sha256"})
 
 def commitment(field: str, value: object, salt: bytes) -> str:
     """SHA-256(salt ‖ canonical([field, value])) in hexadecimal."""
-    return sha256(salt + canonical([field, value])).hexdigest()
+    return sha256(salt + canonical_pair(field, value)).hexdigest()
 
 
 def leaf_of(act: str, time_ms: int, facts: Mapping[str, object], salts: Mapping[str, bytes]) -> bytes:
     """The public bytes of an entry."""
     commitments = {field: commitment(field, value, salts[field]) for field, value in facts.items()}
-    return canonical(
+    return canonical_own(
         {"v": VERSION, "act": act, "time_ms": time_ms, "suite": SUITE, "commitments": commitments}
     )
 

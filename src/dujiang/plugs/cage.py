@@ -29,7 +29,7 @@ ENGINE_FAILED = Code(
     "The engine could not finish the computation.",
     "Try again; if it fails again, ask for less at once or tell the operator of the node.",
     "计算引擎未能完成本次计算。",
-    "请重试；若仍失败，请缩小问题或联系节点运营方。",
+    "请重试；若仍失败，请缩小查询范围或联系节点运营方。",
 )
 ENGINE_DEADLINE = Code(
     "engine_deadline",
@@ -38,7 +38,7 @@ ENGINE_DEADLINE = Code(
     "The computation took longer than the node allows and was stopped.",
     "Try again when the node is less busy, or ask for less at once.",
     "计算超过节点允许的时间，已被停止。",
-    "请在节点空闲时重试，或缩小问题。",
+    "请在节点空闲时重试，或缩小查询范围。",
 )
 CODES = (ENGINE_FAILED, ENGINE_DEADLINE)
 

@@ -135,7 +135,7 @@ class Duck:
             return told
 
     def compute(self, sql: str, guarded: Path, limits: Limits | None = None) -> list[list[Any]]:
-        """The rows of regenerated SQL over the view `t0` of one registered file, within `limits` (none: its own).
+        """The rows of regenerated SQL over the view `t0` of one registered file, within the limits.
 
         Values are int (of any size), float, str, bool or None; dates and timestamps are ISO text.
 
@@ -149,7 +149,8 @@ class Duck:
         except OSError:
             raise Unavailable(ENGINE_FAILED) from None
         with file, self._standby.take() as worker:
-            worker.begin(replace(limits or self._question, scratch_bytes=0), [file.fileno()], [view], question=True)
+            within = replace(limits or self._question, scratch_bytes=0)
+            worker.begin(within, [file.fileno()], [view], question=True)
             return worker.ask(sql)
 
     def export(

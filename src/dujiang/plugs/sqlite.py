@@ -49,7 +49,9 @@ class _Session:
 
     def run(self, statement: Sql, /, **values: Value) -> list[Row]:
         try:
-            return cast("list[Row]", self._connection.execute(*statement.bound(self._dialect, values)).fetchall())
+            return cast(
+                "list[Row]", self._connection.execute(*statement.bound(self._dialect, values)).fetchall()
+            )
         except sqlite3.Error as error:
             raise _failed(error) from None
 

@@ -61,8 +61,8 @@ DUPLICATE_COLUMNS = Code(
     Exit.refused,
     "Some columns have the same name: {names}.",
     "Give every column a name of its own (capital letters make no difference).",
-    "存在同名的列：{names}。",
-    "请为每一列取不同的名称（不区分大小写）。",
+    "存在同名的字段：{names}。",
+    "请为每个字段取不同的名称（不区分大小写）。",
 )
 TOO_MANY_COLUMNS = Code(
     "too_many_columns",
@@ -70,8 +70,8 @@ TOO_MANY_COLUMNS = Code(
     Exit.refused,
     "The table has more columns than this node takes ({limit}).",
     "Leave out columns nobody will ask about, or offer several tables.",
-    "表的列数超过本节点的上限（{limit}）。",
-    "请去掉不需要的列，或分成几张表提供。",
+    "表的字段数超过本节点的上限（{limit}）。",
+    "请去掉不需要的字段，或分成几张表上架。",
 )
 NO_ROWS = Code(
     "no_rows",
@@ -79,7 +79,7 @@ NO_ROWS = Code(
     Exit.refused,
     "The table has column names but no rows.",
     "Offer a table with at least one row; the first line of a CSV file is its header.",
-    "表只有列名，没有数据行。",
+    "表只有字段名，没有数据行。",
     "请提供至少有一行数据的表；CSV 的第一行是表头。",
 )
 TOO_MANY_ENTITIES = Code(
@@ -88,8 +88,8 @@ TOO_MANY_ENTITIES = Code(
     Exit.refused,
     "The table has more entities than declared ({limit}).",
     "Declare a higher number of entities.",
-    "表中的实体数多于声明的上限（{limit}）。",
-    "请声明更大的实体数。",
+    "表中的主体数多于声明的上限（{limit}）。",
+    "请声明更大的主体数。",
 )
 ROWS_OVER_DECLARED = Code(
     "rows_over_declared",
@@ -106,8 +106,8 @@ COLUMN_MISSING = Code(
     Exit.refused,
     "The file has no column named {column}.",
     "Name a column of the file, or offer the file that has it.",
-    "文件中没有名为 {column} 的列。",
-    "请使用文件中的列名，或提供包含该列的文件。",
+    "文件中没有名为 {column} 的字段。",
+    "请使用文件中的字段名，或提供包含该字段的文件。",
 )
 NULL_IN_COLUMN = Code(
     "null_in_column",
@@ -115,8 +115,8 @@ NULL_IN_COLUMN = Code(
     Exit.refused,
     "Column {column} is declared to have no empty values, but has some after clean-up.",
     "Declare the column nullable, or complete it.",
-    "列 {column} 声明为非空，但清理后仍有空值。",
-    "请将该列声明为可空，或补全数据。",
+    "字段 {column} 声明为非空，但清理后仍有空值。",
+    "请将该字段声明为可空，或补全数据。",
 )
 TOO_MANY_VALUES = Code(
     "too_many_values",
@@ -124,7 +124,7 @@ TOO_MANY_VALUES = Code(
     Exit.refused,
     "Column {column} has more different values than declared ({limit}).",
     "Declare a higher number of different values.",
-    "列 {column} 的不同取值多于声明的上限（{limit}）。",
+    "字段 {column} 的不同取值多于声明的上限（{limit}）。",
     "请声明更大的取值数。",
 )
 CODES = (

@@ -19,12 +19,13 @@ TEXT_CHARACTERS_MAX = 200
 LIST_ITEMS_MAX = 1000
 
 
-class Blur(StrEnum):
-    """How answers are blurred under these terms (加噪方式)."""
+class Noise(StrEnum):
+    """How an answer is blurred (加噪方式)."""
 
     gaussian = "gaussian"
     laplace = "laplace"
     exact = "exact"
+    """No noise: the provider's own word, see the docs for what that leaks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Terms:
     """Most statistics over all organisations; None: four allotments."""
     rho_micro: int = 5000
     """Privacy cost (zCDP) of one statistic, in 10**-6."""
-    noise: Blur = Blur.gaussian
+    noise: Noise = Noise.gaussian
     dominance_percent: int = 50
     """A sum is withheld where one entity could hold more than this share of it."""
 
@@ -117,6 +118,11 @@ PURPOSE_MISSING = Code(
     "No purpose is stated.", "State one with --purpose, for example analyse.",
     "未说明用途。", "请用 --purpose 说明用途，例如 分析。",
 )  # fmt: skip
+PURPOSE_LONG = Code(
+    "purpose_too_long", 400, Exit.usage,
+    "A purpose has at most {limit} characters.", "State it in fewer words.",
+    "用途不得超过 {limit} 个字符。", "请用更少的字说明用途。",
+)  # fmt: skip
 PURPOSE_NOT_PERMITTED = Code(
     "purpose_not_permitted", 403, Exit.refused,
     "The terms do not permit this purpose.",
@@ -126,12 +132,12 @@ PURPOSE_NOT_PERMITTED = Code(
 RECIPIENT_NOT_PERMITTED = Code(
     "recipient_not_permitted", 403, Exit.refused,
     "The terms do not name your organisation as a recipient.", "Ask the provider to name it.",
-    "条款未将贵组织列为接收方。", "请联系提供方将贵组织列入。",
+    "条款未将贵机构列为接收方。", "请联系提供方将贵机构列入。",
 )  # fmt: skip
 PERIOD_OVER = Code(
     "period_over", 403, Exit.refused,
     "The period of these terms is over or has not begun.", "Agree a new contract on a current offer.",
-    "条款的有效期已过或尚未开始。", "请就当前的要约签订新合约。",
+    "条款的有效期已过或尚未开始。", "请就仍在上架的版本签订新合约。",
 )  # fmt: skip
 QUESTIONS_SPENT = Code(
     "questions_spent", 403, Exit.spent,
@@ -143,6 +149,7 @@ CODES = (
     TERMS_UNREADABLE,
     TERMS_UNKNOWN_OPERAND,
     PURPOSE_MISSING,
+    PURPOSE_LONG,
     PURPOSE_NOT_PERMITTED,
     RECIPIENT_NOT_PERMITTED,
     PERIOD_OVER,

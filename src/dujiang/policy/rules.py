@@ -26,7 +26,7 @@ from dujiang.policy.model import (
     QUESTIONS_SPENT,
     RECIPIENT_NOT_PERMITTED,
     TEXT_CHARACTERS_MAX,
-    Blur,
+    Noise,
     Problem,
     Terms,
     TermsFile,
@@ -262,14 +262,14 @@ def _sentence_zh(terms: Terms) -> str:
 
 
 _NOISE_EN = {
-    Blur.gaussian: "with Gaussian noise",
-    Blur.laplace: "with Laplace noise",
-    Blur.exact: "without noise",
+    Noise.gaussian: "with Gaussian noise",
+    Noise.laplace: "with Laplace noise",
+    Noise.exact: "without noise",
 }
 _NOISE_ZH = {
-    Blur.gaussian: "加高斯噪声",
-    Blur.laplace: "加拉普拉斯噪声",
-    Blur.exact: "精确、不加噪声",
+    Noise.gaussian: "加高斯噪声",
+    Noise.laplace: "加拉普拉斯噪声",
+    Noise.exact: "精确、不加噪声",
 }
 
 

@@ -23,7 +23,7 @@ from dujiang.policy.model import (
     TERMS_UNKNOWN_OPERAND,
     TERMS_UNREADABLE,
     TERMS_WRONG,
-    Blur,
+    Noise,
     Terms,
     TermsFile,
 )
@@ -123,9 +123,9 @@ def _right(name: str, right: object, place: str) -> Any:
     if not isinstance(right, str):
         raise _denied(place)
     if name == "noise":
-        if right not in [blur.value for blur in Blur]:
+        if right not in [blur.value for blur in Noise]:
             raise _denied(place)
-        return Blur(right)
+        return Noise(right)
     if name in _TEXTS:
         return right
     if not _DIGITS.fullmatch(right):

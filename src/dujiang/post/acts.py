@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from dujiang.identity import acts as identity
 from dujiang.identity.model import Organisation
-from dujiang.identity.rules import JWS_CHARACTERS_MAX, header_of, verified
+from dujiang.identity.rules import header_of, verified
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
@@ -61,7 +63,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Letters:
     """The letters to deliver now, oldest first."""
     del caller
     items = store.due(tx.db, tx.now_ms, max(1, min(ask.limit, tx.node.config.page_rows_max)))
-    return Letters(tuple(Due(i.id, i.org, i.to_did, i.envelope) for i in items), store.next_due_ms(tx.db))
+    return Letters(tuple(_signed(tx, letter) for letter in items), store.next_due_ms(tx.db))
 
 
 def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
@@ -79,17 +81,23 @@ def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
 
 
 def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any]) -> str:
-    """The id of a new letter from an organisation, signed, in this transaction's outbox.
+    """The id of a new letter from an organisation, in this transaction's outbox; signed when it leaves.
 
     Raises: Refused message_large.
     """
     letter = tx.new_id("ltr")
-    claims = rules.payload(letter, sender.did, to_did, tx.now_ms, message)
-    envelope = identity.sign_jws(tx, sender, {"typ": TYPE}, claims)
-    if len(envelope) > JWS_CHARACTERS_MAX:
-        raise Refused(LETTER_LARGE, limit=JWS_CHARACTERS_MAX)
-    store.add(tx.db, Letter(letter, sender.id, to_did, envelope, WAITING, 0, tx.now_ms))
+    claims = msgspec.json.encode(rules.payload(letter, sender.did, to_did, tx.now_ms, message))
+    if len(claims) > rules.CLAIMS_BYTES_MAX:
+        raise Refused(LETTER_LARGE, limit=rules.CLAIMS_BYTES_MAX)
+    store.add(tx.db, Letter(letter, sender.id, to_did, claims.decode(), WAITING, 0, tx.now_ms))
     return letter
+
+
+def _signed(tx: Tx, letter: Letter) -> Due:
+    """A letter in its envelope; Ed25519 is deterministic, so a letter sent again is the same bytes."""
+    sender = identity.organisation(tx.db, letter.org)
+    envelope = identity.sign_jws(tx, sender, {"typ": TYPE}, msgspec.json.decode(letter.claims))
+    return Due(letter.id, letter.org, letter.to_did, envelope)
 
 
 def opened(db: Session, envelope: str) -> Heard:

@@ -20,8 +20,8 @@ LETTER_UNFIT = Code(
 )  # fmt: skip
 LETTER_LARGE = Code(
     "message_large", 413, Exit.refused,
-    "A signed message has at most {limit} characters.", "Send a smaller message.",
-    "签名后的消息不得超过 {limit} 个字符。", "请发送较小的消息。",
+    "A message has at most {limit} bytes.", "Send a smaller message.",
+    "消息不得超过 {limit} 字节。", "请发送较小的消息。",
 )  # fmt: skip
 MESSAGE_KNOWN = Code(
     "message_known", 409, Exit.conflict,
@@ -42,7 +42,8 @@ class Letter:
     org: str
     """The sender."""
     to_did: str
-    envelope: str
+    claims: str
+    """What is signed when it leaves, as JSON."""
     state: str
     attempts: int
     due_ms: int

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from dujiang.identity.rules import JWS_CHARACTERS_MAX
+
+CLAIMS_BYTES_MAX = JWS_CHARACTERS_MAX * 3 // 4 - 1024
+"""What is signed, so that its envelope (base64 and a header) is not longer than a receiver reads."""
+
 
 def payload(
     letter: str, from_did: str, to_did: str, time_ms: int, message: dict[str, Any]

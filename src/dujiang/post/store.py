@@ -21,7 +21,7 @@ from dujiang.post.model import WAITING, Letter
 
 _OUT = Table(
     "post_outbox", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
-    Column("to_did", Text, nullable=False), Column("envelope", Text, nullable=False),
+    Column("to_did", Text, nullable=False), Column("claims", Text, nullable=False),
     Column("state", Text, nullable=False), Column("attempts", Integer, nullable=False),
     Column("due_ms", Integer, nullable=False), Index("post_outbox_due", "state", "due_ms"),
 )  # fmt: skip
@@ -34,7 +34,7 @@ _COLUMNS = (
     _OUT.c.id,
     _OUT.c.org,
     _OUT.c.to_did,
-    _OUT.c.envelope,
+    _OUT.c.claims,
     _OUT.c.state,
     _OUT.c.attempts,
     _OUT.c.due_ms,
@@ -60,7 +60,7 @@ _HEAR = Sql(
 def add(db: Session, letter: Letter) -> None:
     """Puts a letter in the outbox."""
     db.run(
-        _OUT_ADD, id=letter.id, org=letter.org, to_did=letter.to_did, envelope=letter.envelope,
+        _OUT_ADD, id=letter.id, org=letter.org, to_did=letter.to_did, claims=letter.claims,
         state=letter.state, attempts=letter.attempts, due_ms=letter.due_ms,
     )  # fmt: skip
 
@@ -93,6 +93,6 @@ def hear(db: Session, org: str, from_did: str, letter_id: str, time_ms: int) -> 
 
 
 def _letter(row: Row) -> Letter:
-    letter_id, org, to_did, envelope, state, attempts, due_ms = row
+    letter_id, org, to_did, claims, state, attempts, due_ms = row
     assert isinstance(attempts, int) and isinstance(due_ms, int)
-    return Letter(str(letter_id), str(org), str(to_did), str(envelope), str(state), attempts, due_ms)
+    return Letter(str(letter_id), str(org), str(to_did), str(claims), str(state), attempts, due_ms)

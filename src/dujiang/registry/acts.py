@@ -24,6 +24,7 @@ from dujiang.registry import rules, store, wire
 from dujiang.registry.model import (
     CONTENT_ELSEWHERE,
     REGISTRATION_RACED,
+    TABLES,
     UPLOAD_UNKNOWN,
     Declared,
     Loss,
@@ -33,6 +34,7 @@ from dujiang.registry.model import (
     Sketch,
     Table,
     Version,
+    keys_of,
 )
 
 DEFAULT_RHO_MICRO = 5000
@@ -99,7 +101,7 @@ class Export:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A signed certificate (登记凭证): a W3C credential as JWT."""
+    """A signed certificate (登记证书): a W3C credential as JWT."""
 
     version: str
     registration: str
@@ -193,7 +195,7 @@ def prepare_version(node: Node, caller: Caller, declared: Declared) -> Prepared:
     sketch, table = _inspected(node, caller, declared)
     salt, sealed = _salt(node, caller.org)
     version = new_id("ver", node.clock.now_ms())
-    plain, guarded = (node.blobs.room(key) for key in _keys(version))
+    plain, guarded = (node.blobs.room(key) for key in keys_of(version))
     try:
         source = node.blobs.path(_upload_key(caller.org, declared.upload))
         made = cast("Registered", node.engine.register(source, sketch, table, salt, plain, guarded))
@@ -258,7 +260,7 @@ def version(db: Session, version_id: str) -> Version:
 def sweep(node: Node) -> int:
     """How many versions' files were removed that no commit knows; only while nothing else runs in the home."""
     with node.database.reading() as db:
-        lost = [key for key in node.blobs.below("tables") if not store.exists(db, key.rpartition("/")[2])]
+        lost = [key for key in node.blobs.below(TABLES) if not store.exists(db, key.rpartition("/")[2])]
     for key in lost:
         node.blobs.drop(key)
     return len(lost)
@@ -266,7 +268,7 @@ def sweep(node: Node) -> int:
 
 def drop_files(node: Node, version_id: str) -> None:
     """Removes the files of a version that does not exist after all."""
-    node.blobs.drop(f"tables/{version_id}")
+    node.blobs.drop(f"{TABLES}/{version_id}")
 
 
 def _new_version(tx: Tx, org: str, prepared: Prepared, resource: str) -> Version:
@@ -314,10 +316,6 @@ def _upload_key(org: str, upload: str) -> str:
     if prefix_of(upload) != "upl" or not org:
         raise Refused(UPLOAD_UNKNOWN)
     return f"uploads/{org}/{upload}"
-
-
-def _keys(version_id: str) -> tuple[str, str]:
-    return f"tables/{version_id}/plain.parquet", f"tables/{version_id}/guarded.parquet"
 
 
 def _salt(node: Node, org: str) -> tuple[bytes, bytes | None]:

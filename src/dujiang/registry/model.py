@@ -14,6 +14,9 @@ from typing import Protocol
 
 from dujiang.kernel.errors import Code, Exit
 
+TABLES = "tables"
+"""The blob key above the files of every version."""
+
 
 class Kind(StrEnum):
     """The type of a column as the consumer sees it."""
@@ -243,11 +246,6 @@ class Registered(Protocol):
     """What an engine says of the two files it wrote."""
 
     @property
-    def rows_plain(self) -> int:
-        """Rows of the normalised copy."""
-        ...
-
-    @property
     def entities(self) -> int:
         """Distinct entities."""
         ...
@@ -354,18 +352,23 @@ class Version:
     @property
     def plain_key(self) -> str:
         """The blob key of the normalised copy."""
-        return f"tables/{self.id}/plain.parquet"
+        return keys_of(self.id)[0]
 
     @property
     def guarded_key(self) -> str:
         """The blob key of the registered form that questions run on."""
-        return f"tables/{self.id}/guarded.parquet"
+        return keys_of(self.id)[1]
+
+
+def keys_of(version_id: str) -> tuple[str, str]:
+    """The blob keys of a version's normalised copy and of its registered form."""
+    return f"{TABLES}/{version_id}/plain.parquet", f"{TABLES}/{version_id}/guarded.parquet"
 
 
 UPLOAD_UNKNOWN = Code(
     "upload_unknown", 404, Exit.not_found,
     "There is no such upload of yours.", "Upload the file again and use the id that comes back.",
-    "没有您的该上传文件。", "请重新上传文件并使用返回的编号。",
+    "没有找到您上传的该文件。", "请重新上传文件并使用返回的编号。",
 )  # fmt: skip
 ENTITY_UNKNOWN = Code(
     "entity_unknown", 400, Exit.usage,
@@ -383,11 +386,11 @@ CONTENT_ELSEWHERE = Code(
     "content_elsewhere", 409, Exit.conflict,
     "This content is already registered as another resource of yours.",
     "Publish it as a version of the product of that resource, or offer it anew without naming a product.",
-    "该内容已登记为贵组织的另一资源。", "请作为该资源所属产品的新版本发布，或不指定产品重新提供。",
+    "该内容已登记为贵机构的另一资源。", "请作为该资源所属产品的新版本发布，或不指定产品重新上架。",
 )  # fmt: skip
 REGISTRATION_RACED = Code(
     "registration_raced", 409, Exit.conflict,
     "Another first registration of your organisation finished at the same moment.", "Send the request again.",
-    "贵组织的另一首次登记刚刚完成。", "请重新发送请求。",
+    "贵机构的另一首次登记刚刚完成。", "请重新发送请求。",
 )  # fmt: skip
 CODES = (UPLOAD_UNKNOWN, ENTITY_UNKNOWN, DECLARATION_WRONG, CONTENT_ELSEWHERE, REGISTRATION_RACED)

@@ -42,7 +42,7 @@ def instant(time_ms: int) -> str:
 
 
 def certificate(version: Version, holder: str, issuer: str) -> dict[str, Any]:
-    """The claims of a registration certificate (登记凭证): who holds which content since when.
+    """The claims of a registration certificate (登记证书): who holds which content since when.
 
     `holder`, `issuer`: DIDs of the organisation that registered and of the one that signs.
     """

@@ -21,4 +21,6 @@ def upgrade(url: str) -> None:
 
 def known(revision: str) -> bool:
     """Whether this program has the steps from a schema version on."""
-    return any(path.name.startswith(f"{revision}_") for path in (Path(__file__).parent / "versions").glob("*.py"))
+    return any(
+        path.name.startswith(f"{revision}_") for path in (Path(__file__).parent / "versions").glob("*.py")
+    )

@@ -137,7 +137,7 @@ def _post() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("org", sa.Text(), nullable=False),
         sa.Column("to_did", sa.Text(), nullable=False),
-        sa.Column("envelope", sa.Text(), nullable=False),
+        sa.Column("claims", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("due_ms", sa.Integer(), nullable=False),
