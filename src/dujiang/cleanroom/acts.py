@@ -279,7 +279,7 @@ def prepare_complete(node: Node, caller: Caller, ask: Complete) -> _Computed | N
         job = store.job(db, ask.job)
         if job is None or job.state != ADMITTED:
             return None
-        case = _case(db, job.org, job.contract, job.question)
+        case = _case(node, db, job.org, job.contract, job.question)
         if isinstance(case, Declined):
             return _Computed(None, None)
         known, closed = _decided(db, job.org, case)
@@ -366,13 +366,13 @@ def _prepared(node: Node, caller: Caller, contract: str, sql: str) -> _Case | De
             if refusal.code in (NOT_FOUND, NOT_CONSUMER):
                 raise
             return Declined(refusal.code, refusal.names)
-        return _case(db, caller.org, contract, sql)
+        return _case(node, db, caller.org, contract, sql)
 
 
-def _case(db: Session, org: str, contract: str, sql: str) -> _Case | Declined:
+def _case(node: Node, db: Session, org: str, contract: str, sql: str) -> _Case | Declined:
     held, offered, terms = _pinned(db, org, contract)
     table = registry.version(db, offered.registered).table
-    guard = guard_of(terms, table.entities)
+    guard = guard_of(terms, table.entities, node.config.question_memory_mb)
     planned = plan(sql, table, guard)
     return planned if isinstance(planned, Declined) else _Case(held, offered, terms, guard, planned)
 
@@ -382,12 +382,12 @@ def _pinned(db: Session, org: str, contract: str) -> tuple[Contract, Offered, Te
     return held, catalogue.offered_version(db, held.product, int(held.version)), contracts.terms_of(held)
 
 
-def guard_of(terms: Terms, entities: int) -> Guard:
+def guard_of(terms: Terms, entities: int, memory_mb: int) -> Guard:
     """The rules of a contract's terms; delta a statistic so that all of them stay below 1/(10 N)."""
     digits = math.ceil(math.log10(10 * max(1, entities) * terms.statistics))
     return Guard(
         terms.noise, terms.rho_micro, terms.group_min, terms.dominance_percent,
-        max(6, min(digits, 15)), columns=terms.columns,
+        max(6, min(digits, 15)), memory_mb=memory_mb, columns=terms.columns,
     )  # fmt: skip
 
 

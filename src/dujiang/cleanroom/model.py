@@ -32,6 +32,8 @@ class Guard:
     delta_exponent: int = 7
     """Presence of private keys: delta = 10**-delta_exponent a statistic."""
     cells_max: int = 10_000
+    memory_mb: int = 1024
+    """What a question's process may use; decides between two equal ways to count entities."""
     columns: tuple[str, ...] | None = None
     """Names of the columns the contract opens; None: all with a use."""
 

@@ -30,7 +30,6 @@ from dujiang.cleanroom.sqltype import Value
 from dujiang.kernel.errors import Refused
 from dujiang.registry.model import Column, Kind, Table
 
-MEMORY_BYTES = 512 * 2**20
 THREADS = 2
 HASHED_MAX = 1 << 15
 """Up to so many pairs of cell and entity a hash set stays in the processor's cache and beats the bitmap."""
@@ -170,7 +169,7 @@ class Tally:
     def distinct_entities(self, test: Pred = predicate.TRUE) -> str:
         """The SQL of distinct entities: a bitmap where it is quicker and fits, else COUNT(DISTINCT eid)."""
         eid = "eid" if test.op == "true" else f"CASE WHEN {test.sql} THEN eid END"
-        room = self.cells.most * (self.table.entities // 8 + 1) * THREADS <= MEMORY_BYTES // 4
+        room = self.cells.most * (self.table.entities // 8 + 1) * THREADS <= (self.guard.memory_mb << 20) // 4
         if room and self.cells.most * self.table.entities > HASHED_MAX:
             return f"COALESCE(BIT_COUNT(BITSTRING_AGG({eid}, 0, {max(1, self.table.entities - 1)})), 0)"
         return f"COUNT(DISTINCT {eid})"

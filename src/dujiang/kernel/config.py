@@ -40,7 +40,7 @@ class Config:
     """Most rows of a list in one reply."""
     question_seconds_max: int = 30
     """A question's process is killed after this long."""
-    question_memory_mb: int = 512
+    question_memory_mb: int = 1024
     """Memory a question's engine may use."""
     register_seconds_max: int = 600
     """Reading and registering a table is stopped after this long."""

@@ -226,6 +226,8 @@ class _Judged:
         if length is not None and (found.kind is not Kind.text or not 1 <= length <= 1000):
             self.problems.append("length_max: 1..1000, of a text")
         nulls = found.nulls > 0 or found.kind is Kind.decimal or (keys is not None and found.kind in _NUMBERS)
+        # Without bounds an integer beyond 2**53 (a long identity number) is kept as nothing.
+        nulls = nulls or (lo is None and found.kind is Kind.integer)
         return Column(
             name=found.name,
             kind=found.kind,
