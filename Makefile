@@ -19,7 +19,7 @@ bench: .venv/test.stamp         ## the numbers of docs/BENCHMARKS.md, written to
 	@$(bin)/python -m bench $(ARGS)
 soak: .venv/test.stamp          ## the long crash and load runs
 	@$(bin)/python -m pytest tests/soak $(ARGS)
-conformance: .venv/test.stamp   ## outside judges (DUJIANG_JUDGES names their folder); a missing one is named and skipped
+conformance: .venv/conformance.stamp   ## outside judges (DUJIANG_JUDGES names their folder); a missing one is named and skipped
 	@$(bin)/python -m pytest -rs tests/conformance $(ARGS)
 docs: .venv/test.stamp          ## the pages drawn from the tables
 	@$(bin)/python docs/draw.py
@@ -31,5 +31,7 @@ clean:                          ## remove .venv and what tools left
 .venv/base.stamp: requirements/base.txt requirements/install.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "[dujiang] Python 3.11 or newer is needed; none was found on PATH (or: make PYTHON=/path/to/python)."; exit 1; }
 	@$(PYTHON) requirements/install.py base
+.venv/conformance.stamp: requirements/conformance.txt .venv/test.stamp
+	@$(PYTHON) requirements/install.py conformance
 .venv/test.stamp: requirements/test.txt .venv/base.stamp
 	@$(PYTHON) requirements/install.py test

@@ -1,4 +1,4 @@
-"""Makes .venv for `make`: `install.py base` for running, `install.py test` for testing as well.
+"""Makes .venv for `make`: `install.py base` for running, `test` for testing as well, `conformance` for judges.
 
 Standard library only: it runs before anything is installed. Every step says what it does. A stamp in .venv
 holds a digest of what was asked for, so the second run does nothing.
@@ -33,8 +33,8 @@ def digest(kind: str) -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     parts = [sys.version, str(ROOT), json.dumps([project["build-system"], project["project"]])]
     parts += [(HERE / "base.txt").read_text("utf-8")]
-    if kind == "test":
-        parts += [(HERE / "test.txt").read_text("utf-8"), json.dumps(project["dependency-groups"])]
+    if kind != "base":
+        parts += [(HERE / f"{kind}.txt").read_text("utf-8"), json.dumps(project["dependency-groups"])]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -116,8 +116,9 @@ def main(kind: str) -> None:
             base()
         else:
             project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-            locked("test.txt", project["dependency-groups"]["test"])
-            tools()
+            locked(f"{kind}.txt", project["dependency-groups"][kind])
+            if kind == "test":
+                tools()
         say("Ready.")
     stamp.write_text(wanted, "utf-8")
 

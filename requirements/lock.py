@@ -1,4 +1,4 @@
-"""Writes base.txt and test.txt beside it: every package pinned, with the hashes of its wheels.
+"""Writes base.txt, test.txt and conformance.txt beside it: every package pinned, with the hashes of its wheels.
 
 Run by `make lock`. What is needed is read from pyproject.toml; the versions are what pip resolves today
 for the running interpreter; the hashes are those pip reports for each interpreter and platform below.
@@ -54,14 +54,17 @@ def hashed(pins: dict[str, str]) -> dict[str, set[str]]:
 
 
 def main() -> None:
-    """Resolve, collect and write both files."""
+    """Resolve, collect and write the files."""
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))
     groups = project["dependency-groups"]
     base = project["project"]["dependencies"] + groups["build"]
     needed = {name(item) for item in report(base)}
-    pins = {name(item): item["metadata"]["version"] for item in report(base + groups["test"])}
+    tests = {name(item) for item in report(base + groups["test"])}
+    everything = report(base + groups["test"] + groups["conformance"])
+    pins = {name(item): item["metadata"]["version"] for item in everything}
     hashes = hashed(pins)
-    for file, names in (("base.txt", needed & pins.keys()), ("test.txt", pins.keys() - needed)):
+    parts = {"base.txt": needed, "test.txt": tests - needed, "conformance.txt": pins.keys() - tests - needed}
+    for file, names in parts.items():
         lines = [
             f"{key}=={pins[key]} \\\n    "
             + " \\\n    ".join(f"--hash=sha256:{h}" for h in sorted(hashes[key]))
