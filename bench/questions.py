@@ -82,13 +82,14 @@ def _guarded(timed: dict[str, Timed], entities: int, name: str) -> Figure:
     worst = max(timed, key=lambda each: timed[each].ratio)
     beside = {
         "median": statistics.median(one.ratio for one in timed.values()), "question": worst,
+        "questions": len(timed),
         "ours_cpu_ms": [one.ours * 1000 for one in timed.values()],
         "hand_cpu_ms": [one.hand * 1000 for one in timed.values()],
         "plain_cpu_ms": [one.plain * 1000 for one in timed.values()],
     }  # fmt: skip
     goal = "≤ 0.6" if entities else "≤ 0.3"
     return Figure(
-        f"12 questions on 10 M rows, entities {name}, CPU to a guard by hand, largest",
+        f"questions on 10 M rows, entities {name}, CPU to a guard by hand, largest",
         timed[worst].ratio,
         "×",
         goal,
@@ -105,7 +106,9 @@ def _measured(place: Path, entities: int) -> dict[str, Timed]:
     connection.execute(f"create view t0 as select * from read_parquet('{registered}')")
     connection.execute(f"create view visits as select * from read_parquet('{raw}')")
     noised, exact = guard(table.entities), guard(table.entities, exact=True)
-    return {one.name: _question(connection, one, table, noised, exact) for one in QUESTIONS}
+    # Where every row is an entity, its key is hidden and cannot be counted.
+    asked = [one for one in QUESTIONS if entities or "person" not in one.text()]
+    return {one.name: _question(connection, one, table, noised, exact) for one in asked}
 
 
 def _question(connection: Any, one: Any, table: Table, noised: Guard, exact: Guard) -> Timed:
