@@ -96,9 +96,9 @@ def _recall(space: Space, titles: Sequence[tuple[str, str]], word: str) -> tuple
     while True:
         page = space.home.run("catalogue.search", space.insurer, Search(word, 1000, after)).reply
         found |= {item.product for item in page.items}
-        if page.next is None:
+        if page.after is None:
             break
-        after = page.next
+        after = page.after
     extra = [
         product for product in found if wanted[bisect.bisect_left(wanted, product) % len(wanted)] != product
     ]

@@ -26,10 +26,10 @@ def pins(file: str) -> dict[str, str]:
 
 
 def test_every_line_is_a_pin_with_hashes_and_nothing_else() -> None:
-    for file in ("base.txt", "test.txt", "conformance.txt"):
+    for file, least in (("base.txt", 10), ("test.txt", 10), ("conformance.txt", 1)):
         rest = PIN.sub("", (ROOT / "requirements" / file).read_text("utf-8"))
         assert [line for line in rest.splitlines() if not line.startswith("#")] == []
-        assert len(pins(file)) >= 10
+        assert len(pins(file)) >= least
 
 
 def test_no_address_is_written() -> None:

@@ -239,9 +239,9 @@ AGGREGATE_PLACE = _code(
 COLUMN_UNKNOWN = _code(
     "column_unknown",
     "There is no column {column}.",
-    "The columns are listed on the dataset card.",
+    "List the columns with `dujiang show PRODUCT`.",
     "没有字段 {column}。",
-    "可用字段见数据集说明。",
+    "可用 `dujiang show PRODUCT` 列出字段。",
 )
 COLUMN_NOT_IN_CONTRACT = _code(
     "column_not_in_contract",

@@ -230,7 +230,7 @@ class _Life:
         language = "zh" if self.words is _TEXT["zh"] else "en"
         why, _ = spoken(said.code, said.names, language)
         return self.words["refused"].format(
-            why, f" ({said.code.name})" if language == "en" else f"（{said.code.name}）"
+            why, f"({said.code.name})" if language == "en" else f"（{said.code.name}）"
         )
 
 

@@ -7,16 +7,20 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import threading
 import unicodedata
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -133,9 +137,14 @@ def rendered(body: Any, language: str) -> RenderableType:
         return Text(_cell(body))
     if isinstance(body.get("columns"), list) and isinstance(body.get("rows"), list):
         rest = {name: value for name, value in body.items() if name not in ("columns", "rows", "plus_minus")}
-        table = _grid(body["columns"], body["rows"])
-        if len(noise := body.get("plus_minus") or []) == len(body["columns"]):
-            table.add_row(*(Text(f"± {_cell(each)}" if each else "", style="dim") for each in noise))
+        noise = body.get("plus_minus") or []
+        rows, places = body["rows"], range(len(body["columns"]))
+        numeric = {place for place in places if rows and all(_is_number(row[place]) for row in rows)}
+        if fits := len(noise) == len(places):
+            rows = [[_figure(value, near) for value, near in zip(row, noise, strict=True)] for row in rows]
+        table = _grid(body["columns"], rows, numeric)
+        if fits:
+            table.add_row(*(Text(f"± {_figure(float(n), n)}" if n else "", style="dim") for n in noise))
         return Group(table, Text(), rendered(rest, language))
     return _card(body, language)
 
@@ -173,7 +182,27 @@ def _listed(items: Sequence[Any], language: str) -> RenderableType:
         return Text("\n".join(f"• {_cell(row[names[0]])}" for row in rows))
     lines = _merged([[_brief(row.get(name), name) for name in names] for row in rows])
     numeric = {place for place, name in enumerate(names) if all(_is_number(row.get(name)) for row in rows)}
-    return _grid([_label(name) for name in names], lines, numeric)
+    labels = [_label(name) for name in names]
+    return _Fitting(_grid(labels, lines, numeric), labels, lines)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """A list as a table where it fits; else a paragraph for each line, so that no name and no id is cut."""
+
+    table: Table
+    labels: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wanted = Measurement.get(console, options.update(width=_WIDE * 4), self.table).maximum
+        if wanted <= options.max_width:
+            yield self.table
+            return
+        for first, *rest in self.lines:
+            yield Text(first, style="bold")
+            told = [(label, cell) for label, cell in zip(self.labels[1:], rest, strict=True) if cell]
+            yield Padding(Text(" · ".join(f"{label}: {cell}" for label, cell in told)), (0, 0, 0, 2))
 
 
 def _flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -266,6 +295,13 @@ def _cell(value: Any, name: str = "") -> str:
         mark = " | " if any(isinstance(item, dict) for item in value) else ", "
         return mark.join("–" if item is None else _cell(item) for item in value)
     return clean(str(value))
+
+
+def _figure(value: Any, near: Any) -> Any:
+    """A value with the digits its noise leaves it; the file and `--json` have them all."""
+    if type(value) is not float or not near or not math.isfinite(near):
+        return value
+    return f"{value:.{min(10, max(0, 1 - math.floor(math.log10(abs(near)))))}f}"
 
 
 def _brief(value: Any, name: str) -> str:

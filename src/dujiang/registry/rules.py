@@ -434,7 +434,7 @@ def notes(sketch: Sketch, table: Table) -> tuple[Note, ...]:
     elif (sketch.rows_per_entity_max or 1) > table.rows_per_entity:
         found.append(
             Note(
-                f"Some entities have more than {table.rows_per_entity} rows; the others do not count.",
+                f"Some entities have more than {table.rows_per_entity} rows; rows beyond these do not count.",
                 f"部分主体超过 {table.rows_per_entity} 行，超出的行不计入。",
             )
         )
