@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -43,6 +44,9 @@ ENGINE_DEADLINE = Code(
 CODES = (ENGINE_FAILED, ENGINE_DEADLINE)
 
 START_SECONDS = 20.0
+ENGINE = (str(Path(worker.__file__).resolve()),)
+"""The engine's worker, run by its path."""
+END_SECONDS = 2.0
 STEP_BYTES_MAX = 64 << 20
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/nonexistent", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "4"}
 
@@ -68,14 +72,17 @@ class Failure:
 
 
 class Worker:
-    """One child process; a context manager that kills it at the end."""
+    """One child process; a context manager that kills it at the end.
 
-    def __init__(self) -> None:
+    `command`: what an isolated interpreter runs; it speaks the messages of `worker`.
+    """
+
+    def __init__(self, command: Sequence[str] = ENGINE) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-I", str(Path(worker.__file__).resolve())],
+                    [sys.executable, "-I", *command],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
@@ -133,19 +140,34 @@ class Worker:
         Raises:
             Unavailable: engine_deadline, engine_failed (the worker died or answered nonsense).
         """
-        step = {"sql": sql, "rows": self._limits.rows_max, "bytes": self._limits.bytes_max}
+        answer = self.exchange({"sql": sql, "rows": self._limits.rows_max, "bytes": self._limits.bytes_max})
+        rows = answer.get("rows")
+        if isinstance(rows, list):
+            return cast("list[list[Any]]", rows)
+        line = answer.get("line")
+        return Failure(str(answer.get("failed")), line if isinstance(line, int) else None)
+
+    def exchange(self, step: dict[str, Any]) -> dict[str, Any]:
+        """The child's answer to one step, whatever it says.
+
+        Raises:
+            Unavailable: engine_deadline, engine_failed (the child died or answered nonsense).
+        """
         try:
             worker.send(self, step)
         except TimeoutError:
             raise Unavailable(ENGINE_DEADLINE) from None
         except OSError:
             raise Unavailable(ENGINE_FAILED) from None
-        answer = self._receive(self._limits.bytes_max + 64)
-        rows = answer.get("rows")
-        if isinstance(rows, list):
-            return cast("list[list[Any]]", rows)
-        line = answer.get("line")
-        return Failure(str(answer.get("failed")), line if isinstance(line, int) else None)
+        return self._receive(self._limits.bytes_max + 64)
+
+    def ended_by(self) -> int | None:
+        """The number of the signal that ended a child whose socket is closed, if one did."""
+        try:
+            ended = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
+        return -ended if ended < 0 else None
 
     def ask(self, sql: str) -> list[list[Any]]:
         """The rows of one statement.

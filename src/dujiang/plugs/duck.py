@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.plugs import guarded as form_of
 from dujiang.plugs import sketch as look
-from dujiang.plugs import tabular
+from dujiang.plugs import tabular, workbook
 from dujiang.plugs.cage import ENGINE_FAILED, Failure, Limits, Standby, Worker, lend, take_back
 from dujiang.plugs.sketch import Sketch, quoted
 from dujiang.plugs.worker import path_of
@@ -82,12 +82,13 @@ class Duck:
 
         Raises:
             Refused: empty_file, file_too_large, unreadable_table, wrong_encoding, duplicate_columns,
-                too_many_columns, no_rows, column_missing (the entity).
+                too_many_columns, no_rows, column_missing (the entity), header_missing, workbook_locked,
+                workbook_too_large.
             Unavailable: engine_failed, engine_deadline.
         """
         with _disk(), contextlib.ExitStack() as stack:
             form = tabular.recognise(source, self._file_bytes_max)
-            readable = stack.enter_context(_readable(source, form))
+            form, readable = stack.enter_context(self._readable(source, form))
             staging = stack.enter_context(_lent())
             scratch = stack.enter_context(_scratch(None))
             with Worker() as worker:
@@ -108,7 +109,9 @@ class Duck:
         form, types = sketch.form, [(column.name, column.type) for column in sketch.columns]
         _check_columns(table, [column.name for column in sketch.columns])
         with _disk(), contextlib.ExitStack() as stack:
-            readable = stack.enter_context(_readable(source, form))
+            now, readable = stack.enter_context(self._readable(source, form))
+            if now != form:
+                raise Refused(tabular.UNREADABLE_TABLE, line=tabular.UNKNOWN_LINE)
             plain_file = stack.enter_context(_Draft(plain))
             guarded_file = stack.enter_context(_Draft(guarded))
             scratch = stack.enter_context(_scratch(guarded.parent))
@@ -170,16 +173,30 @@ class Duck:
             draft.seal()
             draft.publish()
 
+    @contextlib.contextmanager
+    def _readable(
+        self, source: Path, form: tabular.Form
+    ) -> Generator[tuple[tabular.Form, BinaryIO], None, None]:
+        """The source as the worker can read it, and its form, which for a workbook is known only now."""
+        with source.open("rb") as file, contextlib.ExitStack() as stack:
+            if form.is_workbook:
+                text = stack.enter_context(_lent())
+                yield workbook.convert(file, text, form, self._ingest, self._file_bytes_max), text
+            else:
+                yield form, stack.enter_context(_as_text(file, form))
+
 
 def _inspected(worker: Worker, form: tabular.Form, entity: str | None) -> Sketch:
     source, staging = path_of(0), path_of(1)
-    if form.format == "csv":
+    if form.is_text:
         reader = look.text_reader(form, source)
         written = f"copy (from {reader}) to '{staging}' (format parquet, use_tmp_file false)"
         if _from_file(worker, written, writes=True)[0][0] == 0:
             raise Refused(tabular.NO_ROWS)
         relation = f"read_parquet('{staging}')"
-        types = look.text_types(worker.ask, relation, form.names)
+        told = {name: known for name, known in zip(form.names, form.types, strict=False) if known}
+        told |= look.text_types(worker.ask, relation, [name for name in form.names if name not in told])
+        types = [(name, told[name]) for name in form.names]
     else:
         relation = f"read_parquet('{source}')"
         tabular.check_names(_parquet_names(worker, source))
@@ -214,7 +231,7 @@ def _registered(worker: Worker, sketch: Sketch, table: Table, salt: bytes) -> Re
     form, types = sketch.form, [(column.name, column.type) for column in sketch.columns]
     source, plain, target = (path_of(index) for index in range(3))
     if not look.is_plain(form, types):
-        reader = look.text_reader(form, source) if form.format == "csv" else f"read_parquet('{source}')"
+        reader = look.text_reader(form, source) if form.is_text else f"read_parquet('{source}')"
         select = f"select {look.plain_columns(form, types)} from {reader}"
         _from_file(worker, f"copy ({select}) to '{plain}' ({form_of.WRITTEN})", writes=True)
     _check_types(worker, plain, types)
@@ -297,24 +314,23 @@ def _disk() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
-def _readable(source: Path, form: tabular.Form) -> Generator[BinaryIO, None, None]:
-    """The source as the worker can read it: UTF-8 if text, and open to the worker's user."""
-    with source.open("rb") as file:
-        foreign = form.format == "csv" and form.encoding not in ("utf-8", "utf-8-sig")
-        hidden = os.geteuid() == 0 and not os.fstat(file.fileno()).st_mode & 0o004
-        if not foreign and not hidden:
-            yield file
-            return
-        with _lent() as copy:
-            if foreign:
-                try:
-                    tabular.transcode(file, form.encoding or "utf-8", copy)
-                except UnicodeError:  # it carries the bytes; the file has changed since it was recognised
-                    raise Refused(tabular.WRONG_ENCODING) from None
-            else:
-                shutil.copyfileobj(file, copy, 1 << 20)
-                copy.flush()
-            yield copy
+def _as_text(file: BinaryIO, form: tabular.Form) -> Generator[BinaryIO, None, None]:
+    """A file that is no workbook as the worker can read it: UTF-8 if text, and open to the worker's user."""
+    foreign = form.format == "csv" and form.encoding not in ("utf-8", "utf-8-sig")
+    hidden = os.geteuid() == 0 and not os.fstat(file.fileno()).st_mode & 0o004
+    if not foreign and not hidden:
+        yield file
+        return
+    with _lent() as copy:
+        if foreign:
+            try:
+                tabular.transcode(file, form.encoding or "utf-8", copy)
+            except UnicodeError:  # it carries the bytes; the file has changed since it was recognised
+                raise Refused(tabular.WRONG_ENCODING) from None
+        else:
+            shutil.copyfileobj(file, copy, 1 << 20)
+            copy.flush()
+        yield copy
 
 
 @contextlib.contextmanager

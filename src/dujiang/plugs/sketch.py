@@ -88,7 +88,7 @@ class Sketch:
 
     @property
     def format(self) -> str:
-        """`csv` or `parquet`."""
+        """`csv`, `parquet`, `xlsx` or `xls`."""
         return self.form.format
 
     @property
@@ -121,7 +121,7 @@ def kind_of(source_type: str) -> Kind:
 
 
 def text_reader(form: Form, path: str) -> str:
-    """SQL of the relation that reads a text file with every column as text."""
+    """SQL of the relation that reads a text file, or a converted workbook, with every column as text."""
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in form.names)
     delimiter = literal(form.delimiter or ",")
     return (
@@ -136,7 +136,7 @@ def plain_columns(form: Form, types: Sequence[tuple[str, str]]) -> str:
     for name, source_type in types:
         column = quoted(name)
         read = column
-        if form.format == "csv":
+        if form.is_text:
             read = _READ_AS.get(source_type, "{c}").replace("{c}", column)
         elif source_type == _ZONED:
             read = f"timezone('UTC', {column})"

@@ -1,8 +1,8 @@
-"""What a file that claims to be a table is: Parquet, or text in some encoding and dialect.
+"""What a file that claims to be a table is: Parquet, a workbook, or text in some encoding and dialect.
 
 1. Content decides, never the name of the file.
 2. An encoding is accepted only if the whole file decodes by it.
-3. The first line of a text file holds the column names.
+3. The first line of a text file holds the column names. A workbook is not opened here (`workbook`).
 4. A refusal names limits, lines and column names, never a value.
 """
 
@@ -24,9 +24,9 @@ EMPTY_FILE = Code(
     422,
     Exit.refused,
     "The file is empty.",
-    "Choose a CSV or Parquet file with a header and at least one row.",
+    "Choose a CSV, Excel or Parquet file with a header and at least one row.",
     "文件是空的。",
-    "请选择带表头且至少有一行数据的 CSV 或 Parquet 文件。",
+    "请选择带表头且至少有一行数据的 CSV、Excel 或 Parquet 文件。",
 )
 FILE_TOO_LARGE = Code(
     "file_too_large",
@@ -42,9 +42,9 @@ UNREADABLE_TABLE = Code(
     422,
     Exit.refused,
     "The file cannot be read as a table (line: {line}).",
-    "Save it again as CSV (same number of fields in every line, quotes closed) or as Parquet.",
+    "Save it again as CSV (same number of fields in every line, quotes closed), Excel (.xlsx) or Parquet.",
     "文件无法作为表读取（行号：{line}）。",
-    "请重新保存为 CSV（每行字段数一致、引号成对）或 Parquet。",
+    "请重新保存为 CSV（每行字段数一致、引号成对）、Excel（.xlsx）或 Parquet。",
 )
 WRONG_ENCODING = Code(
     "wrong_encoding",
@@ -78,9 +78,9 @@ NO_ROWS = Code(
     422,
     Exit.refused,
     "The table has column names but no rows.",
-    "Offer a table with at least one row; the first line of a CSV file is its header.",
+    "Offer a table with at least one row; the first line of a CSV file or sheet is its header.",
     "表只有字段名，没有数据行。",
-    "请提供至少有一行数据的表；CSV 的第一行是表头。",
+    "请提供至少有一行数据的表；CSV 或工作表的第一行是表头。",
 )
 TOO_MANY_ENTITIES = Code(
     "too_many_entities",
@@ -149,19 +149,36 @@ HEAD_RECORDS = 50
 CHUNK_BYTES = 1 << 20
 DELIMITERS = (",", "\t", ";", "|")
 PARQUET = b"PAR1"
+WORKBOOKS = ((b"PK\x03\x04", "xlsx"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "xls"))
+"""The first bytes of the containers a workbook comes in; the older one is a compound file."""
 MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 UNKNOWN_LINE = "?"
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a file is written: `encoding`, `delimiter` and the column `names` are a text file's."""
+    """How a file is written: `encoding`, `delimiter` and the column `names` are a text file's.
+
+    A workbook has `delimiter`, `names` and `types` once it has been converted to text.
+    """
 
     format: str
-    """`csv` or `parquet`."""
+    """`csv`, `parquet`, `xlsx` or `xls`."""
     encoding: str | None = None
     delimiter: str | None = None
     names: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    """The engine's type of each column of a workbook; empty where its texts decide."""
+
+    @property
+    def is_workbook(self) -> bool:
+        """Whether it is read by converting a sheet of it to text."""
+        return self.format in ("xlsx", "xls")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the engine reads it as text, from the start or once converted."""
+        return self.format == "csv" or self.is_workbook
 
 
 def recognise(source: Path, bytes_max: int) -> Form:
@@ -183,8 +200,9 @@ def recognise(source: Path, bytes_max: int) -> Form:
             if size < 12 or file.read() != PARQUET:
                 raise Refused(UNREADABLE_TABLE, line=UNKNOWN_LINE)
             return Form("parquet")
-        if head.startswith(b"PK\x03\x04"):  # a workbook or an archive, which is not text at all
-            raise Refused(UNREADABLE_TABLE, line=UNKNOWN_LINE)
+        for magic, format in WORKBOOKS:  # or some other archive, which is not text either
+            if head.startswith(magic):
+                return Form(format)
         encoding = _encoding(file)
         file.seek(0)
         delimiter, names = _dialect(next(_decoded(file, encoding, HEAD_BYTES), ""), size > HEAD_BYTES)

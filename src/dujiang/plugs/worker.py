@@ -67,10 +67,10 @@ def main() -> None:
     import duckdb  # here, so that the parent can share the words above without loading an engine
 
     channel = socket.socket(fileno=0)
-    threading.Thread(target=_end_with_parent, args=(channel.fileno(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, args=(channel.fileno(),), daemon=True).start()
     connection = duckdb.connect(":memory:")
     connection.execute("select sum(range), count(*) from range(10)").fetchall()
-    _give_up_rights()
+    give_up_rights()
     send(channel, {"ready": True})
     job, files = receive_job(channel)
     try:
@@ -88,14 +88,15 @@ def main() -> None:
         send_bytes(channel, answer)
 
 
-def _end_with_parent(descriptor: int) -> None:
+def end_with_parent(descriptor: int) -> None:
+    """Nothing, ever: ends this process when the other end of the socket is closed."""
     poll = select.poll()
     poll.register(descriptor, 0)
     poll.poll(None)
     os._exit(0)
 
 
-def _give_up_rights() -> None:
+def give_up_rights() -> None:
     """Leave no way to write a file, to gain rights or to reach a network, even outside SQL."""
     libc = ctypes.CDLL(None, use_errno=True)
     with contextlib.suppress(AttributeError):
@@ -153,10 +154,14 @@ def _lock(connection: duckdb.DuckDBPyConnection, job: dict[str, Any], files: lis
     connection.execute("set lock_configuration = true")
     if job["question"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    limit_memory(int(job["memory"]) + int(job["beside"]))
+
+
+def limit_memory(more_bytes: int) -> None:
+    """Nothing; the process gets no more address space than `more_bytes` above what it has."""
     with open("/proc/self/statm") as status:
         now = int(status.read().split()[0]) * resource.getpagesize()
-    most = now + int(job["memory"]) + int(job["beside"])
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_AS, (now + more_bytes, now + more_bytes))
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, rows_max: int, bytes_max: int) -> bytes:

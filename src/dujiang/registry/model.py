@@ -203,7 +203,7 @@ class Sketch(Protocol):
 
     @property
     def format(self) -> str:
-        """csv or parquet."""
+        """csv, parquet, xlsx or xls."""
         ...
 
     @property
