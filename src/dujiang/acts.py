@@ -45,7 +45,10 @@ ACTS: dict[str, Act] = {
             verb="offer", positional=("upload",), preview="registry.check",
             examples=("dujiang offer visits.csv --entity patient --terms terms.toml",),
         ),
-        Act("catalogue.publish", WRITES, ("provider",), "Publish a new version", "发布新版本", positional=("product", "upload")),
+        Act(
+            "catalogue.publish", WRITES, ("provider",), "Publish a new version", "发布新版本", None,
+            ("product", "upload"),
+        ),
         Act("catalogue.withdraw", WRITES, ("provider",), "Withdraw a product", "下架产品", positional=("product",)),
         Act(
             "catalogue.search", READS, _ANY, "Find products", "查找产品", verb="find", positional=("words",),
