@@ -40,6 +40,8 @@ ACTS: dict[str, Act] = {
         Act("registry.register", WRITES, ("provider",), "Register a table", "登记数据资源", positional=("upload",)),
         Act("registry.show", READS, _ANY, "Show a resource", "查看数据资源", positional=("id",), shows=("res", "ver")),
         Act("registry.export", READS, _ANY, "Get a registration certificate", "获取登记证书", positional=("version",)),
+        Act("quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",)),
+        Act("quality.show", READS, _ANY, "Show a version's grade", "查看质量等级", positional=("version",)),
         Act(
             "catalogue.offer", WRITES, ("provider",), "Register and publish a table", "登记并上架数据",
             verb="offer", positional=("upload",), preview="registry.check",
@@ -87,7 +89,7 @@ ACTS: dict[str, Act] = {
 
 _DECLARING = (
     "kernel.config", "kernel.writer", "kernel.runner", "ledger.model", "identity.model", "post.model",
-    "registry.model", "policy.model", "catalogue.model", "contract.model", "cleanroom.model",
+    "registry.model", "quality.model", "policy.model", "catalogue.model", "contract.model", "cleanroom.model",
 )  # fmt: skip
 
 

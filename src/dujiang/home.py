@@ -195,7 +195,9 @@ def open_home(
         safe = vault.SealedVault(master)
         files = folder.Folder(path / "files")
         engine = _engine(config)
-        node = Node(config, clock, database, safe, files, engine, uniform or SystemSource(), authority)
+        node = Node(
+            config, clock, database, safe, files, engine, engine, uniform or SystemSource(), authority
+        )
         ledger = book.LedgerBook(database, safe, clock, config.clock_step_s_max * 1000)
         registry.sweep(node)
         bell = Bell()

@@ -13,6 +13,7 @@ from dujiang.kernel.act import NOBODY, NODE, Caller
 from dujiang.kernel.errors import Refused
 from dujiang.ledger import acts as ledger
 from dujiang.post import acts as post
+from dujiang.quality import acts as quality
 from dujiang.registry import acts as registry
 from tests.life import Life
 
@@ -109,6 +110,10 @@ def _table(made: Scenario) -> str:
     )
     run("registry.show", life.hospital, registry.Show(registered.resource))
     run("registry.export", life.hospital, registry.Export(registered.version))
+    made.refuse("quality.show", life.hospital, quality.Show(registered.version))
+    run("quality.grade", life.hospital, quality.Grade(registered.version))
+    run("quality.show", life.hospital, quality.Show(registered.version))
+    run("quality.show", life.insurer, quality.Show(registered.version))
     other = run(
         "catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")
     ).product

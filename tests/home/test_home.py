@@ -21,7 +21,7 @@ from dujiang.identity import acts as identity
 from dujiang.kernel.act import NOBODY, NODE
 from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.ledger import rules
-from dujiang.plugs import vault
+from dujiang.plugs import migrations, vault
 from tests.life import NOON_MS
 
 TWO = [("甲", ("operator", "provider")), ("乙", ("consumer",))]
@@ -252,6 +252,19 @@ def test_a_database_of_a_newer_version_is_refused_unchanged(made: Path, sql: str
     assert opening(made) == expected
     with contextlib.closing(sqlite3.connect(made / "state.sqlite")) as db:
         assert db.execute("SELECT count(*) FROM identity_organisation").fetchall() == [(2,)]
+
+
+def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> None:
+    """As a home of schema 0001 lies on the disk: the later tables are not there yet."""
+    with contextlib.closing(sqlite3.connect(made / "state.sqlite")) as db:
+        db.execute("DROP TABLE quality_grade")
+        db.execute("UPDATE alembic_version SET version_num = '0001'")
+        db.commit()
+    with home.opened(made) as again:
+        assert again.run("identity.register", NODE, identity.Register("丙")).reply.name == "丙"
+    with contextlib.closing(sqlite3.connect(made / "state.sqlite")) as db:
+        assert db.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrations.HEAD,)]
+        assert db.execute("SELECT count(*) FROM quality_grade").fetchall() == [(0,)]
 
 
 def test_a_missing_or_ruined_database_is_said(made: Path) -> None:

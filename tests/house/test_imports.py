@@ -18,7 +18,18 @@ from tests.house.source import PACKAGE, ROOT, SRC, fail_with, files, packages, p
 # migrations are found by their tool. Nobody else imports by text.
 DYNAMIC = {"acts.py", "kernel/act.py", "plugs/migrations/env.py"}
 # From low to high; deleting everything above a package must leave it importable.
-ORDER = ("kernel", "ledger", "identity", "post", "registry", "policy", "catalogue", "contract", "cleanroom")
+ORDER = (
+    "kernel",
+    "ledger",
+    "identity",
+    "post",
+    "registry",
+    "quality",
+    "policy",
+    "catalogue",
+    "contract",
+    "cleanroom",
+)
 PLANTS = {
     "downstream act": ("ledger/rules.py", "from dujiang.cleanroom import acts", "dujiang.ledger.rules"),
     "downstream type": (

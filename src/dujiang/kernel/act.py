@@ -20,7 +20,7 @@ from dujiang.kernel.ids import new_id
 
 if TYPE_CHECKING:
     from dujiang.kernel.config import Config
-    from dujiang.kernel.plugs import Blobs, Clock, Database, Engine, Uniform, Vault
+    from dujiang.kernel.plugs import Blobs, Clock, Database, Engine, Profiler, Uniform, Vault
     from dujiang.kernel.tables import Session
 
 
@@ -91,6 +91,7 @@ class Node:
     vault: Vault
     blobs: Blobs
     engine: Engine
+    profiler: Profiler
     uniform: Uniform
     origin: str
     """Name of this home's log and authority of its organisations' DIDs."""

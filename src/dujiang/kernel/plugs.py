@@ -145,3 +145,14 @@ class Engine(Protocol):
     def close(self) -> None:
         """Ends every process it started."""
         ...
+
+
+class Profiler(Protocol):
+    """What measures a registered table for its provider, in a process of its own."""
+
+    def profile(self, path: Path, columns: Sequence[str], day: str) -> Any:
+        """The profile of a normalised copy's columns; `day` (ISO) is the last that is not the future.
+
+        Raises: Unavailable with one constant code, whatever went wrong.
+        """
+        ...

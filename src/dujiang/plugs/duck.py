@@ -21,11 +21,13 @@ from typing import Any, BinaryIO, cast
 
 from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.plugs import guarded as form_of
+from dujiang.plugs import profile as measuring
 from dujiang.plugs import sketch as look
 from dujiang.plugs import tabular, workbook
 from dujiang.plugs.cage import ENGINE_FAILED, Failure, Limits, Standby, Worker, lend, take_back
 from dujiang.plugs.sketch import Sketch, quoted
 from dujiang.plugs.worker import path_of
+from dujiang.quality.model import Profile
 from dujiang.registry.model import Table, Use
 
 INGEST = Limits(
@@ -155,6 +157,19 @@ class Duck:
             within = replace(limits or self._question, scratch_bytes=0)
             worker.begin(within, [file.fileno()], [view], question=True)
             return worker.ask(sql)
+
+    def profile(self, path: Path, columns: Sequence[str], day: str) -> Profile:
+        """What the columns of a registered table's normalised copy hold; for its provider alone.
+
+        Raises:
+            Unavailable: engine_failed, engine_deadline.
+        """
+        with _disk(), contextlib.ExitStack() as stack:
+            readable = stack.enter_context(_readable(path, tabular.Form("parquet")))
+            scratch = stack.enter_context(_scratch(None))
+            with Worker() as worker:
+                worker.begin(self._ingest, [readable.fileno(), scratch], [], question=False)
+                return measuring.measure(worker.ask, f"read_parquet('{path_of(0)}')", columns, day)
 
     def export(
         self,

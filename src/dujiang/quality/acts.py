@@ -1,0 +1,114 @@
+"""Acts of quality (质量): grade a version, show its grade.
+
+1. The table is measured in `prepare`, from the normalised copy whose hash the certificate names.
+2. Findings, bounds and values are shown to the providers of the version's own organisation alone; the grade
+   to everybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from dujiang.kernel.act import Caller, Node, Tx
+from dujiang.kernel.errors import Refused
+from dujiang.kernel.runner import NOT_FOUND
+from dujiang.kernel.tables import Session
+from dujiang.quality import rules, store, wire
+from dujiang.quality.model import NOT_GRADED, Graded, Profile, Public
+from dujiang.registry import acts as registry
+from dujiang.registry import wire as registry_wire
+from dujiang.registry.model import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """The registered version to grade, of the caller's organisation."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A registered version."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The grade of a version: what everybody may see, and for its provider the findings behind it."""
+
+    public: Public
+    card: dict[str, Any] | None = None
+    """The dataset card, in words of schema.org, Croissant and W3C DQV; its provider may publish it."""
+    graded: Graded | None = None
+    """For a provider of the version's own organisation alone."""
+
+
+def prepare_grade(node: Node, caller: Caller, ask: Grade) -> Graded:
+    """The grading of a version's normalised copy.
+
+    Raises: Refused not_found; Unavailable engine_failed, engine_deadline.
+    """
+    with node.database.reading() as db:
+        version = _own(db, caller, ask.version)
+    names = [column.name for column in version.table.columns]
+    if version.table.entity is not None and version.table.entity not in names:
+        names.append(version.table.entity)
+    day = registry_wire.instant(node.clock.now_ms())[:10]
+    profile = cast("Profile", node.profiler.profile(node.blobs.path(version.plain_key), names, day))
+    return rules.graded(profile, version.table.entity)
+
+
+def grade(tx: Tx, caller: Caller, ask: Grade, graded: Graded) -> Shown:
+    """Keeps the grade of a version, with its evidence.
+
+    Raises: Refused not_found.
+    """
+    version = _own(tx.db, caller, ask.version)
+    store.keep(tx.db, caller.org, version.id, graded, tx.now_ms)
+    tx.tell(
+        resource=version.resource,
+        version=version.id,
+        sha256_plain=version.sha256_plain,
+        grade=graded.grade,
+        formula=graded.formula,
+        rules=len(graded.rules),
+        rules_failed=sum(1 for rule in graded.rules if rule.failed),
+    )
+    public = rules.public(version.id, graded, tx.now_ms)
+    return Shown(public, wire.card(version, public), graded)
+
+
+def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
+    """The grade of a version: to its own organisation's providers with the findings, to others without.
+
+    Raises: Refused not_found, not_graded.
+    """
+    version = registry.version(tx.db, ask.version)
+    found = store.latest(tx.db, version.id)
+    if found is None:
+        raise Refused(NOT_GRADED)
+    graded, graded_ms = found
+    public = rules.public(version.id, graded, graded_ms)
+    if caller.org != version.org or "provider" not in caller.roles:
+        return Shown(public)
+    return Shown(public, wire.card(version, public), graded)
+
+
+def card(db: Session, version_id: str) -> dict[str, Any] | None:
+    """The dataset card of a version, for the packages that publish it; None while it has no grade.
+
+    Raises: Refused not_found.
+    """
+    version = registry.version(db, version_id)
+    found = store.latest(db, version_id)
+    return None if found is None else wire.card(version, rules.public(version_id, *found))
+
+
+def _own(db: Session, caller: Caller, version_id: str) -> Version:
+    version = registry.version(db, version_id)
+    if version.org != caller.org:
+        raise Refused(NOT_FOUND)
+    return version
