@@ -165,7 +165,7 @@ class Duck:
             Unavailable: engine_failed, engine_deadline.
         """
         with _disk(), contextlib.ExitStack() as stack:
-            readable = stack.enter_context(_readable(path, tabular.Form("parquet")))
+            _, readable = stack.enter_context(self._readable(path, tabular.Form("parquet")))
             scratch = stack.enter_context(_scratch(None))
             with Worker() as worker:
                 worker.begin(self._ingest, [readable.fileno(), scratch], [], question=False)
