@@ -125,6 +125,17 @@ def test_the_same_content_offered_twice_shares_its_resource(space: Space) -> Non
     assert (again.resource, again.registered) == (first.resource, first.registered)
 
 
+def test_a_table_offered_again_with_other_content_is_warned_of(space: Space) -> None:
+    """One row more makes another resource, and with it a second account over the same people."""
+    first = offer(space, 70)
+    second = offer(space, 71)
+    assert second.resource != first.resource
+    assert any("already" in note.text and "上架" in note.text_zh for note in second.notes)
+    upload = space.upload(space.hospital, patients("gb18030", salt=72), "另一张.csv")
+    other = space.run("catalogue.offer", space.hospital, acts.Offer(upload, "编号", None))
+    assert not any("already" in note.text for note in other.notes)
+
+
 def test_content_of_another_resource_cannot_become_a_version(space: Space) -> None:
     first, _ = offer(space, 8), offer(space, 9)
     upload = space.upload(space.hospital, patients("gb18030", salt=9), "x.csv")

@@ -2,93 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from dujiang.catalogue import acts as catalogue
 from dujiang.cleanroom import acts as cleanroom
-from dujiang.cleanroom import store
 from dujiang.contract import acts as contract
-from dujiang.kernel.errors import Declined, Unavailable
-from dujiang.plugs.folder import FILES_FAILED
+from dujiang.kernel.errors import Declined
 from dujiang.policy.model import TermsFile
-from tests import life as making
-from tests.life import Life, code_of, opened
+from tests.cleanroom.asking import COUNTED, ONE, PEOPLE, SALT, answer, engine, offer, spent, used
+from tests.life import Life, code_of
 
-PEOPLE = 1500
-COUNTED = "select 性别, count(*) as n from 就诊 group by 性别"
-ONE = "select count(*) from 就诊"
 MEAN = "select 性别, avg(体重) from 就诊 where 体重 > 60 group by 性别"
-
-
-@dataclass(slots=True)
-class Failing:
-    """An engine that reads tables and computes nothing."""
-
-    inner: Any
-    failing: bool = True
-    runs: int = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def compute(self, sql: str, guarded: Path) -> list[list[object]]:
-        """Rows, or the engine's one failure."""
-        self.runs += 1
-        if self.failing:
-            raise Unavailable(FILES_FAILED)
-        return self.inner.compute(sql, guarded)
-
-
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
-    """One node, whose engine counts its runs."""
-    with opened(tmp_path_factory.mktemp("questions")) as made:
-        again = making.rebuilt(made.home, engine=Failing(made.home.node.engine, failing=False))
-        object.__setattr__(made, "home", again)
-        yield made
-
-
-_SALT = iter(range(10, 1000))
-
-
-def offer(life: Life, **terms: Any) -> catalogue.Published:
-    """A product of content of its own."""
-    return life.offer(TermsFile(**terms), salt=next(_SALT), people=PEOPLE)
-
-
-def engine(life: Life) -> Failing:
-    """The node's engine."""
-    found = life.home.node.engine
-    assert isinstance(found, Failing)
-    return found
-
-
-def answer(life: Life, on: str, sql: str, caller: Any = None) -> cleanroom.Answer:
-    """An answer that must come."""
-    found = life.ask(on, sql, caller)
-    assert isinstance(found, cleanroom.Answer), found
-    return found
-
-
-def used(life: Life, on: str) -> int:
-    """How many uses of a contract are counted, the same on both sides."""
-    shown = {
-        life.run("contract.show", caller, contract.Show(on)).questions_used
-        for caller in (life.insurer, life.hospital)
-    }
-    (count,) = shown
-    return count
-
-
-def spent(life: Life, resource: str, org: str | None) -> int:
-    """What an account has spent, in statistics of 5,000 micro-rho."""
-    with life.home.node.database.reading() as db:
-        return store.spent_micro(db, resource, org) // 5000
 
 
 def test_a_question_is_charged_and_counted_once_and_its_repeat_is_free_and_the_same(life: Life) -> None:
@@ -178,7 +100,7 @@ def test_the_accounts_of_all_organisations_have_a_ceiling(life: Life) -> None:
 
 
 def test_two_contracts_and_a_new_version_of_the_same_content_share_one_account(life: Life) -> None:
-    salt = next(_SALT)
+    salt = next(SALT)
     made = life.offer(TermsFile(), salt=salt, people=PEOPLE)
     one, two = life.agree(made.product), life.agree(made.product)
     first = answer(life, one, COUNTED)

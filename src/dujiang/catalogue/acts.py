@@ -33,14 +33,20 @@ from dujiang.policy.model import TERMS_WRONG, Noise, Problem, Terms, TermsFile
 from dujiang.registry import acts as registry
 from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
 
+_LOOKED_AT = 200
+"""How many of a provider's products are compared with a new one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """An upload to be registered and published under terms (none: the defaults)."""
 
     upload: str
+    """The table: CSV, Excel or Parquet."""
     entity: str | None = None
+    """The column that says whom a row is about; without it every row is protected by itself."""
     terms: TermsFile | None = None
+    """Purposes, period, recipients, columns and limits; `dujiang schema terms` gives the form."""
     name: str | None = None
     """Name of the table in questions; None: the stem of the file's name."""
     title: str | None = None
@@ -52,12 +58,17 @@ class Publish:
     """The next version of a product: new terms, a new file, or both."""
 
     product: str
+    """The product's id."""
     upload: str | None = None
+    """The new table; none: the one before, under new terms."""
     entity: str | None = None
+    """The column that says whom a row is about."""
     terms: TermsFile | None = None
     """None: the terms of the version before."""
     name: str | None = None
+    """Name of the table in questions."""
     title: str | None = None
+    """Title of the product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +214,10 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
             terms_sha256=policy.terms_sha256(terms),
             created_ms=tx.now_ms,
         )
+        warned = _offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
-        return _published(tx, product, version, prepared)
+        made = _published(tx, product, version, prepared)
+        return replace(made, notes=(*made.notes, *warned))
 
 
 def prepare_publish(node: Node, caller: Caller, ask: Publish) -> registry.Prepared | None:
@@ -449,6 +462,24 @@ def _published(tx: Tx, product: Product, version: Version, prepared: registry.Pr
         loss=prepared.loss if prepared else None,
         notes=proposal.notes if proposal else (),
     )
+
+
+def _offered_before(db: Session, product: Product, version: Version) -> tuple[Note, ...]:
+    """A warning where the provider offers a table of that name already: two accounts over the same people."""
+    shape = (version.table.name, tuple(column.name for column in version.table.columns))
+    for other in store.own(db, product.org, _LOOKED_AT, None):
+        table = registry.version(db, other.registered).table
+        same = (table.name, tuple(column.name for column in table.columns)) == shape
+        if same and other.state is State.published and other.resource != product.resource:
+            return (
+                Note(
+                    f"A table of this name and form is offered as {other.id} already; if it is about the same "
+                    "people, each consumer now has two accounts. Use `dujiang catalogue publish` for new content.",
+                    f"同名同结构的表已作为 {other.id} 上架；若涉及同一批主体，每个使用方将有两个账户。"
+                    "更新内容请用 `dujiang catalogue publish`。",
+                ),
+            )
+    return ()
 
 
 def _page(node: Node, limit: int) -> None:

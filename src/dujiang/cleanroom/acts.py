@@ -75,7 +75,9 @@ class Ask:
     """One or several contracts and a question over their tables."""
 
     contracts: tuple[str, ...]
+    """The contract to ask under; one in this version."""
     sql: str
+    """A SELECT of aggregates over the contract's table."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,9 @@ class Request:
     """The product to use and what for."""
 
     product: str
+    """The product's id, from `dujiang find`."""
     purpose: str
+    """What it is for, in your words or one the terms name (analyse, train, infer, share, …)."""
 
 
 @dataclass(frozen=True, slots=True)

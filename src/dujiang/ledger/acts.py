@@ -23,8 +23,11 @@ class List:
     """Which entries: newest first, below index `before`; only those naming the id `about`."""
 
     about: str | None = None
+    """Only entries that name this id."""
     before: int | None = None
+    """Only entries below this index: the `next` of the page before."""
     limit: int = 20
+    """How many at most."""
 
 
 @dataclass(frozen=True, slots=True)
