@@ -54,3 +54,11 @@ def test_a_wait_is_never_shorter_than_the_one_before_nor_longer_than_the_longest
 ) -> None:
     one, other = (rules.next_try_ms(7, n, longest) - 7 for n in (attempts, attempts + 1))
     assert 1000 <= one <= other <= longest * 1000
+
+
+def test_messages_of_one_negotiation_are_one_thread_and_any_other_is_alone() -> None:
+    pid = {"consumerPid": "neg_1"}
+    assert (
+        rules.thread_of("ltr_1", pid) == rules.thread_of("ltr_2", {**pid, "providerPid": "neg_2"}) == "neg_1"
+    )
+    assert rules.thread_of("ltr_3", {"agreementId": "ctr_1"}) == "ltr_3"

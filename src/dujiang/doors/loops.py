@@ -88,7 +88,19 @@ class Loops:
         return self._home.run("post.list", NODE, post.List()).reply
 
     def _deliver_all(self, due: post.Letters) -> int:
-        return sum(self._couriers.map(self._deliver, due.items))
+        threads: dict[str, list[post.Due]] = {}
+        for letter in due.items:
+            threads.setdefault(letter.thread, []).append(letter)
+        return sum(self._couriers.map(self._deliver_thread, threads.values()))
+
+    def _deliver_thread(self, letters: list[post.Due]) -> int:
+        """Delivers the messages of one negotiation in their order; what follows one that fails waits."""
+        delivered = 0
+        for letter in letters:
+            if not self._deliver(letter):
+                break
+            delivered += 1
+        return delivered
 
     def _deliver(self, letter: post.Due) -> int:
         """Delivers to an organisation of this home without a socket, but signed and verified as on the wire."""

@@ -32,6 +32,8 @@ class Due:
     org: str
     to_did: str
     envelope: str
+    thread: str
+    """Letters of one thread are delivered one after the other, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,9 @@ def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any]) -> 
 def _signed(tx: Tx, letter: Letter) -> Due:
     """A letter in its envelope; Ed25519 is deterministic, so a letter sent again is the same bytes."""
     sender = identity.organisation(tx.db, letter.org)
-    envelope = identity.sign_jws(tx, sender, {"typ": TYPE}, msgspec.json.decode(letter.claims))
-    return Due(letter.id, letter.org, letter.to_did, envelope)
+    claims = msgspec.json.decode(letter.claims)
+    envelope = identity.sign_jws(tx, sender, {"typ": TYPE}, claims)
+    return Due(letter.id, letter.org, letter.to_did, envelope, rules.thread_of(letter.id, claims["body"]))
 
 
 def opened(db: Session, envelope: str) -> Heard:

@@ -28,6 +28,15 @@ def fits(claims: dict[str, Any], from_did: str, to_did: str) -> dict[str, Any] |
     return cast("dict[str, Any]", message)
 
 
+def thread_of(letter: str, message: dict[str, Any]) -> str:
+    """What a message is part of, so that the messages of one negotiation are delivered in order.
+
+    Every message of a negotiation carries its `consumerPid` (Dataspace Protocol 2025-1); one without is alone.
+    """
+    thread = message.get("consumerPid")
+    return thread if isinstance(thread, str) else letter
+
+
 def next_try_ms(now_ms: int, attempts: int, backoff_s_max: int) -> int:
     """When a letter is tried again after `attempts` failures: 1, 2, 4 … seconds, up to the longest."""
     return now_ms + 1000 * min(2 ** min(attempts - 1, 20), backoff_s_max)
