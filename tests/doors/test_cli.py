@@ -245,6 +245,13 @@ def test_doctor_finds_a_readable_key_and_a_held_home(dujiang: Shell) -> None:
     assert found["home"]["ok"]
 
 
+def test_a_slow_disk_is_advice_and_fails_nothing(dujiang: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dujiang.doors.doctor._FSYNC_MS_ADVISED", -1.0)
+    found = {each["name"]: each for each in dujiang.json("doctor", "--port", "0")}
+    assert found["fsync"]["ok"] and found["fsync"]["fix"]
+    assert "! a durable write takes" in dujiang("doctor", "--port", "0").out
+
+
 def test_ctrl_c_ends_cleanly_and_says_so(home: Path, tmp_path: Path) -> None:
     """Stopped in the middle of a file: nothing of it is left."""
     fifo = tmp_path / "endless.csv"

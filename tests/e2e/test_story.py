@@ -164,7 +164,7 @@ def test_people_read_it_in_their_language(told: Told) -> None:
         (["show", contract, "--as", INSURER], "", ""),
         (["show", told.said["ask"]["job"], "--as", INSURER], "", ""),
         (["history", "--limit", "5", "--as", INSURER], "", ""),
-        (["doctor"], "", "引擎"),
+        (["doctor", "--port", "0"], "", "引擎"),
     ):
         for language, ran in both(told, *line):
             assert (word_zh if language == "zh" else word) in ran.out + ran.err, (line, language)

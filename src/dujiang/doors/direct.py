@@ -155,7 +155,8 @@ def doctor(*, port: int = 8000) -> Deed:
         from dujiang.doors.doctor import examine
 
         findings = examine(options.home, port, options.language)
-        lines = [f"{'✓' if each['ok'] else '✗'} {each['detail']}" for each in findings]
+        marks = {(True, False): "✓", (True, True): "!", (False, True): "✗"}
+        lines = [f"{marks[each['ok'], bool(each['fix'])]} {each['detail']}" for each in findings]
         human = [
             line + (f"\n  → {each['fix']}" if each["fix"] else "")
             for line, each in zip(lines, findings, strict=True)

@@ -17,7 +17,7 @@ from dujiang.kernel.config import Config
 from dujiang.kernel.errors import Refused, Unavailable, spoken
 
 _PYTHON = (3, 11)
-_FSYNC_MS_MAX = 100.0
+_FSYNC_MS_ADVISED = 100.0
 _TEXTS: dict[str, tuple[str, str, str, str]] = {
     "python": (
         "Python {detail}",
@@ -89,7 +89,10 @@ _TEXTS: dict[str, tuple[str, str, str, str]] = {
 
 
 def examine(home: Path, port: int, language: str) -> list[dict[str, Any]]:
-    """Every finding {name, ok, detail, fix}, in the order in which a person would mend them."""
+    """Every finding {name, ok, detail, fix}, in the order in which a person would mend them.
+
+    A finding that holds and still has a fix is advice: it does not fail the examination.
+    """
     return [_finding(name, *found, language) for name, found in _checks(home, port, language)]
 
 
@@ -119,7 +122,7 @@ def _finding(name: str, ok: bool, detail: str, fix: str, language: str) -> dict[
         "name": name,
         "ok": ok,
         "detail": said.replace("{detail}", detail),
-        "fix": None if ok else out.replace("{fix}", fix),
+        "fix": None if ok and not fix else out.replace("{fix}", fix),
     }
 
 
@@ -181,6 +184,7 @@ def _database(home: Path) -> str:
 
 
 def _fsync(home: Path) -> tuple[bool, str, str]:
+    """A slow disk is advice, not a fault: one slow write on a busy machine says little."""
     probe = home / f".probe-{os.getpid()}"
     try:
         handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -194,7 +198,7 @@ def _fsync(home: Path) -> tuple[bool, str, str]:
             probe.unlink()
     except OSError:
         return False, "-", ""
-    return took <= _FSYNC_MS_MAX, f"{took:.1f}", ""
+    return True, f"{took:.1f}", "" if took <= _FSYNC_MS_ADVISED else "slow"
 
 
 def _engine() -> str:
