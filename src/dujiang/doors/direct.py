@@ -201,6 +201,55 @@ def verify(receipt: Path, *, vkey: str | None = None) -> Deed:
     return deed
 
 
+def mcp(
+    *,
+    products: list[str] | None = None,
+    purposes: list[str] | None = None,
+    statistics_max: int = 0,
+    allow: list[str] | None = None,
+    mandate: str = "agent",
+    vkey: str | None = None,
+) -> Deed:
+    """Let an agent find, agree and ask over the Model Context Protocol, within a mandate.
+
+    Parameters
+    ----------
+    products
+        Ids of the products it may agree on and ask about, or any; none: it only finds and looks.
+    purposes
+        Purposes it may state, or any.
+    statistics_max
+        Most statistics it may take, over all its questions and however often it is started.
+    allow
+        Further acts it may run, such as contract.terminate.
+    mandate
+        Name of the mandate whose count goes on.
+    vkey
+        The verifier key of the log you expect, one line, or a file that holds it.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang.doors import agent as agents
+        from dujiang.doors.calls import Refusal
+        from dujiang.doors.usage import key_line, parts
+
+        given = agents.Mandate(
+            parts(products), parts(purposes), max(0, statistics_max), agents.known(parts(allow)), mandate
+        )
+        try:
+            agent = agents.open_agent(options, given, None if vkey is None else key_line(vkey))
+        except Refusal as no:
+            return Answer({"code": no.code, "why": no.why, "fix": no.fix}, no.exit)
+        try:
+            from dujiang.doors.mcp import serve
+        except ImportError:
+            raise Refused(agents.MCP_MISSING) from None
+        serve(agent)
+        return Answer(None)
+
+    return deed
+
+
 def acts() -> Deed:
     """List every act: what it does, who may, and what it leaves behind."""
 
