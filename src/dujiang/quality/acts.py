@@ -14,11 +14,13 @@ from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.quality import rules, store, wire
-from dujiang.quality.model import NOT_GRADED, Graded, Profile, Public
+from dujiang.quality import odcs, rules, store, wire
+from dujiang.quality.model import NOT_GRADED, RULES_WRONG, Demands, Evidence, Graded, Mark, Profile, Public
 from dujiang.registry import acts as registry
 from dujiang.registry import wire as registry_wire
-from dujiang.registry.model import Version
+from dujiang.registry.model import Kind, Version
+
+_PROBLEMS_MAX = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Grade:
     """The registered version to grade, of the caller's organisation."""
 
     version: str
+    rules: Demands | None = None
+    """Rules you declare beside those the table proposes: a file with `[[quality]]` as in ODCS 3.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +51,29 @@ class Shown:
 
 
 def prepare_grade(node: Node, caller: Caller, ask: Grade) -> Graded:
-    """The grading of a version's normalised copy.
+    """The grading of a version's normalised copy, by the rules it proposes and those that are declared.
 
-    Raises: Refused not_found; Unavailable engine_failed, engine_deadline.
+    Raises: Refused not_found, rules_wrong; Unavailable engine_failed, engine_deadline.
     """
+    demands = ask.rules.quality if ask.rules else ()
     with node.database.reading() as db:
         version = _own(db, caller, ask.version)
+        others = {each: _own(db, caller, each) for each in odcs.named(demands)[: odcs.OTHERS_MAX]}
+    if ask.rules is not None:
+        columns = {name: _kinds(other) for name, other in others.items()}
+        if wrong := odcs.problems(demands, _kinds(version), columns):
+            raise Refused(RULES_WRONG, problems="; ".join(wrong[:_PROBLEMS_MAX]))
     names = [column.name for column in version.table.columns]
     if version.table.entity is not None and version.table.entity not in names:
         names.append(version.table.entity)
     day = registry_wire.instant(node.clock.now_ms())[:10]
-    profile = cast("Profile", node.profiler.profile(node.blobs.path(version.plain_key), names, day))
-    return rules.graded(profile, version.table.entity)
+    path = node.blobs.path(version.plain_key)
+    judged: tuple[Evidence, ...] = ()
+    if demands:
+        copies = {name: node.blobs.path(other.plain_key) for name, other in others.items()}
+        judged = cast("tuple[Evidence, ...]", node.profiler.judge(path, demands, copies, day))
+    profile = cast("Profile", node.profiler.profile(path, names, day))
+    return rules.graded(profile, version.table.entity, list(zip(demands, judged, strict=True)))
 
 
 def grade(tx: Tx, caller: Caller, ask: Grade, graded: Graded) -> Shown:
@@ -75,7 +90,8 @@ def grade(tx: Tx, caller: Caller, ask: Grade, graded: Graded) -> Shown:
         grade=graded.grade,
         formula=graded.formula,
         rules=len(graded.rules),
-        rules_failed=sum(1 for rule in graded.rules if rule.failed),
+        rules_failed=sum(1 for rule in graded.rules if rule.broken),
+        rules_declared=len(graded.demands),
     )
     public = rules.public(version.id, graded, tx.now_ms)
     return Shown(public, wire.card(version, public), graded)
@@ -97,6 +113,17 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
     return Shown(public, wire.card(version, public), graded)
 
 
+def mark(db: Session, version_id: str) -> Mark | None:
+    """The grade of a version as it stands beside a product in a list; None while it has none."""
+    return store.mark(db, version_id)
+
+
+def public(db: Session, version_id: str) -> Public | None:
+    """What everybody may know of a version's grade, for the packages that show it; None while it has none."""
+    found = store.latest(db, version_id)
+    return None if found is None else rules.public(version_id, *found)
+
+
 def card(db: Session, version_id: str) -> dict[str, Any] | None:
     """The dataset card of a version, for the packages that publish it; None while it has no grade.
 
@@ -105,6 +132,10 @@ def card(db: Session, version_id: str) -> dict[str, Any] | None:
     version = registry.version(db, version_id)
     found = store.latest(db, version_id)
     return None if found is None else wire.card(version, rules.public(version_id, *found))
+
+
+def _kinds(version: Version) -> dict[str, Kind]:
+    return {column.name: column.kind for column in version.table.columns}
 
 
 def _own(db: Session, caller: Caller, version_id: str) -> Version:
