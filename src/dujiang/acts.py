@@ -40,8 +40,15 @@ ACTS: dict[str, Act] = {
         Act("registry.register", WRITES, ("provider",), "Register a table", "登记数据资源", positional=("upload",)),
         Act("registry.show", READS, _ANY, "Show a resource", "查看数据资源", positional=("id",), shows=("res", "ver")),
         Act("registry.export", READS, _ANY, "Get a registration certificate", "获取登记证书", positional=("version",)),
-        Act("quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",)),
+        Act(
+            "quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",),
+            examples=("dujiang grade VERSION --rules rules.toml",),
+        ),
         Act("quality.show", READS, _ANY, "Show a version's grade", "查看质量等级", positional=("version",)),
+        Act(
+            "quality.export", READS, ("provider",), "Get a dataset card or data contract", "导出数据集卡片或数据合同",
+            positional=("version",), examples=("dujiang quality export VERSION --form odcs --json",),
+        ),
         Act(
             "catalogue.offer", WRITES, ("provider",), "Register and publish a table", "登记并上架数据",
             verb="offer", positional=("upload",), preview="registry.check",

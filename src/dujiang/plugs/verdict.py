@@ -103,8 +103,9 @@ def _counted(cells: Cells, demand: Demand, day: str) -> tuple[str, str]:
         case Metric.nullValues:
             return "count(*)", f"count(*) filter (not ({there}))"
         case Metric.missingValues:
-            stands = _among(cells, names[0], demand.arguments.missingValues or ())
-            return "count(*)", f"count(*) filter (not ({there}) or {stands})"
+            codes = [each for each in demand.arguments.missingValues or () if each is not None]
+            stands = f" or {_among(cells, names[0], codes)}" if codes else ""
+            return "count(*)", f"count(*) filter (not ({there}){stands})"
         case Metric.invalidValues:
             valid = " and ".join(_valid(cells, names[0], demand))
             return f"count(*) filter ({there})", f"count(*) filter ({there} and not ({valid}))"

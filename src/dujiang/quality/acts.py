@@ -1,4 +1,4 @@
-"""Acts of quality (质量): grade a version, show its grade.
+"""Acts of quality (质量): grade a version, show its grade, export its card and its data contract.
 
 1. The table is measured in `prepare`, from the normalised copy whose hash the certificate names.
 2. Findings, bounds and values are shown to the providers of the version's own organisation alone; the grade
@@ -8,8 +8,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, cast
 
+from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
@@ -45,9 +47,34 @@ class Shown:
 
     public: Public
     card: dict[str, Any] | None = None
-    """The dataset card, in words of schema.org, Croissant and W3C DQV; its provider may publish it."""
+    """The dataset card (Croissant 1.1); its provider may publish it."""
     graded: Graded | None = None
     """For a provider of the version's own organisation alone."""
+
+
+class Form(StrEnum):
+    """A form a graded version can be described in."""
+
+    croissant = "croissant"
+    odcs = "odcs"
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """A graded version of the caller's organisation."""
+
+    version: str
+    form: Form = Form.croissant
+    """croissant: the dataset card; odcs: the data contract with the declared rules."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The document: Croissant 1.1 JSON-LD, or an ODCS 3.1 data contract; without a value of the table."""
+
+    version: str
+    form: Form
+    document: dict[str, Any]
 
 
 def prepare_grade(node: Node, caller: Caller, ask: Grade) -> Graded:
@@ -94,7 +121,7 @@ def grade(tx: Tx, caller: Caller, ask: Grade, graded: Graded) -> Shown:
         rules_declared=len(graded.demands),
     )
     public = rules.public(version.id, graded, tx.now_ms)
-    return Shown(public, wire.card(version, public), graded)
+    return Shown(public, _card(tx.db, version, graded, public), graded)
 
 
 def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
@@ -103,14 +130,22 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
     Raises: Refused not_found, not_graded.
     """
     version = registry.version(tx.db, ask.version)
-    found = store.latest(tx.db, version.id)
-    if found is None:
-        raise Refused(NOT_GRADED)
-    graded, graded_ms = found
-    public = rules.public(version.id, graded, graded_ms)
+    graded, public = _latest(tx.db, version)
     if caller.org != version.org or "provider" not in caller.roles:
         return Shown(public)
-    return Shown(public, wire.card(version, public), graded)
+    return Shown(public, _card(tx.db, version, graded, public), graded)
+
+
+def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
+    """The dataset card or the data contract of a graded version, for its provider to publish.
+
+    Raises: Refused not_found, not_graded.
+    """
+    version = _own(tx.db, caller, ask.version)
+    graded, public = _latest(tx.db, version)
+    if ask.form is Form.odcs:
+        return Exported(version.id, ask.form, wire.contract(version, graded, public))
+    return Exported(version.id, ask.form, _card(tx.db, version, graded, public))
 
 
 def mark(db: Session, version_id: str) -> Mark | None:
@@ -124,14 +159,16 @@ def public(db: Session, version_id: str) -> Public | None:
     return None if found is None else rules.public(version_id, *found)
 
 
-def card(db: Session, version_id: str) -> dict[str, Any] | None:
-    """The dataset card of a version, for the packages that publish it; None while it has no grade.
+def _card(db: Session, version: Version, graded: Graded, public: Public) -> dict[str, Any]:
+    return wire.card(version, identity.organisation(db, version.org), graded, public)
 
-    Raises: Refused not_found.
-    """
-    version = registry.version(db, version_id)
-    found = store.latest(db, version_id)
-    return None if found is None else wire.card(version, rules.public(version_id, *found))
+
+def _latest(db: Session, version: Version) -> tuple[Graded, Public]:
+    found = store.latest(db, version.id)
+    if found is None:
+        raise Refused(NOT_GRADED)
+    graded, graded_ms = found
+    return graded, rules.public(version.id, graded, graded_ms)
 
 
 def _kinds(version: Version) -> dict[str, Kind]:

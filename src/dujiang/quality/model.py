@@ -113,8 +113,8 @@ Plain = str | int | float | bool
 class Arguments:
     """What a metric is counted by; the names of ODCS 3.1."""
 
-    missingValues: tuple[Plain, ...] | None = None
-    """Values that stand for a missing one."""
+    missingValues: tuple[Plain | None, ...] | None = None
+    """Values that stand for a missing one; an empty cell always does."""
     validValues: tuple[Plain, ...] | None = None
     """All values there may be."""
     pattern: str | None = None
@@ -317,13 +317,21 @@ class PersonalColumn:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A proposed class and level (分类分级建议); a person decides, a catalogue of important data prevails."""
+    """A proposed class and level (分类分级建议).
+
+    Important and core data are named by the authorities' catalogues, so the class proposed is always the general
+    one; a person decides.
+    """
 
     category: Category
     level: int
     """1 (open) to 4 within the general class."""
     why: str
     why_zh: str
+    personal: bool = False
+    """Whether identifiers of people were found (个人信息)."""
+    sensitive: bool = False
+    """Whether identity numbers or bank cards are among them (敏感个人信息)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,10 +186,10 @@ def _arguments(demand: Demand, columns: Columns, others: Mapping[str, Columns]) 
 
 def _values(said: Arguments, kind: Kind) -> Iterator[str]:
     for name in ("missingValues", "validValues"):
-        values: tuple[Plain, ...] | None = getattr(said, name)
+        values: tuple[Plain | None, ...] | None = getattr(said, name)
         if values is not None and not 1 <= len(values) <= VALUES_MAX:
             yield f"arguments.{name}: 1..{VALUES_MAX} values"
-        elif values is not None and not all(_fits(value, kind) for value in values):
+        elif values is not None and not all(_fits(value, kind) for value in values if value is not None):
             yield f"arguments.{name}: values of the column's kind"
     for name in ("minimum", "maximum"):
         value: Plain | None = getattr(said, name)
@@ -238,6 +238,8 @@ def _bounds(demand: Demand) -> Iterator[str]:
             yield "mustBe: a bound is needed with this metric"
         if demand.unit is Unit.percent:
             yield "unit: rows with this metric"
+    if len(stated) > 1:
+        yield f"{stated[1]}: one bound a rule"
     for name in stated:
         value: int | float | tuple[int | float, ...] = getattr(demand, name)
         numbers = value if isinstance(value, tuple) else (value,)

@@ -82,6 +82,19 @@ _WORDS = frozenset(
 _CUT = re.compile(r"(\b(or|and|of|the|to|for|with|than|in)|[或和与及的]|[?？,，;；:：/\\(（\[])$", re.I)
 _PAIRS = ("()", "（）", "[]", "【】")
 
+_WHY = {
+    "many": (
+        "Identifiers of ten million people or more: ask the authority whether this is important data.",
+        "含一千万人以上的个人信息：请向主管部门确认是否属于重要数据。",
+    ),
+    "sensitive": ("Sensitive personal identifiers were found.", "发现敏感个人信息。"),
+    "personal": ("Personal identifiers were found.", "发现个人信息。"),
+    "entity": (
+        "Rows are about entities; no identifier was found.",
+        "按主体逐行记录，未发现标识信息。",
+    ),
+    "none": ("No personal identifier was found.", "未发现个人信息。"),
+}
 _SAID: dict[Fault, tuple[str, str]] = {
     Fault.missing_code: (
         "Numbers far apart from the others look like codes for a missing value.",
@@ -258,27 +271,18 @@ def personal_columns(profile: Profile) -> tuple[PersonalColumn, ...]:
 
 
 def classified(personal: tuple[PersonalColumn, ...], rows: int, entity: str | None) -> Classification:
-    """A proposed class and level (GB/T 43697-2024, levels of the general class by custom)."""
+    """A proposed level of the general class (GB/T 43697-2024; its levels by custom), and why."""
     kinds = {each.personal for each in personal} - {Personal.organisation_code}
+    sensitive = bool(kinds & SENSITIVE)
     if kinds and rows >= PEOPLE_MANY:
-        return Classification(
-            Category.important, 4, "Identifiers of ten million people or more.", "含一千万人以上的个人信息。"
-        )
-    if kinds & SENSITIVE:
-        level = 4 if len(kinds) > 1 else 3
-        return Classification(
-            Category.general, level, "Sensitive personal identifiers were found.", "发现敏感个人信息。"
-        )
-    if kinds:
-        return Classification(Category.general, 3, "Personal identifiers were found.", "发现个人信息。")
-    if entity is not None:
-        return Classification(
-            Category.general,
-            2,
-            "Rows are about entities; no identifier was found.",
-            "按主体逐行记录，未发现标识信息。",
-        )
-    return Classification(Category.general, 1, "No personal identifier was found.", "未发现个人信息。")
+        level, said = 4, _WHY["many"]
+    elif sensitive:
+        level, said = 4 if len(kinds) > 1 else 3, _WHY["sensitive"]
+    elif kinds:
+        level, said = 3, _WHY["personal"]
+    else:
+        level, said = (2, _WHY["entity"]) if entity is not None else (1, _WHY["none"])
+    return Classification(Category.general, level, *said, personal=bool(kinds), sensitive=sensitive)
 
 
 def _rule(check: Check, column: str, checked: int, failed: int, bounds: tuple[str, ...] = ()) -> Rule:
