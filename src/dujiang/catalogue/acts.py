@@ -225,6 +225,8 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
         )
         warned = _offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
+        provider = identity.organisation(tx.db, caller.org)
+        tx.tell(figures=[provider.counted(product=product.id, products=1)])
         made = _published(tx, product, version, prepared)
         return replace(made, notes=(*made.notes, *warned))
 
