@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx2
 import pytest
 
 pytest.importorskip("mcp")
@@ -224,7 +225,7 @@ def test_over_a_node_it_is_the_same(home: Path, made: dict[str, Any], products: 
     node = process("up", "--port", "0", "--home", str(home), "--json")
     try:
         assert node.stdout is not None
-        assert json.loads(node.stdout.readline())["url"]
+        url = json.loads(node.stdout.readline())["url"]
 
         async def life() -> None:
             mandate = (
@@ -245,9 +246,56 @@ def test_over_a_node_it_is_the_same(home: Path, made: dict[str, Any], products: 
                 clean(seen.text, made)
 
         anyio.run(life)
+        anyio.run(far, url, made, products)
     finally:
         node.terminate()
         node.communicate(timeout=30)
+
+
+async def far(url: str, made: dict[str, Any], products: list[str]) -> None:
+    """The same over HTTP: the key and the mandate are headers, and a mandate left out grants nothing."""
+    key = {"authorization": f"Bearer {made['organisations'][1]['api_key']}"}
+    given = {"dujiang-products": products[0], "dujiang-purposes": "analyse,%E5%88%86%E6%9E%90"}
+    async with over_http(
+        url, key | given | {"dujiang-statistics-max": "9", "dujiang-mandate": "web"}
+    ) as seen:
+        assert "analyse, 分析" in seen.client.instructions and "9 of 9" in seen.client.instructions
+        _, agreed = await seen.call("contract_request", product=products[0], purpose="analyse")
+        asked = {"contracts": [agreed["data"]["contract"]], "sql": QUESTION}
+        error, answer = await seen.call("cleanroom_ask", **asked)
+        assert not error and answer["cite"]["receipt_holds"] and answer["cite"]["file"] is None
+        resource = await seen.client.read_resource(answer["cite"]["address"])
+        assert verify(json.loads(resource.contents[0].text), made["vkey"]).trusted
+        assert (
+            await seen.refused("contract_request", product=products[1], purpose="analyse")
+            == "outside_mandate"
+        )
+        clean(seen.text, made)
+    async with over_http(url, key) as seen:
+        assert await seen.refused("cleanroom_ask", **asked) == "outside_mandate"
+        assert await seen.refused("identity_grant", roles=["consumer"]) == "outside_mandate"
+    async with httpx2.AsyncClient() as web:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+        for headers, code in (
+            ({}, "not_signed_in"),
+            ({"authorization": "Bearer djk_wrong"}, "not_signed_in"),
+            ({"cookie": "dujiang_session=x"}, "not_signed_in"),
+            (key | {"dujiang-statistics-max": "many"}, "mandate_unreadable"),
+        ):
+            assert (await web.post(f"{url}/mcp", json=body, headers=headers)).json()["code"] == code
+
+
+@asynccontextmanager
+async def over_http(url: str, headers: dict[str, str]) -> AsyncIterator[Seen]:
+    """An agent over HTTP."""
+    from mcp.client import Client
+    from mcp.client.streamable_http import streamable_http_client
+
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=60) as web,
+        Client(streamable_http_client(f"{url}/mcp", http_client=web)) as client,
+    ):
+        yield Seen(client)
 
 
 @pytest.mark.parametrize("name", [name for name, act in ACTS.items() if act.roles != ("node",)])

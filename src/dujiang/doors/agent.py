@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 from dujiang.acts import ACTS
@@ -21,18 +22,11 @@ from dujiang.doors.flow import preview_asks
 from dujiang.doors.local import Options
 from dujiang.doors.mandate import ANY, OUTSIDE_MANDATE, Count, Mandate, count_of
 from dujiang.kernel.act import Act, Effect, bind
-from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.runner import UNKNOWN_ACT
 from dujiang.kernel.shape import SECRET, build
 from dujiang.ledger.rules import verify
 
-MCP_MISSING = Code(
-    "mcp_missing", 501, Exit.usage,
-    "The Model Context Protocol needs a library that is not installed.",
-    "Install it with `pip install 'dujiang[mcp]'`.",
-    "模型上下文协议（MCP）所需的库尚未安装。", "请运行 `pip install 'dujiang[mcp]'` 安装。",
-)  # fmt: skip
-CODES = (MCP_MISSING,)
 _PACKAGES = ("catalogue", "contract", "cleanroom", "market", "ledger")
 _USES = ("contract.request", "cleanroom.ask")
 _FOR_EVERYBODY = ("catalogue", "identity")
@@ -42,9 +36,11 @@ _ROLES = frozenset({"member", "consumer", "anyone"})
 class Agent:
     """Runs acts for a program that acts by itself, within its mandate."""
 
-    def __init__(self, calls: Calls, mandate: Mandate, count: Count) -> None:
+    def __init__(self, calls: Calls, mandate: Mandate, count: Count, receipts: Path | None = None) -> None:
+        """`receipts`: the home that receipts are kept in; none: where the agent is, nothing is kept."""
         self.calls = calls
         self.mandate = mandate
+        self.receipts = receipts
         self._count = count
         self._one = threading.Lock()
 
@@ -170,7 +166,7 @@ def open_agent(options: Options, mandate: Mandate, vkey: str | None) -> Agent:
     with calls:
         calls.run("catalogue.search", {"limit": 1})
     where = options.node or str(home)
-    return Agent(calls, mandate, count_of(home, where, options.org or "", mandate.name))
+    return Agent(calls, mandate, count_of(home, where, options.org or "", mandate.name), home)
 
 
 def known(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -96,6 +96,7 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
         from dujiang import home
         from dujiang.doors import show
         from dujiang.doors.serve import serve
+        from dujiang.doors.tools import Tools
 
         def ready(url: str) -> None:
             if options.json:
@@ -107,7 +108,7 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
         # A node that serves holds the home for as long as it likes: not worth waiting for.
         waits = {"wait_s": 0.0} if home.holder(options.home) else {}
         with home.opened(options.home, **waits) as held:
-            serve(held, host, port, ready)
+            serve(held, host, port, ready, {"/mcp": Tools})
         return Answer(None)
 
     return deed
@@ -231,9 +232,10 @@ def mcp(
     def deed(options: Options) -> Answer:
         from dujiang.doors import agent as agents
         from dujiang.doors.calls import Refusal
+        from dujiang.doors.mandate import MCP_MISSING, Mandate
         from dujiang.doors.usage import key_line, parts
 
-        given = agents.Mandate(
+        given = Mandate(
             parts(products), parts(purposes), max(0, statistics_max), agents.known(parts(allow)), mandate
         )
         try:
@@ -243,7 +245,7 @@ def mcp(
         try:
             from dujiang.doors.mcp import serve
         except ImportError:
-            raise Refused(agents.MCP_MISSING) from None
+            raise Refused(MCP_MISSING) from None
         serve(agent)
         return Answer(None)
 
@@ -362,11 +364,11 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import flow, usage
+    from dujiang.doors import calls, flow, frames, mandate, tools, usage
     from dujiang.doors.local import codes
 
     table = codes()
-    for door in (flow, usage, sys.modules[__name__]):
+    for door in (calls, flow, frames, mandate, tools, usage, sys.modules[__name__]):
         table.update({code.name: code for code in door.CODES})
     return [
         {

@@ -38,7 +38,13 @@ MANDATE_BROKEN = Code(
     "Look at the folder `mandates` of the home: is it writable, is the disk full?",
     "无法读取或写入智能体的用量，因此停止使用。", "请检查节点目录下的 `mandates`：是否可写，磁盘是否已满？",
 )  # fmt: skip
-CODES = (OUTSIDE_MANDATE, MANDATE_SPENT, MANDATE_BROKEN)
+MCP_MISSING = Code(
+    "mcp_missing", 501, Exit.usage,
+    "The Model Context Protocol needs a library that is not installed.",
+    "Install it with `pip install 'dujiang[mcp]'`.",
+    "模型上下文协议（MCP）所需的库尚未安装。", "请运行 `pip install 'dujiang[mcp]'` 安装。",
+)  # fmt: skip
+CODES = (OUTSIDE_MANDATE, MANDATE_SPENT, MANDATE_BROKEN, MCP_MISSING)
 ANY = "any"
 """The word that stands for every product or every purpose."""
 

@@ -15,6 +15,7 @@ import anyio
 import mcp_types as mcp
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPError
 
 from dujiang import __version__
@@ -22,6 +23,7 @@ from dujiang.doors import answer, journal
 from dujiang.doors.agent import Agent
 from dujiang.doors.calls import Refusal
 from dujiang.doors.flow import keep_receipt
+from dujiang.doors.gate import Receive, Scope, Send
 from dujiang.doors.show import clean
 from dujiang.doors.verbs import docs
 from dujiang.kernel.act import Act, Effect, bind
@@ -87,6 +89,13 @@ def serve(agent: Agent) -> None:
     anyio.run(run)
 
 
+async def over_http(agent: Agent, scope: Scope, receive: Receive, send: Send) -> None:
+    """Nothing; answers one request over HTTP, with nothing kept between two."""
+    manager = StreamableHTTPSessionManager(server(agent), json_response=True, stateless=True)
+    async with manager.run():
+        await manager.handle_request(scope, receive, send)
+
+
 def tool(act: Act) -> mcp.Tool:
     """An act as a tool."""
     bound = bind(act)
@@ -139,7 +148,7 @@ def _cite(agent: Agent, receipt: Any) -> dict[str, Any] | None:
     if not isinstance(receipt, dict):
         return None
     verdict = verify(receipt, agent.calls.vkey)
-    kept = keep_receipt(receipt, None, agent.calls.options.home)
+    kept = None if agent.receipts is None else keep_receipt(receipt, None, agent.receipts)
     return {
         "entry": verdict.index, "log": clean(verdict.signer), "act": verdict.act,
         "receipt_holds": verdict.ok, "signer_known": verdict.trusted,
