@@ -42,6 +42,8 @@ _RANGES: tuple[tuple[str, int, int], ...] = (
     ("rho_micro", 1, 10_000_000),
     ("dominance_percent", 1, 100),
 )
+_ALLOTMENTS = 4
+"""The ceiling over all organisations where the terms do not say one."""
 _WORDS = {spoken: word for word, chinese in PURPOSES for spoken in (word, chinese)}
 
 
@@ -152,6 +154,11 @@ def permits(
     if terms.questions is not None and questions_used >= terms.questions:
         return QUESTIONS_SPENT
     return None
+
+
+def ceiling_of(terms: Terms) -> int:
+    """Most statistics over all organisations: as the terms say, else four allotments."""
+    return terms.ceiling_statistics or _ALLOTMENTS * terms.statistics
 
 
 def normal(terms: Terms) -> Terms:
