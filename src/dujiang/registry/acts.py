@@ -378,10 +378,10 @@ def verify(tx: Tx, caller: Caller, ask: Verify) -> Verified:
     estate = store.resource(tx.db, str(subject.get("resource")))
     if estate is None:
         raise Refused(NOT_FOUND)
-    state = "registered" if estate.registered else "withdrawn"
-    if estate.org != holder.id:
-        state = "transferred"
-    return Verified(str(subject.get("registration")), holder.name, state == "registered", state)
+    registration = str(subject.get("registration"))
+    gone = rights.withdrawn(registration, store.cases(tx.db, estate.id))
+    state = "withdrawn" if gone else "registered" if estate.org == holder.id else "transferred"
+    return Verified(registration, holder.name, state == "registered", state)
 
 
 def grant(tx: Tx, caller: Caller, ask: Grant) -> Granted:
