@@ -31,6 +31,8 @@ from dujiang.kernel.tables import Session
 from dujiang.policy import rules as policy
 from dujiang.policy import wire as policy_wire
 from dujiang.policy.model import TERMS_WRONG, Noise, Problem, Terms, TermsFile
+from dujiang.quality import acts as quality
+from dujiang.quality.model import Public
 from dujiang.registry import acts as registry
 from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
 from dujiang.registry.right import Basis, DataClass, Source
@@ -130,6 +132,11 @@ class Item:
     state: str
     sentence: str
     sentence_zh: str
+    grade: str | None = None
+    """Quality of its table, A to E; None: not graded."""
+    formula: str | None = None
+    """The formula of the grade, with its version."""
+    graded_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,8 @@ class Card:
     sentence_zh: str
     odrl: dict[str, Any]
     published_ms: int
+    quality: Public | None = None
+    """The grade of its table, per dimension; None: not graded."""
     holder: str = ""
     """Who holds the resource; another than the provider, where that one operates it by a grant."""
 
@@ -206,6 +215,8 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
         product = _first(tx, caller, file, ask.title, version)
         warned = authority.offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
+        provider = identity.organisation(tx.db, caller.org)
+        tx.tell(figures=[provider.counted(product=product.id, products=1)])
         made = _published(tx, product, version, prepared)
         return replace(made, notes=(*made.notes, *warned))
 
@@ -356,6 +367,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Card:
         sentence_zh=policy.sentence(product.terms, "zh"),
         odrl=policy_wire.odrl_offer(product.terms, product.offer),
         published_ms=product.created_ms,
+        quality=quality.public(tx.db, product.registered),
         holder=identity.organisation(tx.db, version.org).name,
     )
 
@@ -515,6 +527,7 @@ def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False) 
             continue
         if product.org not in names:
             names[product.org] = identity.organisation(tx.db, product.org).name
+        mark = quality.mark(tx.db, product.registered)
         items.append(
             Item(
                 product=product.id,
@@ -525,6 +538,9 @@ def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False) 
                 state=state,
                 sentence=policy.sentence(product.terms, "en"),
                 sentence_zh=policy.sentence(product.terms, "zh"),
+                grade=mark.grade if mark else None,
+                formula=mark.formula if mark else None,
+                graded_ms=mark.graded_ms if mark else None,
             )
         )
     return Found(tuple(items), found[limit - 1].id if len(found) > limit else None)

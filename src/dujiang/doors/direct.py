@@ -174,7 +174,7 @@ def verify(receipt: Path, *, vkey: str | None = None, did_key: str | None = None
     Parameters
     ----------
     receipt
-        The file of a receipt or a certificate (or of an answer that holds one).
+        The file of a receipt or a certificate (or of an answer that holds one); - reads standard input.
     vkey
         Of a receipt: the verifier key of the log you expect, one line, or a file that holds it.
     did_key
@@ -183,6 +183,7 @@ def verify(receipt: Path, *, vkey: str | None = None, did_key: str | None = None
 
     def deed(options: Options) -> Answer:
         from dujiang.doors import certificate
+        from dujiang.doors.usage import key_line
         from dujiang.ledger import rules
         from dujiang.ledger.model import NOT_A_RECEIPT, NOT_VERIFIED
 
@@ -190,7 +191,7 @@ def verify(receipt: Path, *, vkey: str | None = None, did_key: str | None = None
         shown = certificate.found_in(raw)
         if shown is not None:
             return certificate.checked(shown, did_key, options.language)
-        pinned = None if vkey is None else _line_of(vkey)
+        pinned = None if vkey is None else key_line(vkey)
         found = rules.verify(_receipt(raw), pinned)
         body: dict[str, Any] = {
             "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
@@ -312,15 +313,6 @@ def _receipt(raw: bytes) -> Any:
     except (ValueError, RecursionError):
         return None
     return found["receipt"] if isinstance(found, dict) and isinstance(found.get("receipt"), dict) else found
-
-
-def _line_of(vkey: str) -> str:
-    if "+" in vkey:
-        return vkey
-    try:
-        return Path(vkey).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        raise Refused(FILE_MISSING, name=Path(vkey).name) from None
 
 
 def _forms(act: Act) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from alembic import op
 
 from dujiang.kernel.ids import new_id
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 
 def upgrade() -> None:
