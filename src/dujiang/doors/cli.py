@@ -25,7 +25,7 @@ _DIRECT = {
     "init": ("Make a home with its organisations", "创建节点目录与机构"),
     "up": ("Serve this home over HTTP", "启动节点服务"),
     "demo": ("Watch a table being used without being seen", "演示：数据可用不可见"),
-    "verify": ("Check a receipt offline", "离线验证回执"),
+    "verify": ("Check a receipt or certificate offline", "离线验证回执或证书"),
     "show": ("Show whatever an id names", "按编号查看对象"),
     "doctor": ("Check this machine and this home", "检查本机与节点目录"),
     "acts": ("List every act", "列出全部行为"),
