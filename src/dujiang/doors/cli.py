@@ -28,6 +28,7 @@ _DIRECT = {
     "verify": ("Check a receipt or certificate offline", "离线验证回执或证书"),
     "show": ("Show whatever an id names", "按编号查看对象"),
     "doctor": ("Check this machine and this home", "检查本机与节点目录"),
+    "mcp": ("Let an agent work within a mandate (MCP)", "让智能体在授权范围内工作（MCP）"),
     "acts": ("List every act", "列出全部行为"),
     "schema": ("Print a form as JSON Schema", "打印数据格式"),
 }
