@@ -258,6 +258,7 @@ def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> N
     """As a home of schema 0001 lies on the disk: the later tables are not there yet."""
     with contextlib.closing(sqlite3.connect(made / "state.sqlite")) as db:
         db.execute("DROP TABLE quality_grade")
+        db.execute("ALTER TABLE ledger_key DROP COLUMN since")
         db.execute("UPDATE alembic_version SET version_num = '0001'")
         db.commit()
     with home.opened(made) as again:

@@ -321,11 +321,11 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import flow, usage
+    from dujiang.doors import backup, flow, usage
     from dujiang.doors.local import codes
 
     table = codes()
-    for door in (flow, usage, sys.modules[__name__]):
+    for door in (backup, flow, usage, sys.modules[__name__]):
         table.update({code.name: code for code in door.CODES})
     return [
         {

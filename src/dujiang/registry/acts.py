@@ -266,6 +266,14 @@ def sweep(node: Node) -> int:
     return len(lost)
 
 
+def files(db: Session) -> dict[str, str]:
+    """The hash of every file a version of the home stands on, by its key."""
+    found: dict[str, str] = {}
+    for version_id, plain, guarded in store.files(db):
+        found.update(zip(keys_of(version_id), (plain, guarded), strict=True))
+    return found
+
+
 def drop_files(node: Node, version_id: str) -> None:
     """Removes the files of a version that does not exist after all."""
     node.blobs.drop(f"{TABLES}/{version_id}")
