@@ -352,7 +352,15 @@ def _check_version(path: Path) -> None:
     if found != migrations.HEAD:
         if not migrations.known(found):
             raise Refused(HOME_NEWER)
-        migrations.upgrade(_url(path))
+        _upgrade(path, found)
+
+
+def _upgrade(path: Path, found: str) -> None:
+    """Upgrades the database; a copy of it as it was stays until the next upgrade, for who must go back at once."""
+    for earlier in path.glob("state.before-*.sqlite"):
+        earlier.unlink()
+    sqlite.copy(path / "state.sqlite", path / f"state.before-{migrations.HEAD}.sqlite")
+    migrations.upgrade(_url(path))
 
 
 def _lock(path: Path, wait_s: float) -> IO[str]:

@@ -6,19 +6,19 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-HEAD = "0003"
+HEAD = "0004"
 """The schema this program works with."""
 
 
-def upgrade(url: str) -> None:
-    """Brings a database to `HEAD`, in one transaction per step."""
+def upgrade(url: str, to: str = "head") -> None:
+    """Brings a database to `HEAD`, or to an earlier version, in one transaction per step."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def version_of(database: Path) -> str:
