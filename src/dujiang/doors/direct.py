@@ -374,11 +374,11 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import calls, certificate, flow, frames, mandate, tools, usage
+    from dujiang.doors import backup, calls, certificate, flow, frames, mandate, tools, usage
     from dujiang.doors.local import codes
 
     table = codes()
-    for door in (calls, certificate, flow, frames, mandate, tools, usage, sys.modules[__name__]):
+    for door in (backup, calls, certificate, flow, frames, mandate, tools, usage, sys.modules[__name__]):
         table.update({code.name: code for code in door.CODES})
     return [
         {
