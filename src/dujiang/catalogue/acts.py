@@ -21,6 +21,7 @@ from dujiang.catalogue.model import (
     Offered,
     Product,
     State,
+    Strategy,
 )
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
@@ -51,6 +52,10 @@ class Offer:
     """Name of the table in questions; None: the stem of the file's name."""
     title: str | None = None
     """Title of the product; None: the terms file's, else the table's name."""
+    strategy: Strategy = Strategy.agree
+    """How requests are answered: agree (at once), ask (a person) or hold (until a day); nobody else sees it."""
+    until: str | None = None
+    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,27 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """How requests for a product are answered from now on; requests that wait already go on waiting."""
+
+    product: str
+    """The product's id."""
+    strategy: Strategy
+    """agree (at once), ask (a person) or hold (until a day)."""
+    until: str | None = None
+    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How requests for a product are answered."""
+
+    product: str
+    strategy: Strategy
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """The product to withdraw."""
 
@@ -127,6 +153,8 @@ class Item:
     state: str
     sentence: str
     sentence_zh: str
+    strategy: Strategy | None = None
+    """How requests are answered; in the provider's own list alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +209,11 @@ class List:
 def prepare_offer(node: Node, caller: Caller, ask: Offer) -> registry.Prepared:
     """The registered files of the upload.
 
-    Raises: Refused terms_wrong and the codes of registration.
+    Raises: Refused terms_wrong, hold_needs_day and the codes of registration.
     """
     file = ask.terms or TermsFile()
     _check(file, ask.title)
+    rules.answering(ask.strategy, ask.until)
     declared = _declared(ask.upload, ask.entity, file, ask.name, ask.title)
     return _fitting(node, registry.prepare_version(node, caller, declared), policy.terms_of(file))
 
@@ -213,6 +242,7 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
             terms=terms,
             terms_sha256=policy.terms_sha256(terms),
             created_ms=tx.now_ms,
+            answering=rules.answering(ask.strategy, ask.until),
         )
         warned = _offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
@@ -272,6 +302,18 @@ def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | 
         )
         store.add_version(tx.db, caller.org, product)
         return _published(tx, product, version, prepared)
+
+
+def answer(tx: Tx, caller: Caller, ask: Answer) -> Answered:
+    """How requests for a product of the caller's organisation are answered from now on.
+
+    Raises: Refused not_found, product_withdrawn, hold_needs_day.
+    """
+    how = rules.answering(ask.strategy, ask.until)
+    product = _mine(tx.db, caller.org, ask.product)
+    store.answer(tx.db, caller.org, product.id, how)
+    tx.tell(product=product.id, strategy=how.strategy.value, **({"until": how.until} if how.until else {}))
+    return Answered(product.id, how.strategy, how.until)
 
 
 def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Withdrawn:
@@ -344,7 +386,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Found:
     Raises: Refused page_wrong.
     """
     _page(tx.node, ask.limit)
-    return _listed(tx.db, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit)
+    return _listed(tx.db, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit, own=True)
 
 
 def offered(db: Session, product_id: str) -> Offered:
@@ -382,6 +424,7 @@ def _offered(product: Product) -> Offered:
         terms=product.terms,
         terms_sha256=product.terms_sha256,
         title=product.title,
+        answering=product.answering,
     )
 
 
@@ -487,7 +530,7 @@ def _page(node: Node, limit: int) -> None:
         raise Refused(PAGE_WRONG, limit=node.config.page_rows_max)
 
 
-def _listed(db: Session, found: list[Product], limit: int) -> Found:
+def _listed(db: Session, found: list[Product], limit: int, *, own: bool = False) -> Found:
     items: list[Item] = []
     names: dict[str, str] = {}
     for product in found[:limit]:
@@ -503,6 +546,7 @@ def _listed(db: Session, found: list[Product], limit: int) -> Found:
                 state=product.state.value,
                 sentence=policy.sentence(product.terms, "en"),
                 sentence_zh=policy.sentence(product.terms, "zh"),
+                strategy=product.answering.strategy if own else None,
             )
         )
     return Found(tuple(items), items[-1].product if items and len(found) > limit else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -393,6 +394,11 @@ def by_did(db: Session, did: str) -> Organisation | None:
 def organisations(db: Session, count: int = 1000) -> list[Organisation]:
     """The first organisations of this home, at most `count`."""
     return store.organisations(db, count)
+
+
+def names(db: Session, wanted: Collection[str]) -> dict[str, str]:
+    """The names of organisations of this home by DID or id."""
+    return store.names(db, wanted)
 
 
 def operator(db: Session) -> Organisation:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, LargeBinary, Table, Text, bindparam, insert, select, update
+from collections.abc import Collection
+
+from sqlalchemy import Column, Integer, LargeBinary, Table, Text, bindparam, insert, select, text, update
 
 from dujiang.identity.model import Key, Organisation, Person
 from dujiang.kernel.tables import META, Row, Session, Sql
@@ -35,6 +37,12 @@ _ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
 _ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
 _ORG_OPERATOR = Sql(select(*_ORG_COLUMNS).where(_ORG.c.operator == 1))
 _ORG_LIST = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id).limit(bindparam("count")))
+_NAMED = 50
+"""Names looked up in one statement."""
+_SLOTS = ", ".join(f":w{slot}" for slot in range(_NAMED))
+_ORG_NAMES = Sql(
+    text(f"SELECT id, did, name FROM identity_organisation WHERE did IN ({_SLOTS}) OR id IN ({_SLOTS})")
+)
 _PERSON_ADD = Sql(insert(_PERSON))
 _PERSON_COLUMNS = (_PERSON.c.id, _PERSON.c.org, _PERSON.c.name, _PERSON.c.roles, _PERSON.c.password)
 _PERSON_GET = Sql(select(*_PERSON_COLUMNS).where(_PERSON.c.id == bindparam("id"), _PERSON.c.revoked == 0))
@@ -84,6 +92,18 @@ def organisation(db: Session, org: str) -> Organisation | None:
 def by_did(db: Session, did: str) -> Organisation | None:
     """The organisation with a DID."""
     return _org(db.run(_ORG_DID, did=did))
+
+
+def names(db: Session, wanted: Collection[str]) -> dict[str, str]:
+    """The names of organisations by whichever of DID and id was wanted."""
+    found: dict[str, str] = {}
+    rest = sorted(wanted)
+    while rest:
+        some, rest = rest[:_NAMED], rest[_NAMED:]
+        slots = {f"w{slot}": some[slot] if slot < len(some) else "" for slot in range(_NAMED)}
+        for org, did, name in db.run(_ORG_NAMES, **slots):
+            found |= {str(org): str(name), str(did): str(name)}
+    return {each: found[each] for each in wanted if each in found}
 
 
 def by_name(db: Session, name: str) -> Organisation | None:
