@@ -26,6 +26,12 @@ ACTS: dict[str, Act] = {
         Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
         Act("identity.grant", WRITES, _ANY, "Issue an API key", "签发密钥"),
+        Act(
+            "identity.assign", WRITES, _ANY, "Give a person other roles", "变更人员角色", positional=("person",),
+            examples=("dujiang identity assign PERSON --roles provider,consumer",),
+        ),
+        Act("identity.unlock", WRITES, _ANY, "Let a person sign in again", "解除登录锁定", positional=("person",)),
+        Act("identity.password", WRITES, _ANY, "Change your password", "修改密码"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),

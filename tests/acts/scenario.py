@@ -19,6 +19,7 @@ from dujiang.registry import acts as registry
 from tests.life import Life
 
 PASSWORD = "a sentence is a good password"
+NEW_PASSWORD = "another sentence is as good"
 COUNTED = "select 性别, count(*) as n from 就诊 group by 性别"
 
 
@@ -93,6 +94,12 @@ def _people(made: Scenario) -> None:
     run("identity.show", life.insurer, identity.Show())
     run("identity.list", life.insurer, identity.List())
     run("identity.login", NOBODY, identity.Login("保险公司", "李", PASSWORD))
+    li = Caller(life.insurer.org, person, frozenset({"consumer"}))
+    run("identity.password", li, identity.Password(PASSWORD, NEW_PASSWORD))
+    run("identity.unlock", life.insurer, identity.Unlock(person))
+    run("identity.assign", life.insurer, identity.Assign(person, ("consumer",)))
+    invited = run("identity.invite", life.insurer, identity.Invite("孙", ("consumer",)))
+    run("identity.enter", NOBODY, identity.Enter(invited.token, PASSWORD))
     token = run("identity.link", life.insurer, identity.Link()).token
     session = run("identity.enter", NOBODY, identity.Enter(token)).session
     run("identity.leave", NOBODY, identity.Leave(session))
