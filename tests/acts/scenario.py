@@ -13,6 +13,8 @@ from dujiang.identity import acts as identity
 from dujiang.kernel.act import NOBODY, NODE, Caller
 from dujiang.kernel.errors import Refused
 from dujiang.ledger import acts as ledger
+from dujiang.observatory import acts as observatory
+from dujiang.observatory.model import By
 from dujiang.post import acts as post
 from dujiang.quality import acts as quality
 from dujiang.registry import acts as registry
@@ -79,6 +81,7 @@ def play(life: Life) -> Scenario:
     _contract(made, product)
     _questions(made)
     _log(made)
+    _figures(made)
     return made
 
 
@@ -86,6 +89,9 @@ def _people(made: Scenario) -> None:
     life, run = made.life, made.run
     run("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
     made.refuse("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
+    run("identity.describe", life.hospital, identity.Describe("福建", "Q"))
+    run("identity.describe", life.insurer, identity.Describe("44", "J"))
+    made.refuse("identity.describe", life.insurer, identity.Describe("Atlantis"))
     person = run("identity.invite", life.insurer, identity.Invite("李", ("consumer",), PASSWORD)).person
     granted = run("identity.grant", life.insurer, identity.Grant(("consumer",), person))
     run("identity.revoke", life.insurer, identity.Revoke(granted.key))
@@ -198,3 +204,14 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+
+
+def _figures(made: Scenario) -> None:
+    life, run = made.life, made.run
+    for caller in (life.insurer, life.hospital, life.auditor):
+        for by in By:
+            run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
+        run("observatory.list", caller, observatory.List("35-44"))
+    run("observatory.show", life.auditor, observatory.Show())
+    made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
+    made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))

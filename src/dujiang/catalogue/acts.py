@@ -31,6 +31,8 @@ from dujiang.kernel.tables import Session
 from dujiang.policy import rules as policy
 from dujiang.policy import wire as policy_wire
 from dujiang.policy.model import TERMS_WRONG, Noise, Problem, Terms, TermsFile
+from dujiang.quality import acts as quality
+from dujiang.quality.model import Public
 from dujiang.registry import acts as registry
 from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
 
@@ -155,6 +157,11 @@ class Item:
     sentence_zh: str
     strategy: Strategy | None = None
     """How requests are answered; in the provider's own list alone."""
+    grade: str | None = None
+    """Quality of its table, A to E; None: not graded."""
+    formula: str | None = None
+    """The formula of the grade, with its version."""
+    graded_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +203,8 @@ class Card:
     sentence_zh: str
     odrl: dict[str, Any]
     published_ms: int
+    quality: Public | None = None
+    """The grade of its table, per dimension; None: not graded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +255,8 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
         )
         warned = _offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
+        provider = identity.organisation(tx.db, caller.org)
+        tx.tell(figures=[provider.counted(product=product.id, products=1)])
         made = _published(tx, product, version, prepared)
         return replace(made, notes=(*made.notes, *warned))
 
@@ -377,6 +388,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Card:
         sentence_zh=policy.sentence(product.terms, "zh"),
         odrl=policy_wire.odrl_offer(product.terms, product.offer),
         published_ms=product.created_ms,
+        quality=quality.public(tx.db, product.registered),
     )
 
 
@@ -536,6 +548,7 @@ def _listed(db: Session, found: list[Product], limit: int, *, own: bool = False)
     for product in found[:limit]:
         if product.org not in names:
             names[product.org] = identity.organisation(db, product.org).name
+        mark = quality.mark(db, product.registered)
         items.append(
             Item(
                 product=product.id,
@@ -547,6 +560,9 @@ def _listed(db: Session, found: list[Product], limit: int, *, own: bool = False)
                 sentence=policy.sentence(product.terms, "en"),
                 sentence_zh=policy.sentence(product.terms, "zh"),
                 strategy=product.answering.strategy if own else None,
+                grade=mark.grade if mark else None,
+                formula=mark.formula if mark else None,
+                graded_ms=mark.graded_ms if mark else None,
             )
         )
     return Found(tuple(items), items[-1].product if items and len(found) > limit else None)

@@ -12,6 +12,7 @@ from typing import Any, cast
 from dujiang.catalogue import acts as catalogue
 from dujiang.catalogue.model import Answering, Strategy
 from dujiang.contract import rules, store, wire
+from dujiang.contract.flow import flow
 from dujiang.contract.model import (
     ACTIVE,
     COMMENTS_MAX,
@@ -256,6 +257,7 @@ def _verified(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     one = replace(one, state=rules.stepped(one.state, "finalize", Side.provider))
     store.save_negotiation(tx.db, one, tx.now_ms)
     store.set_state(tx.db, one.org, held.id, ACTIVE, signature)
+    tx.tell(figures=[flow(tx.db, held, contracts=1)])
     say(tx, one, wire.event(*pids(one), "FINALIZED"))
     return one
 

@@ -26,6 +26,8 @@ _ORG = Table(
     Column("name", Text, nullable=False), Column("folded", Text, nullable=False, unique=True),
     Column("did", Text, nullable=False, unique=True), Column("public", LargeBinary, nullable=False),
     Column("sealed", LargeBinary, nullable=False), Column("operator", Integer, nullable=False),
+    Column("province", Text, nullable=False, server_default=""),
+    Column("sector", Text, nullable=False, server_default=""),
 )  # fmt: skip
 _PERSON = Table(
     "identity_person", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False, index=True),
@@ -48,7 +50,9 @@ _FAILURE = Table(
 )  # fmt: skip
 
 _ORG_ADD = Sql(insert(_ORG))
-_ORG_COLUMNS = (_ORG.c.id, _ORG.c.name, _ORG.c.did, _ORG.c.public, _ORG.c.sealed, _ORG.c.operator)
+_ORG_COLUMNS = (
+    _ORG.c.id, _ORG.c.name, _ORG.c.did, _ORG.c.public, _ORG.c.sealed, _ORG.c.operator, _ORG.c.province, _ORG.c.sector,
+)  # fmt: skip
 _ORG_GET = Sql(select(*_ORG_COLUMNS).where(_ORG.c.id == bindparam("id")))
 _ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
 _ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
@@ -60,6 +64,10 @@ _SLOTS = ", ".join(f":w{slot}" for slot in range(_NAMED))
 _ORG_NAMES = Sql(
     text(f"SELECT id, did, name FROM identity_organisation WHERE did IN ({_SLOTS}) OR id IN ({_SLOTS})")
 )
+_ORG_DESCRIBE = Sql(
+    update(_ORG).where(_ORG.c.id == bindparam("of_id"))
+    .values(province=bindparam("to_province"), sector=bindparam("to_sector"))
+)  # fmt: skip
 _PERSON_ADD = Sql(insert(_PERSON))
 _PERSON_COLUMNS = (_PERSON.c.id, _PERSON.c.org, _PERSON.c.name, _PERSON.c.roles, _PERSON.c.password)
 _PERSON_GET = Sql(select(*_PERSON_COLUMNS).where(_PERSON.c.id == bindparam("id"), _PERSON.c.revoked == 0))
@@ -128,8 +136,13 @@ def add_organisation(db: Session, org: Organisation) -> None:
     """Keeps a new organisation; the caller has looked that the name is free."""
     db.run(
         _ORG_ADD, id=org.id, name=org.name, folded=org.name.casefold(), did=org.did, public=org.public,
-        sealed=org.sealed, operator=int(org.operator),
+        sealed=org.sealed, operator=int(org.operator), province=org.province, sector=org.sector,
     )  # fmt: skip
+
+
+def describe(db: Session, org: str, province: str, sector: str) -> None:
+    """Says an organisation's province and sector."""
+    db.run(_ORG_DESCRIBE, of_id=org, to_province=province, to_sector=sector)
 
 
 def organisation(db: Session, org: str) -> Organisation | None:
@@ -297,9 +310,11 @@ def _org(rows: list[Row]) -> Organisation | None:
 
 
 def _organisation(row: Row) -> Organisation:
-    org, name, did, public, sealed, operates = row
+    org, name, did, public, sealed, operates, province, sector = row
     assert isinstance(public, bytes) and isinstance(sealed, bytes)
-    return Organisation(str(org), str(name), str(did), public, sealed, bool(operates))
+    return Organisation(
+        str(org), str(name), str(did), public, sealed, bool(operates), str(province), str(sector)
+    )
 
 
 def _person(row: Row) -> Person:

@@ -42,6 +42,9 @@ _RANGES: tuple[tuple[str, int, int], ...] = (
     ("rho_micro", 1, 10_000_000),
     ("dominance_percent", 1, 100),
 )
+OTHER = "other"
+"""The class of purposes in free text."""
+_CLASSES = frozenset(word for word, _ in PURPOSES)
 _WORDS = {spoken: word for word, chinese in PURPOSES for spoken in (word, chinese)}
 
 
@@ -54,6 +57,12 @@ def purpose_word(text: str) -> str:
     """A purpose as compared: the vocabulary's word for either language's label, else the folded text."""
     folded = fold(text)
     return _WORDS.get(folded, folded)
+
+
+def purpose_class(text: str) -> str:
+    """The vocabulary's word of a purpose, for figures; free text is `other`, so that it names nobody."""
+    word = purpose_word(text)
+    return word if word in _CLASSES else OTHER
 
 
 def terms_of(file: TermsFile) -> Terms:
