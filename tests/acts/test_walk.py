@@ -23,8 +23,8 @@ from tests.acts.scenario import COUNTED, PASSWORD, Played, Scenario, play
 from tests.life import opened
 
 OVERSIGHT = {
-    "auditor": {"ledger.list", "ledger.show", "ledger.prove"},
-    "operator": {"ledger.list", "ledger.show", "ledger.prove"},
+    role: {"ledger.list", "ledger.show", "ledger.prove", "observatory.show", "observatory.list"}
+    for role in ("auditor", "operator")
 }
 """The one table of exceptions: who reads what is another's, and by which acts."""
 BEARER = {"identity.login", "identity.enter", "identity.leave"}

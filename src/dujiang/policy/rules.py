@@ -42,6 +42,11 @@ _RANGES: tuple[tuple[str, int, int], ...] = (
     ("rho_micro", 1, 10_000_000),
     ("dominance_percent", 1, 100),
 )
+OTHER = "other"
+"""The class of purposes in free text."""
+_CLASSES = frozenset(word for word, _ in PURPOSES)
+_ALLOTMENTS = 4
+"""The ceiling over all organisations where the terms do not say one."""
 _WORDS = {spoken: word for word, chinese in PURPOSES for spoken in (word, chinese)}
 
 
@@ -54,6 +59,12 @@ def purpose_word(text: str) -> str:
     """A purpose as compared: the vocabulary's word for either language's label, else the folded text."""
     folded = fold(text)
     return _WORDS.get(folded, folded)
+
+
+def purpose_class(text: str) -> str:
+    """The vocabulary's word of a purpose, for figures; free text is `other`, so that it names nobody."""
+    word = purpose_word(text)
+    return word if word in _CLASSES else OTHER
 
 
 def terms_of(file: TermsFile) -> Terms:
@@ -152,6 +163,11 @@ def permits(
     if terms.questions is not None and questions_used >= terms.questions:
         return QUESTIONS_SPENT
     return None
+
+
+def ceiling_of(terms: Terms) -> int:
+    """Most statistics over all organisations: as the terms say, else four allotments."""
+    return terms.ceiling_statistics or _ALLOTMENTS * terms.statistics
 
 
 def normal(terms: Terms) -> Terms:
