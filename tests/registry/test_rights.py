@@ -207,6 +207,25 @@ def test_revoking_ends_the_product_its_negotiations_and_its_contracts_at_once(li
     assert life.refused("registry.revoke", life.hospital, acts.Revoke(grant.grant)) == "not_found"
 
 
+def test_a_page_of_what_is_found_goes_on_past_what_is_not_offered_any_more(life: Life) -> None:
+    made = registered(life)
+    grant = granted(life, made.resource)
+    first = operated(life, made.resource)
+    gone = [operated(life, made.resource) for _ in range(3)]
+    other = life.run("catalogue.publish", life.hospital, catalogue.Publish(registered(life).resource)).product
+    life.run("registry.revoke", life.hospital, acts.Revoke(grant.grant))
+    seen: list[str] = []
+    after: str | None = None
+    for _ in range(50):
+        page = life.run("catalogue.search", life.insurer, catalogue.Search(limit=2, after=after))
+        seen += [item.product for item in page.items]
+        after = page.after
+        if after is None:
+            break
+    assert other in seen and not {first, *gone} & set(seen)
+    assert len(seen) == len(set(seen))
+
+
 def test_a_right_ends_with_its_last_day(life: Life) -> None:
     made = registered(life)
     granted(life, made.resource, start=day(life, 1), until=day(life, 2))
