@@ -47,6 +47,7 @@ from dujiang.registry.right import (
 )
 from dujiang.registry.right import Grant as Given
 from dujiang.registry.versions import add_version, newest_version
+from dujiang.registry.versions import files as files
 from dujiang.registry.versions import sweep as sweep
 from dujiang.registry.versions import version as version
 

@@ -8,7 +8,7 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.registry import granting, store
 from dujiang.registry.filing import Prepared, drop_files
-from dujiang.registry.model import CONTENT_ELSEWHERE, REGISTRATION_RACED, TABLES, Version
+from dujiang.registry.model import CONTENT_ELSEWHERE, REGISTRATION_RACED, TABLES, Version, keys_of
 from dujiang.registry.right import CONTENT_TRANSFERRED, Source
 
 
@@ -82,6 +82,14 @@ def sweep(node: Node) -> int:
     for key in lost:
         node.blobs.drop(key)
     return len(lost)
+
+
+def files(db: Session) -> dict[str, str]:
+    """The hash of every file a version of the home stands on, by its key."""
+    found: dict[str, str] = {}
+    for version_id, plain, guarded in store.files(db):
+        found.update(zip(keys_of(version_id), (plain, guarded), strict=True))
+    return found
 
 
 def _new_version(tx: Tx, org: str, prepared: Prepared, resource: str, source: Source) -> Version:
