@@ -162,7 +162,8 @@ def test_rubbish_is_no_certificate(life: Life, text: str) -> None:
 def test_another_signed_text_of_the_operator_is_no_certificate(life: Life) -> None:
     """A message or agreement carries the same key's signature and must not pass for a registration."""
     jwk = wire.jwk(keys.decode(issuer_of(life)["verificationMethod"][0]["publicKeyJwk"]["x"]))
-    for header in ({"typ": "agreement+jws"}, {"typ": "vc+jwt", "jwk": jwk}):
+    headers: tuple[dict[str, object], ...] = ({"typ": "agreement+jws"}, {"typ": "vc+jwt", "jwk": jwk})
+    for header in headers:
         text = life.sign(life.hospital, header, {"credentialSubject": {"id": "x"}, "issuer": "y"})
         assert not wire.examine(text, None).ok
         assert life.refused("registry.verify", NOBODY, acts.Verify(text)) == "certificate_unverified"

@@ -261,6 +261,24 @@ def test_a_chain_ends_from_the_link_that_is_cut(life: Life) -> None:
     assert life.records()[-1].facts["parties"] == sorted([life.rival.org, life.insurer.org])
 
 
+def test_rights_come_in_pages_each_once(life: Life) -> None:
+    made = registered(life)
+    for to in (RIVAL, INSURER):
+        granted(life, made.resource, to)
+    for resource in (made.resource, None):
+        whole = life.run("registry.list", life.hospital, acts.List(resource, limit=1000)).items
+        seen: list[acts.Item] = []
+        before: str | None = None
+        while True:
+            page = life.run("registry.list", life.hospital, acts.List(resource, before, limit=2))
+            seen += page.items
+            before = page.next
+            if before is None:
+                break
+        assert tuple(seen) == whole
+        assert {item.side for item in whole} == {"registered", "given"} and len(whole) >= 5
+
+
 def test_only_who_gave_a_grant_or_has_it_ends_it(life: Life) -> None:
     made = registered(life)
     grant = granted(life, made.resource, onward=True)
