@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dujiang.catalogue import authority, rules, store
+from dujiang.catalogue import authority, draft, rules, store
 from dujiang.catalogue.model import (
     DECLARATION_NEEDS_FILE,
     PAGE_WRONG,
@@ -21,6 +21,7 @@ from dujiang.catalogue.model import (
     Offered,
     Product,
     State,
+    Strategy,
 )
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
@@ -30,11 +31,11 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.policy import rules as policy
 from dujiang.policy import wire as policy_wire
-from dujiang.policy.model import TERMS_WRONG, Noise, Problem, Terms, TermsFile
+from dujiang.policy.model import Noise, Terms, TermsFile
 from dujiang.quality import acts as quality
 from dujiang.quality.model import Public
 from dujiang.registry import acts as registry
-from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
+from dujiang.registry.model import Loss, Note, Proposal, Version
 from dujiang.registry.right import Basis, DataClass, Source
 
 
@@ -56,6 +57,10 @@ class Offer:
     """Where the data come from; crawled gives no right to operate."""
     data_class: DataClass = DataClass.unstated
     """How much depends on the data; core data are not registered."""
+    strategy: Strategy = Strategy.agree
+    """How requests are answered: agree (at once), ask (a person) or hold (until a day); nobody else sees it."""
+    until: str | None = None
+    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,27 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """How requests for a product are answered from now on; requests that wait already go on waiting."""
+
+    product: str
+    """The product's id."""
+    strategy: Strategy
+    """agree (at once), ask (a person) or hold (until a day)."""
+    until: str | None = None
+    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How requests for a product are answered."""
+
+    product: str
+    strategy: Strategy
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """The product to withdraw."""
 
@@ -132,6 +158,8 @@ class Item:
     state: str
     sentence: str
     sentence_zh: str
+    strategy: Strategy | None = None
+    """How requests are answered; in the provider's own list alone."""
     grade: str | None = None
     """Quality of its table, A to E; None: not graded."""
     formula: str | None = None
@@ -195,12 +223,13 @@ class List:
 def prepare_offer(node: Node, caller: Caller, ask: Offer) -> registry.Prepared:
     """The registered files of the upload.
 
-    Raises: Refused terms_wrong and the codes of registration.
+    Raises: Refused terms_wrong, hold_needs_day and the codes of registration.
     """
     file = ask.terms or TermsFile()
-    _check(file, ask.title)
-    declared = _declared(ask.upload, ask.entity, file, ask.name, ask.title)
-    return _fitting(node, registry.prepare_version(node, caller, declared), policy.terms_of(file))
+    draft.check_file(file, ask.title)
+    rules.answering(ask.strategy, ask.until)
+    declared = draft.declared(ask.upload, ask.entity, file, ask.name, ask.title)
+    return draft.fitting(node, registry.prepare_version(node, caller, declared), policy.terms_of(file))
 
 
 def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Published:
@@ -213,6 +242,7 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
         source = Source(ask.basis, ask.data_class)
         version = registry.add_version(tx, caller, prepared, source=source)
         product = _first(tx, caller, file, ask.title, version)
+        product = replace(product, answering=rules.answering(ask.strategy, ask.until))
         warned = authority.offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
         provider = identity.organisation(tx.db, caller.org)
@@ -252,19 +282,19 @@ def prepare_publish(node: Node, caller: Caller, ask: Publish) -> registry.Prepar
         before = None if prefix_of(ask.product) == "res" else _mine(db, caller.org, ask.product)
         if before is None and not registry.operating(db, caller.org, ask.product, node.clock.now_ms()):
             raise Refused(NOT_FOUND)
-        table = _newest(db, caller, before, ask.product).table
+        table = draft.newest(db, caller, before, ask.product).table
     file = ask.terms or TermsFile()
-    _check(file, ask.title)
+    draft.check_file(file, ask.title)
     terms = before.terms if ask.terms is None and before is not None else policy.terms_of(file)
     if ask.upload is None:
         declares = (ask.entity, ask.name, file.rows_per_entity, file.entities_max)
         if file.fields or any(each is not None for each in declares):
             raise Refused(DECLARATION_NEEDS_FILE)
-        _refuse(policy.check_columns(terms, [column.name for column in table.columns]))
+        draft.check_columns(terms, table)
         return None
     title = ask.title or (before.title if before else None)
-    declared = _declared(ask.upload, ask.entity, file, ask.name or table.name, title)
-    return _fitting(node, registry.prepare_version(node, caller, declared), terms)
+    declared = draft.declared(ask.upload, ask.entity, file, ask.name or table.name, title)
+    return draft.fitting(node, registry.prepare_version(node, caller, declared), terms)
 
 
 def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | None) -> Published:
@@ -277,17 +307,17 @@ def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | 
         file = ask.terms or TermsFile()
         before = None if prefix_of(ask.product) == "res" else _mine(tx.db, caller.org, ask.product)
         if prepared is None:
-            version = _newest(tx.db, caller, before, ask.product)
+            version = draft.newest(tx.db, caller, before, ask.product)
         else:
             version = registry.add_version(tx, caller, prepared, before.resource if before else ask.product)
         if before is None:
             product = _first(tx, caller, file, ask.title, version)
-            _refuse(policy.check_columns(product.terms, [column.name for column in version.table.columns]))
+            draft.check_columns(product.terms, version.table)
             store.add_product(tx.db, caller.org, product)
             return _published(tx, product, version, prepared)
         terms = before.terms if ask.terms is None else policy.normal(policy.terms_of(file))
         # `prepare` judged another version's columns if one was published meanwhile.
-        _refuse(policy.check_columns(terms, [column.name for column in version.table.columns]))
+        draft.check_columns(terms, version.table)
         authority.may_offer(tx.db, caller.org, before.resource, terms, tx.now_ms)
         product = replace(
             before,
@@ -303,6 +333,18 @@ def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | 
         )
         store.add_version(tx.db, caller.org, product)
         return _published(tx, product, version, prepared)
+
+
+def answer(tx: Tx, caller: Caller, ask: Answer) -> Answered:
+    """How requests for a product of the caller's organisation are answered from now on.
+
+    Raises: Refused not_found, product_withdrawn, hold_needs_day.
+    """
+    how = rules.answering(ask.strategy, ask.until)
+    product = _mine(tx.db, caller.org, ask.product)
+    store.answer(tx.db, caller.org, product.id, how)
+    tx.tell(product=product.id, strategy=how.strategy.value, **({"until": how.until} if how.until else {}))
+    return Answered(product.id, how.strategy, how.until)
 
 
 def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Withdrawn:
@@ -378,7 +420,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Found:
     Raises: Refused page_wrong.
     """
     _page(tx.node, ask.limit)
-    return _listed(tx, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit)
+    return _listed(tx, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit, own=True)
 
 
 def offered(db: Session, product_id: str, now_ms: int) -> Offered:
@@ -428,37 +470,8 @@ def _offered(product: Product) -> Offered:
         terms=product.terms,
         terms_sha256=product.terms_sha256,
         title=product.title,
+        answering=product.answering,
     )
-
-
-def _declared(
-    upload: str, entity: str | None, file: TermsFile, name: str | None, title: str | None
-) -> Declared:
-    return Declared(
-        upload=upload,
-        entity=entity,
-        name=name,
-        title=title or file.title,
-        fields=file.fields,
-        rows_per_entity=file.rows_per_entity,
-        entities_max=file.entities_max,
-    )
-
-
-def _check(file: TermsFile, title: str | None) -> None:
-    _refuse(policy.check_file(file if title is None else replace(file, title=title)))
-
-
-def _refuse(problems: tuple[Problem, ...]) -> None:
-    if problems:
-        raise Refused(TERMS_WRONG, problems="; ".join(map(str, problems)))
-
-
-def _fitting(node: Node, prepared: registry.Prepared, terms: Terms) -> registry.Prepared:
-    """The prepared files, if the terms name only their columns."""
-    with registry.kept_or_dropped(node, prepared):
-        _refuse(policy.check_columns(terms, [column.name for column in prepared.table.columns]))
-    return prepared
 
 
 def _mine(db: Session, org: str, product_id: str) -> Product:
@@ -468,15 +481,6 @@ def _mine(db: Session, org: str, product_id: str) -> Product:
     if product.state is State.withdrawn:
         raise Refused(PRODUCT_WITHDRAWN)
     return product
-
-
-def _newest(db: Session, caller: Caller, before: Product | None, resource: str) -> Version:
-    """The registered version to publish without a file: of one's own resource the one before, else the newest."""
-    if before is not None:
-        version = registry.version(db, before.registered)
-        if version.org == caller.org:
-            return version
-    return registry.newest_version(db, before.resource if before else resource)
 
 
 def _published(tx: Tx, product: Product, version: Version, prepared: registry.Prepared | None) -> Published:
@@ -517,7 +521,7 @@ def _page(node: Node, limit: int) -> None:
         raise Refused(PAGE_WRONG, limit=node.config.page_rows_max)
 
 
-def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False) -> Found:
+def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False, own: bool = False) -> Found:
     """A page of products; only those still offered by right, or each with its state."""
     items: list[Item] = []
     names: dict[str, str] = {}
@@ -538,6 +542,7 @@ def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False) 
                 state=state,
                 sentence=policy.sentence(product.terms, "en"),
                 sentence_zh=policy.sentence(product.terms, "zh"),
+                strategy=product.answering.strategy if own else None,
                 grade=mark.grade if mark else None,
                 formula=mark.formula if mark else None,
                 graded_ms=mark.graded_ms if mark else None,

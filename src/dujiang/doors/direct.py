@@ -169,24 +169,31 @@ def doctor(*, port: int = 8000) -> Deed:
     return deed
 
 
-def verify(receipt: Path, *, vkey: str | None = None) -> Deed:
-    """Check a receipt offline, without a home, an account or a network.
+def verify(receipt: Path, *, vkey: str | None = None, did_key: str | None = None) -> Deed:
+    """Check a receipt or a registration certificate offline, without a home, an account or a network.
 
     Parameters
     ----------
     receipt
-        The file of a receipt (or of an answer that holds one); - reads standard input.
+        The file of a receipt or a certificate (or of an answer that holds one); - reads standard input.
     vkey
-        The verifier key of the log you expect, one line, or a file that holds it.
+        Of a receipt: the verifier key of the log you expect, one line, or a file that holds it.
+    did_key
+        Of a certificate: its issuer's key, as did:key, as x of a JWK, or a file with its DID document.
     """
 
     def deed(options: Options) -> Answer:
+        from dujiang.doors import certificate
         from dujiang.doors.usage import key_line
         from dujiang.ledger import rules
         from dujiang.ledger.model import NOT_A_RECEIPT, NOT_VERIFIED
 
+        raw = _file(receipt)
+        shown = certificate.found_in(raw)
+        if shown is not None:
+            return certificate.checked(shown, did_key, options.language)
         pinned = None if vkey is None else key_line(vkey)
-        found = rules.verify(_receipt(receipt), pinned)
+        found = rules.verify(_receipt(raw), pinned)
         body: dict[str, Any] = {
             "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
             "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
@@ -344,12 +351,15 @@ def _organisation(text: str, *, first: bool) -> tuple[str, tuple[str, ...]]:
     return text, ("operator", "provider", "consumer") if first else ("provider", "consumer")
 
 
-def _receipt(path: Path) -> Any:
+def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            raw = file.read(_RECEIPT_BYTES_MAX)
+            return file.read(_RECEIPT_BYTES_MAX)
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
+
+
+def _receipt(raw: bytes) -> Any:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
@@ -365,11 +375,11 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import calls, flow, frames, mandate, tools, usage
+    from dujiang.doors import backup, calls, certificate, flow, frames, mandate, tools, usage
     from dujiang.doors.local import codes
 
     table = codes()
-    for door in (calls, flow, frames, mandate, tools, usage, sys.modules[__name__]):
+    for door in (backup, calls, certificate, flow, frames, mandate, tools, usage, sys.modules[__name__]):
         table.update({code.name: code for code in door.CODES})
     return [
         {
