@@ -149,9 +149,17 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
 
 
-def sums(db: Session, quantity: str, bucket: str, scope: Scope) -> list[Sum]:
-    """A quantity of each flow in the log, for the packages downstream; `bucket`: day, month, or empty: together."""
-    return store.sums(db, quantity, bucket, scope)
+def sums(db: Session, quantity: str, by: tuple[str, ...], bucket: str, scope: Scope) -> list[Sum]:
+    """What the log counts, for the packages downstream: a quantity by columns of `Flow` and by time.
+
+    `bucket`: day, month, or empty: together.
+    """
+    return store.sums(db, quantity, by, bucket, scope)
+
+
+def active(db: Session, quantity: str, scope: Scope) -> tuple[int, int]:
+    """How many contracts and how many products a quantity in the log comes from."""
+    return store.active(db, quantity, scope)
 
 
 def counted(

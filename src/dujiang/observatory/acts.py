@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dujiang.identity import acts as identity
@@ -10,7 +11,7 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import acts as ledger
-from dujiang.ledger.model import Scope, Sum
+from dujiang.ledger.model import Scope
 from dujiang.observatory import disclosure, rules
 from dujiang.observatory.model import (
     DAYS_MAX,
@@ -114,18 +115,17 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Figures:
     if ask.by is By.day and scope.last - scope.first >= DAYS_MAX:
         raise Refused(PERIOD_LONG, days=DAYS_MAX)
     form = "own" if scope.org is not None else "exact" if ask.exact or ask.measure in PUBLIC else "published"
-    sums = _sums(tx.db, ask, scope)
-    root = _table(ask.by, sums, form)
-    earlier = None if before is None else _table(ask.by, _sums(tx.db, ask, before), form)
+    root = _table(tx.db, ask, scope, form)
+    earlier = None if before is None else _table(tx.db, ask, before, form)
     cells = _cells(tx.db, ask.by, root, earlier)
-    known = not root.hidden
+    whole = disclosure.joined(root.leaves())
+    contracts, products = ledger.active(tx.db, _quantity(ask.measure), scope)
+    organisations = len({*whole.providers, *whole.consumers} - {""})
+    active = (None, None, None) if root.hidden else (organisations, contracts, products)
     return Figures(
         ask.by, ask.measure, _unit(ask), form, cells, rules.day_text(scope.first) if ask.period else None,
-        rules.day_text(scope.last), sum(1 for cell in cells if cell.suppressed),
-        len({org for part in sums for org in (part.flow.from_org, part.flow.to_org)} - {""}) if known else None,
-        len({part.flow.contract for part in sums} - {""}) if known else None,
-        len({part.flow.product for part in sums} - {""}) if known else None,
-        _concentration(sums, max(1, ask.top), form),
+        rules.day_text(scope.last), sum(1 for cell in cells if cell.suppressed), *active,
+        _concentration(whole.providers, max(1, ask.top), form),
     )  # fmt: skip
 
 
@@ -156,10 +156,6 @@ def _scope(
     return Scope(now.first, now.last, org, money), Scope(before.first, before.last, org, money)
 
 
-def _sums(db: Session, ask: Show, scope: Scope) -> list[Sum]:
-    return ledger.sums(db, _quantity(ask.measure), rules.bucket_of(ask.by), scope)
-
-
 def _quantity(measure: Measure) -> str:
     return "amount_minor" if measure is Measure.amount else measure.value
 
@@ -168,8 +164,9 @@ def _unit(ask: Show) -> str:
     return f"{ask.currency} minor units" if ask.measure is Measure.amount else ask.measure.value
 
 
-def _table(by: By, sums: Sequence[Sum], form: str) -> disclosure.Node:
-    root = rules.table(by, sums, protected=form == "published")
+def _table(db: Session, ask: Show, scope: Scope, form: str) -> disclosure.Node:
+    columns, bucket = rules.columns_of(ask.by)
+    root = rules.table(ask.by, ledger.sums(db, _quantity(ask.measure), columns, bucket, scope))
     if form == "published":
         disclosure.protect(root, GROUP_MIN, DOMINANCE_PERCENT)
     return root
@@ -195,12 +192,17 @@ def _cells(db: Session, by: By, root: disclosure.Node, before: disclosure.Node |
 
 
 def _names(db: Session, root: disclosure.Node) -> dict[str, str]:
-    return {key: identity.organisation(db, key).name for key in root.children if key.startswith("org_")}
+    """The names of the organisations of this home among the cells."""
+    names: dict[str, str] = {}
+    for key in root.children:
+        with suppress(Refused):
+            names[key] = identity.organisation(db, key).name
+    return names
 
 
-def _concentration(sums: Sequence[Sum], top: int, form: str) -> Concentration | None:
+def _concentration(providers: Mapping[str, int], top: int, form: str) -> Concentration | None:
     """The concentration; as published only where both groups are large enough to hide one in."""
-    found = rules.concentration(rules.by_provider(sums), top)
+    found = rules.concentration(providers, top)
     if found is None or form != "published":
         return found
     return found if min(found.top, found.providers - found.top) >= GROUP_MIN else None

@@ -19,7 +19,7 @@ GROUP_MIN = 3
 """Fewest providers, consumers and contracts of a figure that is published."""
 DOMINANCE_PERCENT = 80
 """A figure is withheld where one organisation has more than this share of it."""
-DAYS_MAX = 366
+DAYS_MAX = 92
 """Longest period of figures by day."""
 UNSTATED = "none"
 
