@@ -373,6 +373,11 @@ def offered_version(db: Session, product_id: str, number: int) -> Offered:
     return _offered(product)
 
 
+def products(db: Session) -> list[str]:
+    """The ids of all products of this home, for the observatory."""
+    return store.ids(db)
+
+
 def _offered(product: Product) -> Offered:
     return Offered(
         product=product.id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 from sqlalchemy import (
     Column,
@@ -73,6 +75,11 @@ _CON_LIST = Sql(
     select(*_CON_COLUMNS).where(_CON.c.org == bindparam("org"), _CON.c.id < bindparam("before"))
     .order_by(_CON.c.id.desc()).limit(bindparam("count"))
 )  # fmt: skip
+_CON_FINAL = Sql(
+    select(_CON.c.id, _CON.c.questions_used).where(
+        _CON.c.side == Side.provider.value, _CON.c.consumer_signature.is_not(None)
+    )
+)
 _CON_STATE = Sql(
     text(
         "UPDATE contract_contract SET state = :state, consumer_signature = coalesce(:signature, consumer_signature) "
@@ -141,6 +148,11 @@ def contract(db: Session, org: str, contract_id: str) -> Contract | None:
 def contracts(db: Session, org: str, before: str, count: int) -> list[Contract]:
     """An organisation's agreements below an id, newest first."""
     return [_contract(row) for row in db.run(_CON_LIST, org=org, before=before, count=count)]
+
+
+def final(db: Session) -> dict[str, int]:
+    """How often each agreement that both sides signed was used, by its id, on the providers' records."""
+    return {str(row[0]): cast("int", row[1]) for row in db.run(_CON_FINAL)}
 
 
 def set_state(db: Session, org: str, contract_id: str, state: str, signature: str | None = None) -> None:

@@ -56,7 +56,8 @@ _FLOW = Table(
 _FIGURE = Table(
     "ledger_figure", META, Column("flow", Integer), Column("month", Integer), Column("day", Integer),
     Column("idx", Integer), *(Column(name, Integer, nullable=False) for name in QUANTITIES),
-    PrimaryKeyConstraint("flow", "month", "day", "idx"), sqlite_with_rowid=False,
+    PrimaryKeyConstraint("flow", "month", "day", "idx"),
+    Index("ledger_figure_entry", "idx"), sqlite_with_rowid=False,
 )  # fmt: skip
 """Its rows lie in the order in which figures sum them: by flow, then by time."""
 
@@ -98,6 +99,7 @@ _CHECKPOINT_FOR = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("idx"))
     .order_by(_CHECKPOINT.c.size).limit(1)
 )  # fmt: skip
+_FLOW_LIST = ", ".join(f"w.{name}" for name in _FLOW_COLUMNS)
 _FLOW_GET = Sql(
     text(f"SELECT id FROM ledger_flow WHERE {' AND '.join(f'{name} = :{name}' for name in _FLOW_COLUMNS)}")
 )
@@ -118,19 +120,26 @@ _KIND = (
     "CASE WHEN w.from_province = '' OR w.to_province = '' THEN 'unstated' "
     "WHEN w.from_province = w.to_province THEN 'within' ELSE 'across' END"
 )
+# Flows first (CROSS JOIN keeps that order in SQLite), entries last: a broad cell has a million, a page has few.
 _COUNTED = {
     quantity: Sql(
         text(
-            f"SELECT f.idx, e.act, e.time_ms, sum(f.{quantity}) "
-            "FROM ledger_flow w JOIN ledger_figure f ON f.flow = w.id JOIN ledger_entry e ON e.idx = f.idx "
-            f"WHERE {_SCOPE.format(quantity=quantity)} AND {_FLOWS} AND f.idx < :before "
-            f"AND (:kind IS NULL OR {_KIND} = :kind) "
+            f"SELECT t.idx, e.act, e.time_ms, t.v FROM (SELECT f.idx, sum(f.{quantity}) AS v "
+            f"FROM ledger_flow w CROSS JOIN ledger_figure f WHERE f.flow = w.id AND f.idx < :before "
+            f"AND {_SCOPE.format(quantity=quantity)} AND {_FLOWS} AND (:kind IS NULL OR {_KIND} = :kind) "
             + "".join(f"AND (:{name} IS NULL OR w.{name} = :{name}) " for name in _SOUGHT)
-            + "GROUP BY f.idx, e.act, e.time_ms ORDER BY f.idx DESC LIMIT :count"
+            + "GROUP BY f.idx ORDER BY f.idx DESC LIMIT :count) t JOIN ledger_entry e ON e.idx = t.idx "
+            "ORDER BY t.idx DESC"
         )
     )
     for quantity in QUANTITIES
 }
+_OF_ENTRIES = Sql(
+    text(
+        f"SELECT f.idx, f.day, f.month, {', '.join(f'f.{name}' for name in QUANTITIES)}, {_FLOW_LIST} "
+        "FROM ledger_figure f JOIN ledger_flow w ON w.id = f.flow WHERE f.idx >= :first AND f.idx < :before"
+    )
+)
 _ACTIVE = {
     quantity: Sql(
         text(
@@ -208,6 +217,18 @@ def active(db: Session, quantity: str, scope: Scope) -> tuple[int, int]:
         _ACTIVE[quantity], first=scope.first, last=scope.last, org=scope.org, currency=scope.currency
     )  # fmt: skip
     return _int(rows[0][0]), _int(rows[0][1])
+
+
+def of_entries(db: Session, first: int, before: int) -> list[tuple[int, int, int, Flow, dict[str, int]]]:
+    """What is kept of entries from an index to before another: entry, day, month, flow, quantities."""
+    found: list[tuple[int, int, int, Flow, dict[str, int]]] = []
+    middle = 3 + len(QUANTITIES)
+    for row in cast("list[Any]", db.run(_OF_ENTRIES, first=first, before=before)):
+        index, day, month, *counts = row[:middle]
+        found.append(
+            (index, day, month, Flow(*row[middle:]), {n: v for n, v in zip(QUANTITIES, counts, strict=True)})
+        )
+    return found
 
 
 def counted(

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from dujiang.catalogue import acts as catalogue
+from dujiang.cleanroom import acts as cleanroom
+from dujiang.contract import acts as contracts
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
@@ -13,6 +16,7 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import acts as ledger
 from dujiang.ledger.model import Scope
 from dujiang.observatory import disclosure, rules
+from dujiang.observatory.comparison import Comparison
 from dujiang.observatory.model import (
     DAYS_MAX,
     DOMINANCE_PERCENT,
@@ -23,8 +27,10 @@ from dujiang.observatory.model import (
     By,
     Cell,
     Concentration,
+    Finding,
     Measure,
 )
+from dujiang.registry import acts as registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,27 @@ class Entries:
     next: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """The whole log against what the packages keep; `limit` findings are named."""
+
+    limit: int = 100
+    """How many findings at most are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What was compared and what does not agree; nothing is changed."""
+
+    agrees: bool
+    entries: int
+    """How many entries were read."""
+    objects: dict[str, int]
+    """How many objects of each kind the packages hold."""
+    found: int
+    findings: tuple[Finding, ...]
+
+
 def show(tx: Tx, caller: Caller, ask: Show) -> Figures:
     """Figures of the log, grouped, with their growth and concentration.
 
@@ -142,6 +169,28 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
     found = ledger.counted(tx.db, _quantity(ask.measure), scope, only, ask.before, count)
     items = tuple(Entry(each.index, each.act, each.time_ms, each.value) for each in found)
     return Entries(items, found[-1].index if len(found) == count else None)
+
+
+def reconcile(tx: Tx, caller: Caller, ask: Reconcile) -> Reconciled:
+    """Whether every entry has its object, every object its entry, and every figure its record.
+
+    Reads the whole log: about 15 s of a reader's time for 10**6 entries; nobody waits for it.
+    """
+    del caller
+    one = Comparison(ledger.size(tx.db))
+    for records, kept in ledger.whole(tx.db):
+        one.read(records, kept)
+    held: dict[str, Mapping[str, int | None]] = {
+        "organisation": dict.fromkeys(each.id for each in identity.organisations(tx.db, 2**31)),
+        "version": dict.fromkeys(registry.registered(tx.db)),
+        "product": dict.fromkeys(catalogue.products(tx.db)),
+        "contract": contracts.performed(tx.db),
+        "answer": cleanroom.answered(tx.db),
+    }
+    one.end(held)
+    named = tuple(one.findings[: max(0, ask.limit)])
+    objects = {kind: len(each) for kind, each in held.items()}
+    return Reconciled(not one.findings, one.entries, objects, len(one.findings), named)
 
 
 def _scope(

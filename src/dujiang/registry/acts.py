@@ -257,6 +257,11 @@ def version(db: Session, version_id: str) -> Version:
     return found
 
 
+def registered(db: Session) -> list[str]:
+    """The ids of all versions of this home, for the observatory."""
+    return store.ids(db)
+
+
 def sweep(node: Node) -> int:
     """How many versions' files were removed that no commit knows; only while nothing else runs in the home."""
     with node.database.reading() as db:
