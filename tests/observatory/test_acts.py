@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dujiang.ledger import acts as ledger
 from dujiang.ledger import rules as ledger_rules
 from dujiang.observatory import acts as observatory
 from dujiang.observatory.model import By, Measure
+from dujiang.plugs import migrations
 from dujiang.plugs.sqlite import DISK_FULL
 from tests.life import Life, opened
 
@@ -288,18 +290,7 @@ def test_a_home_of_before_is_counted_from_its_records(tmp_path: Path) -> None:
         kept = {(by, measure): values(show(life, life.auditor, by, measure, exact=True)) for by in By
                 for measure in Measure if by is not By.day}  # fmt: skip
         path, auditor = life.home.path, life.auditor
-    with sqlite3.connect(path / "state.sqlite") as db:
-        for index, facts in db.execute("SELECT idx, facts FROM ledger_entry").fetchall():
-            told = {
-                name: value for name, value in json.loads(facts).items() if name not in ("figures", "uses")
-            }
-            db.execute("UPDATE ledger_entry SET facts = ? WHERE idx = ?", (json.dumps(told), index))
-        for table in ("ledger_figure", "ledger_flow"):
-            db.execute(f"DROP TABLE {table}")
-        for name in ("province", "sector"):
-            db.execute(f"ALTER TABLE identity_organisation DROP COLUMN {name}")
-        db.execute("UPDATE alembic_version SET version_num = '0002'")
-    db.close()
+    taken_back(path / "state.sqlite", "0002")
     again = home.open_home(path)
     try:
         for (by, measure), before in kept.items():
@@ -311,3 +302,22 @@ def test_a_home_of_before_is_counted_from_its_records(tmp_path: Path) -> None:
         assert again.run("observatory.reconcile", auditor, observatory.Reconcile()).reply.agrees
     finally:
         again.close()
+
+
+def taken_back(state: Path, schema: str) -> None:
+    """A home's database as a program with an earlier schema would have left it, with what entries told then."""
+    new = state.rename(state.with_name("new.sqlite"))
+    migrations.upgrade(f"sqlite:///{state}", schema)
+    with closing(sqlite3.connect(state)) as db:
+        db.execute("ATTACH ? AS new", (str(new),))
+        for (table,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
+            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
+            if table != "alembic_version":
+                db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
+        for index, facts in db.execute("SELECT idx, facts FROM main.ledger_entry").fetchall():
+            told = {
+                name: value for name, value in json.loads(facts).items() if name not in ("figures", "uses")
+            }
+            db.execute("UPDATE main.ledger_entry SET facts = ? WHERE idx = ?", (json.dumps(told), index))
+        db.commit()
+    new.unlink()

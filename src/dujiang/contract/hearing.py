@@ -78,7 +78,7 @@ def _requested(tx: Tx, heard: Heard) -> Negotiation:
     if asked is None:
         raise Refused(LETTER_UNFIT)
     try:
-        offered = catalogue.offered(tx.db, asked.product)
+        offered = catalogue.offered(tx.db, asked.product, tx.now_ms)
     except Refused as refusal:
         return _decline(tx, _begun(tx, heard, asked, ""), refusal.code)
     if offered.provider_org != heard.org or store.negotiation_with(

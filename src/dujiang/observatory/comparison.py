@@ -20,10 +20,6 @@ from dujiang.policy.rules import purpose_class
 
 Held = Mapping[str, Mapping[str, int | None]]
 """By kind and id: the entry an object names, or how often it was used, or None."""
-_OBJECTS = {
-    "identity.register": ("organisation", "organisation"),
-    "catalogue.offer": ("product", "product"),
-}
 _VERSIONS = frozenset({"registry.register", "catalogue.offer", "catalogue.publish"})
 
 
@@ -97,9 +93,10 @@ def objects_of(record: Record) -> Iterator[tuple[str, str]]:
     facts = record.facts
     if "declined" in facts:
         return
-    if record.act in _OBJECTS:
-        kind, name = _OBJECTS[record.act]
-        yield kind, str(facts.get(name))
+    if record.act == "identity.register":
+        yield "organisation", str(facts.get("organisation"))
+    if record.act in ("catalogue.offer", "catalogue.publish") and facts.get("product_version") == 1:
+        yield "product", str(facts.get("product"))
     if record.act in _VERSIONS:
         yield "version", str(facts.get("version"))
     if _finalizes(record):
