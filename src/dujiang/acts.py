@@ -23,6 +23,7 @@ ACTS: dict[str, Act] = {
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
+        Act("ledger.restore", WRITES, _NODE, "Go on under a new log name", "以新名称延续日志"),
         Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
         Act("identity.describe", WRITES, _ANY, "Say your organisation's province and sector", "填报所在省份与行业"),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
@@ -47,6 +48,21 @@ ACTS: dict[str, Act] = {
         Act("registry.register", WRITES, ("provider",), "Register a table", "登记数据资源", positional=("upload",)),
         Act("registry.show", READS, _ANY, "Show a resource", "查看数据资源", positional=("id",), shows=("res", "ver")),
         Act("registry.export", READS, _ANY, "Get a registration certificate", "获取登记证书", positional=("version",)),
+        Act(
+            "registry.verify", READS, ("anyone",), "Check a certificate's state", "核验证书状态", None,
+            ("certificate",),
+        ),
+        Act(
+            "registry.grant", WRITES, ("provider",), "Grant a right in a resource", "授予数据产权",
+            positional=("resource", "to"),
+            examples=("dujiang registry grant RESOURCE ORGANISATION --right operate --until 2027-12-31",),
+        ),
+        Act("registry.revoke", WRITES, ("provider",), "Revoke a grant", "撤销授权", positional=("grant",)),
+        Act(
+            "registry.transfer", WRITES, ("provider",), "Transfer a resource", "转让数据资源", None, ("resource", "to"),
+        ),
+        Act("registry.withdraw", WRITES, ("provider",), "Withdraw a registration", "注销登记", None, ("resource",)),
+        Act("registry.list", READS, _ANY, "List your rights in resources", "列出数据产权"),
         Act(
             "quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",),
             examples=("dujiang grade VERSION --rules rules.toml",),
@@ -130,8 +146,8 @@ ACTS: dict[str, Act] = {
 
 _DECLARING = (
     "kernel.config", "kernel.writer", "kernel.runner", "ledger.model", "identity.model", "post.model",
-    "registry.model", "quality.model", "policy.model", "catalogue.model", "contract.model", "cleanroom.model",
-    "observatory.model",
+    "registry.model", "registry.right", "quality.model", "policy.model", "catalogue.model", "contract.model",
+    "cleanroom.model", "observatory.model",
 )  # fmt: skip
 
 

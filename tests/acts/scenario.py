@@ -15,9 +15,11 @@ from dujiang.kernel.errors import Refused
 from dujiang.ledger import acts as ledger
 from dujiang.observatory import acts as observatory
 from dujiang.observatory.model import By
+from dujiang.policy.model import TermsFile
 from dujiang.post import acts as post
 from dujiang.quality import acts as quality
 from dujiang.registry import acts as registry
+from dujiang.registry.right import Basis, Right
 from tests.life import Life
 
 PASSWORD = "a sentence is a good password"
@@ -78,6 +80,7 @@ def play(life: Life) -> Scenario:
     made = Scenario(life)
     _people(made)
     product = _table(made)
+    _rights(made)
     _contract(made, product)
     _questions(made)
     _log(made)
@@ -138,6 +141,29 @@ def _table(made: Scenario) -> str:
     run("catalogue.show", life.insurer, catalogue.Show(product))
     run("catalogue.list", life.hospital, catalogue.List())
     return product
+
+
+def _rights(made: Scenario) -> None:
+    life, run = made.life, made.run
+    upload = life.upload(life.hospital, 5)
+    basis = registry.Register(upload=upload, entity="编号", basis=Basis.collected)
+    registered = run("registry.register", life.hospital, basis)
+    to_rival = registry.Grant(registered.resource, "Rival Clinic", Right.operate, purposes=("analyse",))
+    made.refuse("registry.grant", life.rival, to_rival)
+    granted = run("registry.grant", life.hospital, to_rival)
+    run("registry.list", life.hospital, registry.List())
+    run("registry.list", life.rival, registry.List())
+    shown = run("registry.export", life.rival, registry.Export(granted.grant)).certificate
+    run("registry.verify", NOBODY, registry.Verify(shown))
+    terms = TermsFile(purposes=("analyse",))
+    operated = run(
+        "catalogue.publish", life.rival, catalogue.Publish(registered.resource, terms=terms)
+    ).product
+    run("registry.revoke", life.hospital, registry.Revoke(granted.grant))
+    made.refuse("contract.request", life.insurer, contract.Request(operated, "analyse"))
+    run("registry.transfer", life.hospital, registry.Transfer(registered.resource, "Rival Clinic"))
+    made.refuse("registry.withdraw", life.hospital, registry.Withdraw(registered.resource))
+    run("registry.withdraw", life.rival, registry.Withdraw(registered.resource))
 
 
 def _contract(made: Scenario, product: str) -> None:
@@ -204,6 +230,7 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+    run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
 
 
 def _figures(made: Scenario) -> None:

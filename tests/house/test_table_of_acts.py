@@ -22,6 +22,7 @@ VERBS = frozenset(
 )
 # A verb outside the list above needs its reason here.
 REASONED: dict[str, str] = {
+    "transfer": "the guideline's own case (转让登记): no grant, as the one who transfers keeps nothing",
     "consistency": "the standard's own word for the proof that a log only grew (RFC 6962, 2.1.2)",
     "login": "a session is no registration and no grant; everybody knows the word",
     "link": "makes the single-use link that `enter` takes",
@@ -35,6 +36,7 @@ REASONED: dict[str, str] = {
     "comment": "a remark changes nothing, so no verb of the list says it",
     "inbox": "everybody knows the word; `list` is of contracts, this is of what waits and what happened",
     "look": "marks the inbox as looked at; leaves no entry",
+    "restore": "a log that goes on under a new name after an older copy was put back says so; only the node may",
     "hear": "what comes from outside is heard; only the node itself may",
     "pending": "what the job loop has to run; only the node itself may ask",
     "describe": "says an organisation's own sector and province; no registration, as it may be said again",

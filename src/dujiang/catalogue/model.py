@@ -112,6 +112,18 @@ PRODUCT_WITHDRAWN = Code(
     "Find another with `dujiang find`, or ask its provider.",
     "该产品已下架；已有合约继续有效。", "请用 `dujiang find` 另寻产品，或联系提供方。",
 )  # fmt: skip
+RIGHT_ENDED = Code(
+    "right_ended", 410, Exit.refused,
+    "Its provider has no right to offer this resource any more; what was answered stays.",
+    "Find another product with `dujiang find`.",
+    "提供方已不再拥有经营该资源的权利；已给出的答案不受影响。", "请用 `dujiang find` 另寻产品。",
+)  # fmt: skip
+TERMS_BEYOND_RIGHT = Code(
+    "terms_beyond_right", 403, Exit.refused,
+    "The terms promise more than the right to operate allows: {fields}.",
+    "Narrow these fields; `dujiang registry list` shows the grant and its limits.",
+    "条款超出了经营权的范围：{fields}。", "请收窄这些项；`dujiang registry list` 可查看授权及其限制。",
+)  # fmt: skip
 SEARCH_LONG = Code(
     "search_long", 400, Exit.usage,
     "A search has at most {limit} characters.", "Search for fewer words.",
@@ -138,4 +150,13 @@ HOLD_NEEDS_DAY = Code(
     "Requests are held until a day, and only held ones have one.", "Give the day as YYYY-MM-DD with `hold`.",
     "暂缓（hold）须给出日期，其他方式不带日期。", "请在选择 hold 时以 YYYY-MM-DD 给出日期。",
 )  # fmt: skip
-CODES = (PRODUCT_WITHDRAWN, SEARCH_LONG, PAGE_WRONG, EXACT_AND_NOISED, DECLARATION_NEEDS_FILE, HOLD_NEEDS_DAY)
+CODES = (
+    PRODUCT_WITHDRAWN,
+    RIGHT_ENDED,
+    TERMS_BEYOND_RIGHT,
+    SEARCH_LONG,
+    PAGE_WRONG,
+    EXACT_AND_NOISED,
+    DECLARATION_NEEDS_FILE,
+    HOLD_NEEDS_DAY,
+)

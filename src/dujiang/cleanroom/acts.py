@@ -38,11 +38,10 @@ from dujiang.kernel.errors import Code, Declined, Refused, Unavailable
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.policy.model import Terms
+from dujiang.policy.rules import ceiling_of
 from dujiang.registry import acts as registry
 
 _ATTEMPTS = 2
-_ALLOTMENTS = 4
-"""The ceiling of a resource over all organisations where the terms do not say one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +452,7 @@ def _beyond(db: Session, org: str, case: _Case, micro: int) -> Code | None:
 
 
 def _ceiling(terms: Terms) -> int:
-    return (terms.ceiling_statistics or _ALLOTMENTS * terms.statistics) * terms.rho_micro
+    return ceiling_of(terms) * terms.rho_micro
 
 
 def _counted(tx: Tx, job: Job, held: Contract) -> dict[str, str | int]:

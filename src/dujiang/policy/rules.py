@@ -45,6 +45,8 @@ _RANGES: tuple[tuple[str, int, int], ...] = (
 OTHER = "other"
 """The class of purposes in free text."""
 _CLASSES = frozenset(word for word, _ in PURPOSES)
+_ALLOTMENTS = 4
+"""The ceiling over all organisations where the terms do not say one."""
 _WORDS = {spoken: word for word, chinese in PURPOSES for spoken in (word, chinese)}
 
 
@@ -161,6 +163,11 @@ def permits(
     if terms.questions is not None and questions_used >= terms.questions:
         return QUESTIONS_SPENT
     return None
+
+
+def ceiling_of(terms: Terms) -> int:
+    """Most statistics over all organisations: as the terms say, else four allotments."""
+    return terms.ceiling_statistics or _ALLOTMENTS * terms.statistics
 
 
 def normal(terms: Terms) -> Terms:
