@@ -131,6 +131,8 @@ def _table(made: Scenario) -> str:
     run("quality.grade", life.hospital, quality.Grade(registered.version))
     run("quality.show", life.hospital, quality.Show(registered.version))
     run("quality.show", life.insurer, quality.Show(registered.version))
+    run("quality.export", life.hospital, quality.Export(registered.version))
+    made.refuse("quality.export", life.insurer, quality.Export(registered.version))
     other = run(
         "catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")
     ).product

@@ -53,14 +53,14 @@ class Offer:
     """Name of the table in questions; None: the stem of the file's name."""
     title: str | None = None
     """Title of the product; None: the terms file's, else the table's name."""
-    strategy: Strategy = Strategy.agree
-    """How requests are answered: agree (at once), ask (a person) or hold (until a day); nobody else sees it."""
-    until: str | None = None
-    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
     basis: Basis = Basis.unstated
     """Where the data come from; crawled gives no right to operate."""
     data_class: DataClass = DataClass.unstated
     """How much depends on the data; core data are not registered."""
+    strategy: Strategy = Strategy.agree
+    """How requests are answered: agree (at once), ask (a person) or hold (until a day); nobody else sees it."""
+    until: str | None = None
+    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +241,8 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
     with registry.kept_or_dropped(tx.node, prepared):
         source = Source(ask.basis, ask.data_class)
         version = registry.add_version(tx, caller, prepared, source=source)
-        how = rules.answering(ask.strategy, ask.until)
-        product = replace(_first(tx, caller, file, ask.title, version), answering=how)
+        product = _first(tx, caller, file, ask.title, version)
+        product = replace(product, answering=rules.answering(ask.strategy, ask.until))
         warned = authority.offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
         provider = identity.organisation(tx.db, caller.org)
