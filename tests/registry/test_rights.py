@@ -207,6 +207,25 @@ def test_revoking_ends_the_product_its_negotiations_and_its_contracts_at_once(li
     assert life.refused("registry.revoke", life.hospital, acts.Revoke(grant.grant)) == "not_found"
 
 
+def test_a_page_of_what_is_found_goes_on_past_what_is_not_offered_any_more(life: Life) -> None:
+    made = registered(life)
+    grant = granted(life, made.resource)
+    first = operated(life, made.resource)
+    gone = [operated(life, made.resource) for _ in range(3)]
+    other = life.run("catalogue.publish", life.hospital, catalogue.Publish(registered(life).resource)).product
+    life.run("registry.revoke", life.hospital, acts.Revoke(grant.grant))
+    seen: list[str] = []
+    after: str | None = None
+    for _ in range(50):
+        page = life.run("catalogue.search", life.insurer, catalogue.Search(limit=2, after=after))
+        seen += [item.product for item in page.items]
+        after = page.after
+        if after is None:
+            break
+    assert other in seen and not {first, *gone} & set(seen)
+    assert len(seen) == len(set(seen))
+
+
 def test_a_right_ends_with_its_last_day(life: Life) -> None:
     made = registered(life)
     granted(life, made.resource, start=day(life, 1), until=day(life, 2))
@@ -240,6 +259,24 @@ def test_a_chain_ends_from_the_link_that_is_cut(life: Life) -> None:
     (item,) = life.run("registry.list", operator, acts.List(made.resource)).items
     assert item.state == "revoked"
     assert life.records()[-1].facts["parties"] == sorted([life.rival.org, life.insurer.org])
+
+
+def test_rights_come_in_pages_each_once(life: Life) -> None:
+    made = registered(life)
+    for to in (RIVAL, INSURER):
+        granted(life, made.resource, to)
+    for resource in (made.resource, None):
+        whole = life.run("registry.list", life.hospital, acts.List(resource, limit=1000)).items
+        seen: list[acts.Item] = []
+        before: str | None = None
+        while True:
+            page = life.run("registry.list", life.hospital, acts.List(resource, before, limit=2))
+            seen += page.items
+            before = page.next
+            if before is None:
+                break
+        assert tuple(seen) == whole
+        assert {item.side for item in whole} == {"registered", "given"} and len(whole) >= 5
 
 
 def test_only_who_gave_a_grant_or_has_it_ends_it(life: Life) -> None:
