@@ -36,6 +36,15 @@ PARTIES: dict[str, tuple[str, ...]] = {
     "transport": ("provider", "consumer"),
 }
 """Who takes part, by the names of their texts, with their roles."""
+_PLACES = {
+    "operator": ("35", "I"),
+    "auditor": ("35", "S"),
+    "hospital": ("35", "Q"),
+    "laboratory": ("31", "M"),
+    "insurer": ("44", "J"),
+    "transport": ("33", "G"),
+}
+"""Province (GB/T 2260) and sector (GB/T 4754) of each."""
 _TABLES = (
     ("clinic", "hospital", "seqn"),
     ("laboratory", "laboratory", "seqn"),
@@ -77,6 +86,8 @@ class Story:
             caller = self.home.caller_of_key(one["api_key"])
             assert caller is not None
             self.people[name] = caller
+            province, sector = _PLACES[name]
+            self._do(name, "identity.describe", province=province, sector=sector)
 
     @classmethod
     def begun(cls, path: Path, language: str) -> Story:
