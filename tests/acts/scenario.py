@@ -131,6 +131,8 @@ def _table(made: Scenario) -> str:
     run("quality.grade", life.hospital, quality.Grade(registered.version))
     run("quality.show", life.hospital, quality.Show(registered.version))
     run("quality.show", life.insurer, quality.Show(registered.version))
+    run("quality.export", life.hospital, quality.Export(registered.version))
+    made.refuse("quality.export", life.insurer, quality.Export(registered.version))
     other = run(
         "catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")
     ).product
@@ -240,5 +242,7 @@ def _figures(made: Scenario) -> None:
             run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
         run("observatory.list", caller, observatory.List("35-44"))
     run("observatory.show", life.auditor, observatory.Show())
+    found = run("observatory.reconcile", life.auditor, observatory.Reconcile())
+    assert found.findings == (), found.findings
     made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
     made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))

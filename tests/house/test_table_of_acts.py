@@ -40,6 +40,7 @@ REASONED: dict[str, str] = {
     "hear": "what comes from outside is heard; only the node itself may",
     "pending": "what the job loop has to run; only the node itself may ask",
     "describe": "says an organisation's own sector and province; no registration, as it may be said again",
+    "reconcile": "the accountants' own word for holding a ledger against what it is about",
     "complete": "ends what `ask` admitted; only the node itself may",
 }
 ROLES = {"provider", "consumer", "operator", "auditor", "member", "node", "anyone"}

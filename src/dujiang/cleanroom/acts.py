@@ -250,6 +250,7 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
     unpaid = {statistic.key for statistic in case.plan.statistics} - paid
     if unpaid:
         contracts.count_use(tx, held)
+        tx.tell(uses=[held.id])
     for statistic in sorted(unpaid):
         store.pay(tx.db, caller.org, _version_key(case), _key(statistic))
     if micro:
@@ -362,6 +363,11 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Answers:
     found = store.jobs(tx.db, caller.org, ask.before or "~", count)
     items = tuple(_seen(tx.db, caller, job) for job in found)
     return Answers(items, found[-1].id if len(found) == count else None)
+
+
+def answered(db: Session) -> dict[str, int | None]:
+    """The entry of each answered question of this home, by the question's id, for the observatory."""
+    return store.answered(db)
 
 
 def _prepared(node: Node, caller: Caller, contract: str, sql: str) -> _Case | Declined:
