@@ -236,7 +236,7 @@ def prepare_publish(node: Node, caller: Caller, ask: Publish) -> registry.Prepar
         declares = (ask.entity, ask.name, file.rows_per_entity, file.entities_max)
         if file.fields or any(each is not None for each in declares):
             raise Refused(DECLARATION_NEEDS_FILE)
-        _refuse(policy.check_columns(terms, [column.name for column in table.columns]))
+        _refuse(policy.check_columns(terms, table.names, table.joinable))
         return None
     declared = _declared(ask.upload, ask.entity, file, ask.name or table.name, ask.title or before.title)
     return _fitting(node, registry.prepare_version(node, caller, declared), terms)
@@ -256,7 +256,7 @@ def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | 
         file = ask.terms or TermsFile()
         terms = before.terms if ask.terms is None else policy.normal(policy.terms_of(file))
         # `prepare` judged another version's columns if one was published meanwhile.
-        _refuse(policy.check_columns(terms, [column.name for column in version.table.columns]))
+        _refuse(policy.check_columns(terms, version.table.names, version.table.joinable))
         _one_kind_of_noise(tx.db, before.resource, terms)
         product = replace(
             before,
@@ -396,6 +396,7 @@ def _declared(
         fields=file.fields,
         rows_per_entity=file.rows_per_entity,
         entities_max=file.entities_max,
+        join_keys=file.join_keys or (),
     )
 
 
@@ -411,7 +412,7 @@ def _refuse(problems: tuple[Problem, ...]) -> None:
 def _fitting(node: Node, prepared: registry.Prepared, terms: Terms) -> registry.Prepared:
     """The prepared files, if the terms name only their columns."""
     with registry.kept_or_dropped(node, prepared):
-        _refuse(policy.check_columns(terms, [column.name for column in prepared.table.columns]))
+        _refuse(policy.check_columns(terms, prepared.table.names, prepared.table.joinable))
     return prepared
 
 
