@@ -140,7 +140,7 @@ def _contract(made: Scenario, product: str) -> None:
 
 def _questions(made: Scenario) -> None:
     life, run = made.life, made.run
-    run("cleanroom.check", life.insurer, cleanroom.Check(made.contract, COUNTED))
+    run("cleanroom.check", life.insurer, cleanroom.Check((made.contract,), COUNTED))
     asked = run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     (job,) = run("cleanroom.pending", NODE, cleanroom.Pending()).jobs
     assert job == asked.job

@@ -28,6 +28,7 @@ REASONED: dict[str, str] = {
     "enter": "signs in by a single-use link, without a password",
     "leave": "the counterpart of login and enter",
     "hear": "what comes from outside is heard; only the node itself may",
+    "stop": "ends one question before its answer, where `terminate` ends a contract for good",
     "pending": "what the job loop has to run; only the node itself may ask",
     "complete": "ends what `ask` admitted; only the node itself may",
 }

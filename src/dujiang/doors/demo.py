@@ -169,7 +169,7 @@ class _Life:
 
     def ask(self) -> tuple[str, list[str]]:
         quote = self.home.run(
-            "cleanroom.check", self.people[2], cleanroom.Check(self.contract, _QUESTION)
+            "cleanroom.check", self.people[2], cleanroom.Check((self.contract,), _QUESTION)
         ).reply
         answer = self._answer(_QUESTION)
         self.receipt = self.home.run(

@@ -143,23 +143,35 @@ class Duck:
                 raise
             return told
 
-    def compute(self, sql: str, guarded: Path, limits: Limits | None = None) -> list[list[Any]]:
-        """The rows of regenerated SQL over the view `t0` of one registered file, within the limits.
+    def compute(
+        self,
+        sql: str,
+        *guarded: Path,
+        stopped: Callable[[], bool] | None = None,
+        limits: Limits | None = None,
+    ) -> list[list[Any]]:
+        """The rows of regenerated SQL over the views `t0`, `t1`, … of registered files, within the limits.
 
+        `stopped` is asked every quarter of a second while it runs; once it says so the worker is killed.
         Values are int (of any size), float, str, bool or None; dates and timestamps are ISO text.
 
         Raises:
             Unavailable: engine_failed (whatever the reason, memory and size of the answer included),
-                engine_deadline.
+                engine_deadline, engine_stopped.
         """
-        view = f"create view t0 as select * from read_parquet('{path_of(0)}')"
-        try:
-            file = guarded.open("rb")
-        except OSError:
-            raise Unavailable(ENGINE_FAILED) from None
-        with file, self._standby.take() as worker:
+        views = [
+            f"create view t{place} as select * from read_parquet('{path_of(place)}')"
+            for place in range(len(guarded))
+        ]
+        with contextlib.ExitStack() as stack:
+            try:
+                files = [stack.enter_context(path.open("rb")).fileno() for path in guarded]
+            except OSError:
+                raise Unavailable(ENGINE_FAILED) from None
+            worker = stack.enter_context(self._standby.take())
             within = replace(limits or self._question, scratch_bytes=0)
-            worker.begin(within, [file.fileno()], [view], question=True)
+            worker.begin(within, files, views, question=True)
+            worker.stopped = stopped
             return worker.ask(sql)
 
     def profile(self, path: Path, columns: Sequence[str], day: str) -> Profile:

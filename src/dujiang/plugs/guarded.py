@@ -185,7 +185,9 @@ def write_guarded(table: Table, types: Mapping[str, str], path: str, target: str
         hashed = ", ".join(["k", *(f"c{i}" for i in places)])
         # rows alike but for what they are joined by still have one order, and others keep the order they had
         ranked = ", ".join(["h", *(f"j{i}" for i in keys if table.columns[i].name != table.entity)])
-        constant = {f"{mark}{i}" for i, column in enumerate(table.columns) if column.constant for mark in "cj"}
+        constant = {
+            f"{mark}{i}" for i, column in enumerate(table.columns) if column.constant for mark in "cj"
+        }
         shown = ", ".join(f"first_value({c}) over w {c}" if c in constant else c for c in kept_columns)
         # abs() keeps the engine from ranking by `arg_min(…, R)`: three times the work and no spilling
         query = (

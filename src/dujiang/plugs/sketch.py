@@ -227,8 +227,10 @@ def describe(
                     constant=constant.get(name),
                 )
             )
-    made = Sketch(form, rows, tuple(columns), *(counted or ()))
-    return replace(made, fans=_fans(ask, part, [name for name in dict.fromkeys(joins) if name in known], entity))
+    made = Sketch(form, rows, tuple(columns), *(counted or (None, None, None, None)))
+    return replace(
+        made, fans=_fans(ask, part, [name for name in dict.fromkeys(joins) if name in known], entity)
+    )
 
 
 def _fans(
