@@ -176,7 +176,7 @@ class Sources:
         if condition is None:
             raise Refused(JOIN_FORM, where=span(join, self.text), name="JOIN")
         pairs: list[_Pair] = []
-        for part in flattened(condition):
+        for part in flattened(condition) if isinstance(condition, exp.And) else [condition]:
             while isinstance(part, exp.Paren):
                 part = part.this
             where = span(part, self.text)

@@ -125,54 +125,81 @@ class Relation:
         return "eid" if self.single else f"t{place}e"
 
     @cached_property
-    def optional(self) -> frozenset[int]:
-        """The tables on the optional side of a LEFT JOIN, and those met through them only."""
-        found: set[int] = set()
-        for link in self.links:
-            if link.left:
-                found.add(link.part)
-        return frozenset(found)
+    def mandatory(self) -> frozenset[int]:
+        """The tables that are in every joined row: not, or not only, on the optional side of a LEFT JOIN."""
+        return self._with({self._first, *(link.part for link in self.links if not link.left)})
 
     @cached_property
-    def classes(self) -> dict[tuple[int, int], int]:
-        """Columns that are equal in every joined row, as the number of their class."""
+    def optional(self) -> frozenset[int]:
+        """The tables that a joined row may be without."""
+        return frozenset(range(len(self.members))) - self.mandatory
+
+    def _with(self, places: Iterable[int]) -> frozenset[int]:
+        """Tables and those they were met through: a row that has the former has the latter."""
+        found: set[int] = set()
+        waiting = list(places)
+        while waiting:
+            place = waiting.pop()
+            if place not in found:
+                found.add(place)
+                waiting += [part for link in self.links if link.part == place for _, part, _ in link.on]
+        return frozenset(found)
+
+    def classes(self, present: frozenset[int]) -> dict[tuple[int, int], int]:
+        """Columns (table, place) that are equal in every row that has these tables, as the number of their class."""
         known: dict[tuple[int, int], int] = {}
-        for number, (here, (own, part, place)) in enumerate(
-            (link.part, pair) for link in self.links for pair in link.on
-        ):
-            ends = ((here, own), (part, place))
+        pairs = [
+            ((link.part, own), (p, c)) for link in self.links if link.part in present for own, p, c in link.on
+        ]
+        for number, ends in enumerate(pairs):
             merged = {known[end] for end in ends if end in known}
             known.update({end: number for end, old in known.items() if old in merged})
             known.update(dict.fromkeys(ends, number))
         return known
 
-    def _entity_class(self, place: int) -> int | None:
-        table = self.members[place].table
-        return None if table.entity is None else self.classes.get((place, table.names.index(table.entity)))
-
     def same_entity(self, one: int, other: int) -> bool:
-        """Whether two tables are joined on the entity of both."""
-        found = self._entity_class(one)
-        return one == other or (found is not None and found == self._entity_class(other))
+        """Whether two tables are joined on the entity of both: a row that has both is about one entity."""
+        if one == other:
+            return True
+        known = self.classes(self._with((one, other)) | self.mandatory)
+        found = [
+            known.get((place, table.names.index(table.entity))) if table.entity is not None else None
+            for place, table in ((one, self.members[one].table), (other, self.members[other].table))
+        ]
+        return found[0] is not None and found[0] == found[1]
+
+    def _fan(self, place: int, columns: set[int]) -> int | None:
+        """At most so many rows of a table have one value of these columns; None: no declared key among them."""
+        table = self.members[place].table
+        names = {table.names[column] for column in columns}
+        return min((key.rows for key in table.joins if set(key.columns) <= names), default=None)
 
     def _spread(self, start: int, rows: int) -> tuple[int, list[int]]:
-        """Joined rows that `rows` rows of a table can be in, and the rows of each table met on the way."""
+        """Joined rows that `rows` rows of a table can be in, and the rows of each table met on the way.
+
+        First the tables that every such row has, by what is equal in all of them and the smallest step first;
+        then each optional one, by its own ON alone: it adds a row with NULLs where it is not met, which is
+        within its F of one or more.
+        """
         met = {start: rows}
-        while len(met) < len(self.members):
-            bound = {number for (place, _), number in self.classes.items() if place in met}
+        present = self._with((start,)) | self.mandatory
+        classes = self.classes(present)
+        while len(met) < len(present):
+            bound = {number for (place, _), number in classes.items() if place in met}
             steps: list[tuple[int, int]] = []
-            for place, member in enumerate(self.members):
+            for place in present - met.keys():
                 keys = {
-                    member.table.names[column]
-                    for (part, column), number in self.classes.items()
-                    if part == place and number in bound
+                    column for (part, column), number in classes.items() if part == place and number in bound
                 }
-                fans = [key.rows for key in member.table.joins if set(key.columns) <= keys]
-                if place not in met and fans:
-                    steps.append((min(fans), place))
+                if (fan := self._fan(place, keys)) is not None:
+                    steps.append((fan, place))
             fan, place = min(steps)
             rows *= fan
             met[place] = rows
+        for link in self.links:
+            if link.part not in met:
+                rows *= self._fan(link.part, {own for own, _, _ in link.on}) or 1
+                met[link.part] = rows
         return rows, [met[place] for place in range(len(self.members))]
 
     @cached_property
@@ -188,17 +215,18 @@ class Relation:
     @cached_property
     def rows_max(self) -> int:
         """A declared upper bound of joined rows."""
-        starts = [self._first] if self.optional else range(len(self.members))
-        return min(self._spread(place, self.members[place].table.rows_max)[0] for place in starts)
+        return min(self._spread(place, self.members[place].table.rows_max)[0] for place in self.mandatory)
 
     def constant(self, place: int, index: int) -> bool:
-        """Whether all joined rows of an entity of a table have one value in a column."""
+        """Whether all joined rows of an entity of a table have one value, or none of them has one, in a column."""
+        other = self.owner(index)
         if place in self.optional:
             return False  # those that met it get a NULL when it goes
-        other = self.owner(index)
-        if self.reaches[place].own[other] == 1:
+        if other not in self.optional and self.columns[index].constant and self.same_entity(place, other):
             return True
-        return self.columns[index].constant and self.same_entity(place, other)
+        # An optional table may be met in some rows of the entity only, unless all it hangs on is one row.
+        needed = self._with((other,)) if other in self.optional else (other,)
+        return all(self.reaches[place].own[each] == 1 for each in needed)
 
     def touched(self, place: int, columns: Iterable[int], most: int | None) -> int:
         """L0: cells of these keys that one entity of a table may touch; `most`: how many cells are shown at all."""
@@ -259,9 +287,9 @@ class Relation:
                 for own, part, place in link.on
             )
             steps.append(("left " if link.left else "") + f"t{link.part} on {' and '.join(on)}")
-        if not self.optional:
-            classes: dict[int, list[str]] = {}
-            for (place, column), number in sorted(self.classes.items()):
-                classes.setdefault(number, []).append(f"t{place}j{column}")
-            steps = sorted(" = ".join(names) for names in classes.values())
+        if not any(link.left for link in self.links):
+            equal: dict[int, list[str]] = {}
+            for (place, column), number in sorted(self.classes(self.mandatory).items()):
+                equal.setdefault(number, []).append(f"t{place}j{column}")
+            steps = sorted(" = ".join(names) for names in equal.values())
         return " joined " + ", ".join(steps) if steps else ""

@@ -305,6 +305,11 @@ class Tally:
             for index, known in enumerate(self.statistics):
                 if known.form is Form.rows and _VALUES.match(self.sources[index].flat):
                     return index
+        for index, known in enumerate(self.statistics):
+            # The same on the optional side of a join: who has a value of the table was met.
+            met = known.form is Form.rows and self.sources[index].flat.startswith(f"COUNT(t{of}c")
+            if met and self.relation.reaches[of].rows == 1:
+                return index
         return self.entities(of=of)
 
     def _presences(self) -> list[str]:
@@ -363,9 +368,8 @@ class Tally:
                 wide = f"ABS(CAST({source.dominant} AS HUGEINT))"
                 held = wide
                 if self.relation.reaches[place].rows > 1:
-                    held = f"w{at}_{place}"
                     within = ", ".join(filter(None, (keys, self.relation.eid(place))))
-                    shown[f"SUM({wide}) OVER (PARTITION BY {within})"] = held
+                    held = shown.setdefault(f"SUM({wide}) OVER (PARTITION BY {within})", f"w{at}_{place}")
                 rules.append(f"COALESCE(MAX({held}) * 100 <= {share} * SUM({wide}), TRUE)")
         having = f" HAVING {' AND '.join(dict.fromkeys(rules))}"
         if all(sql == name for sql, name in shown.items()):
