@@ -150,6 +150,13 @@ def _questions(made: Scenario) -> None:
     run("cleanroom.show", life.hospital, cleanroom.Show(job))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), "select * from 就诊"))
+    unwanted = run(
+        "cleanroom.ask",
+        life.insurer,
+        cleanroom.Ask((made.contract,), COUNTED.replace("group", "where 体重 > 50 group")),
+    )
+    run("cleanroom.stop", life.hospital, cleanroom.Stop(unwanted.job))
+    made.refuse("cleanroom.stop", life.insurer, cleanroom.Stop(unwanted.job))
     run("cleanroom.list", life.insurer, cleanroom.List())
     run("cleanroom.list", life.hospital, cleanroom.List())
 
