@@ -23,9 +23,17 @@ ACTS: dict[str, Act] = {
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
+        Act("ledger.restore", WRITES, _NODE, "Go on under a new log name", "以新名称延续日志"),
         Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
+        Act("identity.describe", WRITES, _ANY, "Say your organisation's province and sector", "填报所在省份与行业"),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
         Act("identity.grant", WRITES, _ANY, "Issue an API key", "签发密钥"),
+        Act(
+            "identity.assign", WRITES, _ANY, "Give a person other roles", "变更人员角色", positional=("person",),
+            examples=("dujiang identity assign PERSON --roles provider,consumer",),
+        ),
+        Act("identity.unlock", WRITES, _ANY, "Let a person sign in again", "解除登录锁定", positional=("person",)),
+        Act("identity.password", WRITES, _ANY, "Change your password", "修改密码"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
@@ -40,8 +48,30 @@ ACTS: dict[str, Act] = {
         Act("registry.register", WRITES, ("provider",), "Register a table", "登记数据资源", positional=("upload",)),
         Act("registry.show", READS, _ANY, "Show a resource", "查看数据资源", positional=("id",), shows=("res", "ver")),
         Act("registry.export", READS, _ANY, "Get a registration certificate", "获取登记证书", positional=("version",)),
-        Act("quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",)),
+        Act(
+            "registry.verify", READS, ("anyone",), "Check a certificate's state", "核验证书状态", None,
+            ("certificate",),
+        ),
+        Act(
+            "registry.grant", WRITES, ("provider",), "Grant a right in a resource", "授予数据产权",
+            positional=("resource", "to"),
+            examples=("dujiang registry grant RESOURCE ORGANISATION --right operate --until 2027-12-31",),
+        ),
+        Act("registry.revoke", WRITES, ("provider",), "Revoke a grant", "撤销授权", positional=("grant",)),
+        Act(
+            "registry.transfer", WRITES, ("provider",), "Transfer a resource", "转让数据资源", None, ("resource", "to"),
+        ),
+        Act("registry.withdraw", WRITES, ("provider",), "Withdraw a registration", "注销登记", None, ("resource",)),
+        Act("registry.list", READS, _ANY, "List your rights in resources", "列出数据产权"),
+        Act(
+            "quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",),
+            examples=("dujiang grade VERSION --rules rules.toml",),
+        ),
         Act("quality.show", READS, _ANY, "Show a version's grade", "查看质量等级", positional=("version",)),
+        Act(
+            "quality.export", READS, ("provider",), "Get a dataset card or data contract", "导出数据集卡片或数据合同",
+            positional=("version",), examples=("dujiang quality export VERSION --form odcs --json",),
+        ),
         Act(
             "catalogue.offer", WRITES, ("provider",), "Register and publish a table", "登记并上架数据",
             verb="offer", positional=("upload",), preview="registry.check",
@@ -50,6 +80,10 @@ ACTS: dict[str, Act] = {
         Act(
             "catalogue.publish", WRITES, ("provider",), "Publish a new version", "发布新版本", None,
             ("product", "upload"),
+        ),
+        Act(
+            "catalogue.answer", WRITES, ("provider",), "Say how requests are answered", "设定申请的应答策略",
+            positional=("product", "strategy"),
         ),
         Act("catalogue.withdraw", WRITES, ("provider",), "Withdraw a product", "下架产品", positional=("product",)),
         Act(
@@ -62,6 +96,24 @@ ACTS: dict[str, Act] = {
             "contract.request", WRITES, ("consumer",), "Agree a contract", "签订合约", verb="agree",
             positional=("product",), until=("contract.show", "contract"),
             examples=("dujiang agree PRODUCT --purpose analyse",),
+        ),
+        Act("contract.inbox", READS, _ANY, "See what waits for you and what happened", "查看收件箱", "inbox"),
+        Act("contract.look", KEEPS, _ANY, "Mark the inbox as looked at", "标记收件箱已读", positional=("upto",)),
+        Act(
+            "contract.accept", WRITES, ("provider", "consumer"), "Accept what waits for you", "接受待办的申请或反要约",
+            positional=("contract",), until=("contract.show", "contract"),
+        ),
+        Act(
+            "contract.refuse", WRITES, ("provider", "consumer"), "Refuse what waits for you", "拒绝待办的申请或反要约",
+            positional=("contract",),
+        ),
+        Act(
+            "contract.counter", WRITES, ("provider", "consumer"), "Answer with changed terms", "以变更后的条款答复",
+            positional=("contract",), examples=("dujiang contract counter NEGOTIATION --days 30 --questions 20",),
+        ),
+        Act(
+            "contract.comment", WRITES, ("provider", "consumer"), "Send the other side a remark", "给对方留言",
+            positional=("contract", "text"),
         ),
         Act("contract.hear", WRITES, _NODE, "Hear a message of the other side", "处理对方消息"),
         Act("contract.terminate", WRITES, ("provider", "consumer"), "End a contract", "终止合约", None, ("contract",)),
@@ -85,6 +137,11 @@ ACTS: dict[str, Act] = {
         Act("cleanroom.complete", WRITES, _NODE, "Complete a question", "完成计算"),
         Act("cleanroom.show", READS, _ANY, "Show an answer", "查看答案", positional=("job",), shows=("job",)),
         Act("cleanroom.list", READS, _ANY, "List questions", "列出查询"),
+        Act(
+            "observatory.show", READS, _ANY, "Show figures of the log", "查看流通指标", verb="figures",
+            examples=("dujiang figures --by province", "dujiang figures --by purpose --period 2026-11"),
+        ),
+        Act("observatory.list", READS, _ANY, "List a figure's entries", "列出指标的存证条目", positional=("cell",)),
         Act("post.list", READS, _NODE, "List messages to deliver", "列出待投递消息"),
         Act("post.deliver", KEEPS, _NODE, "Mark a delivery attempt", "记录投递结果"),
     )
@@ -92,7 +149,8 @@ ACTS: dict[str, Act] = {
 
 _DECLARING = (
     "kernel.config", "kernel.writer", "kernel.runner", "ledger.model", "identity.model", "post.model",
-    "registry.model", "quality.model", "policy.model", "catalogue.model", "contract.model", "cleanroom.model",
+    "registry.model", "registry.right", "quality.model", "policy.model", "catalogue.model", "contract.model",
+    "cleanroom.model", "observatory.model",
 )  # fmt: skip
 
 

@@ -6,18 +6,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dujiang.catalogue import acts as catalogue
+from dujiang.catalogue.model import Strategy
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import NOBODY, NODE, Caller
 from dujiang.kernel.errors import Refused
 from dujiang.ledger import acts as ledger
+from dujiang.observatory import acts as observatory
+from dujiang.observatory.model import By
+from dujiang.policy.model import TermsFile
 from dujiang.post import acts as post
 from dujiang.quality import acts as quality
 from dujiang.registry import acts as registry
+from dujiang.registry.right import Basis, Right
 from tests.life import Life
 
 PASSWORD = "a sentence is a good password"
+NEW_PASSWORD = "another sentence is as good"
 COUNTED = "select 性别, count(*) as n from 就诊 group by 性别"
 
 
@@ -74,9 +80,11 @@ def play(life: Life) -> Scenario:
     made = Scenario(life)
     _people(made)
     product = _table(made)
+    _rights(made)
     _contract(made, product)
     _questions(made)
     _log(made)
+    _figures(made)
     return made
 
 
@@ -84,6 +92,9 @@ def _people(made: Scenario) -> None:
     life, run = made.life, made.run
     run("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
     made.refuse("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
+    run("identity.describe", life.hospital, identity.Describe("福建", "Q"))
+    run("identity.describe", life.insurer, identity.Describe("44", "J"))
+    made.refuse("identity.describe", life.insurer, identity.Describe("Atlantis"))
     person = run("identity.invite", life.insurer, identity.Invite("李", ("consumer",), PASSWORD)).person
     granted = run("identity.grant", life.insurer, identity.Grant(("consumer",), person))
     run("identity.revoke", life.insurer, identity.Revoke(granted.key))
@@ -92,6 +103,12 @@ def _people(made: Scenario) -> None:
     run("identity.show", life.insurer, identity.Show())
     run("identity.list", life.insurer, identity.List())
     run("identity.login", NOBODY, identity.Login("保险公司", "李", PASSWORD))
+    li = Caller(life.insurer.org, person, frozenset({"consumer"}))
+    run("identity.password", li, identity.Password(PASSWORD, NEW_PASSWORD))
+    run("identity.unlock", life.insurer, identity.Unlock(person))
+    run("identity.assign", life.insurer, identity.Assign(person, ("consumer",)))
+    invited = run("identity.invite", life.insurer, identity.Invite("孙", ("consumer",)))
+    run("identity.enter", NOBODY, identity.Enter(invited.token, PASSWORD))
     token = run("identity.link", life.insurer, identity.Link()).token
     session = run("identity.enter", NOBODY, identity.Enter(token)).session
     run("identity.leave", NOBODY, identity.Leave(session))
@@ -114,6 +131,8 @@ def _table(made: Scenario) -> str:
     run("quality.grade", life.hospital, quality.Grade(registered.version))
     run("quality.show", life.hospital, quality.Show(registered.version))
     run("quality.show", life.insurer, quality.Show(registered.version))
+    run("quality.export", life.hospital, quality.Export(registered.version))
+    made.refuse("quality.export", life.insurer, quality.Export(registered.version))
     other = run(
         "catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")
     ).product
@@ -126,6 +145,29 @@ def _table(made: Scenario) -> str:
     return product
 
 
+def _rights(made: Scenario) -> None:
+    life, run = made.life, made.run
+    upload = life.upload(life.hospital, 5)
+    basis = registry.Register(upload=upload, entity="编号", basis=Basis.collected)
+    registered = run("registry.register", life.hospital, basis)
+    to_rival = registry.Grant(registered.resource, "Rival Clinic", Right.operate, purposes=("analyse",))
+    made.refuse("registry.grant", life.rival, to_rival)
+    granted = run("registry.grant", life.hospital, to_rival)
+    run("registry.list", life.hospital, registry.List())
+    run("registry.list", life.rival, registry.List())
+    shown = run("registry.export", life.rival, registry.Export(granted.grant)).certificate
+    run("registry.verify", NOBODY, registry.Verify(shown))
+    terms = TermsFile(purposes=("analyse",))
+    operated = run(
+        "catalogue.publish", life.rival, catalogue.Publish(registered.resource, terms=terms)
+    ).product
+    run("registry.revoke", life.hospital, registry.Revoke(granted.grant))
+    made.refuse("contract.request", life.insurer, contract.Request(operated, "analyse"))
+    run("registry.transfer", life.hospital, registry.Transfer(registered.resource, "Rival Clinic"))
+    made.refuse("registry.withdraw", life.hospital, registry.Withdraw(registered.resource))
+    run("registry.withdraw", life.rival, registry.Withdraw(registered.resource))
+
+
 def _contract(made: Scenario, product: str) -> None:
     life, run = made.life, made.run
     begun = run("contract.request", life.insurer, contract.Request(product, "analyse"))
@@ -136,6 +178,33 @@ def _contract(made: Scenario, product: str) -> None:
     run("contract.show", life.hospital, contract.Show(made.contract))
     run("contract.list", life.insurer, contract.List())
     run("contract.list", life.hospital, contract.List())
+    _talk(made, product)
+
+
+def _talk(made: Scenario, product: str) -> None:
+    """A negotiation of people: asked, countered both ways, remarked on, accepted; and one that is refused."""
+    life, run = made.life, made.run
+    run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.ask))
+    for end in ("accept", "refuse"):
+        begun = run("contract.request", life.insurer, contract.Request(product, "analyse")).contract
+        made.deliver()
+        (waiting,) = run("contract.inbox", life.hospital, contract.Inside()).waiting
+        run("contract.comment", life.hospital, contract.Remark(waiting.contract, "请说明用途"))
+        run("contract.counter", life.hospital, contract.Counter(waiting.contract, days=30, comment="30 天"))
+        made.deliver()
+        if end == "refuse":
+            run("contract.refuse", life.insurer, contract.Refuse(begun, "太短"))
+        else:
+            run("contract.counter", life.insurer, contract.Counter(begun, days=20))
+            made.deliver()
+            run("contract.accept", life.hospital, contract.Accept(waiting.contract))
+        made.deliver()
+    run(
+        "contract.look",
+        life.insurer,
+        contract.Look(run("contract.inbox", life.insurer, contract.Inside()).upto),
+    )
+    run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.agree))
 
 
 def _questions(made: Scenario) -> None:
@@ -170,3 +239,15 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+    run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
+
+
+def _figures(made: Scenario) -> None:
+    life, run = made.life, made.run
+    for caller in (life.insurer, life.hospital, life.auditor):
+        for by in By:
+            run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
+        run("observatory.list", caller, observatory.List("35-44"))
+    run("observatory.show", life.auditor, observatory.Show())
+    made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
+    made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))

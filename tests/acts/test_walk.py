@@ -19,12 +19,12 @@ from dujiang.kernel.act import NOBODY, NODE, Caller, Effect
 from dujiang.kernel.errors import Declined, Refused
 from dujiang.kernel.shape import plain
 from dujiang.ledger import rules
-from tests.acts.scenario import COUNTED, PASSWORD, Played, Scenario, play
+from tests.acts.scenario import COUNTED, NEW_PASSWORD, PASSWORD, Played, Scenario, play
 from tests.life import opened
 
 OVERSIGHT = {
-    "auditor": {"ledger.list", "ledger.show", "ledger.prove"},
-    "operator": {"ledger.list", "ledger.show", "ledger.prove"},
+    role: {"ledger.list", "ledger.show", "ledger.prove", "observatory.show", "observatory.list"}
+    for role in ("auditor", "operator")
 }
 """The one table of exceptions: who reads what is another's, and by which acts."""
 BEARER = {"identity.login", "identity.enter", "identity.leave"}
@@ -182,7 +182,7 @@ def test_an_entry_of_two_parties_shows_its_person_to_one(scenario: Scenario) -> 
 
 def secrets(scenario: Scenario) -> set[str]:
     """What nobody may see but its holder: keys, tokens, sealed keys, passwords, rows."""
-    found = {PASSWORD, "机密"} | {made["api_key"] for made in scenario.life.made}
+    found = {PASSWORD, NEW_PASSWORD, "机密"} | {made["api_key"] for made in scenario.life.made}
     for played in scenario.played:
         for member in ("api_key", "token", "session"):
             found |= {value for value in [getattr(played.reply, member, None)] if value}

@@ -22,14 +22,25 @@ VERBS = frozenset(
 )
 # A verb outside the list above needs its reason here.
 REASONED: dict[str, str] = {
+    "transfer": "the guideline's own case (转让登记): no grant, as the one who transfers keeps nothing",
     "consistency": "the standard's own word for the proof that a log only grew (RFC 6962, 2.1.2)",
     "login": "a session is no registration and no grant; everybody knows the word",
     "link": "makes the single-use link that `enter` takes",
+    "assign": "roles of a person are set as a whole; `grant` is of a key, `invite` of a new person",
+    "unlock": "forgets failed sign-ins; it grants nothing",
+    "password": "what is changed is the password, as everybody calls it",
     "enter": "signs in by a single-use link, without a password",
     "leave": "the counterpart of login and enter",
+    "restore": "a log that goes on under a new name after an older copy was put back says so; only the node may",
+    "answer": "how requests are answered is no grant and no term; nobody but the provider sees it",
+    "counter": "a counter-offer is neither an offer to everybody nor an acceptance; the field's own word",
+    "comment": "a remark changes nothing, so no verb of the list says it",
+    "inbox": "everybody knows the word; `list` is of contracts, this is of what waits and what happened",
+    "look": "marks the inbox as looked at; leaves no entry",
     "hear": "what comes from outside is heard; only the node itself may",
     "stop": "ends one question before its answer, where `terminate` ends a contract for good",
     "pending": "what the job loop has to run; only the node itself may ask",
+    "describe": "says an organisation's own sector and province; no registration, as it may be said again",
     "complete": "ends what `ask` admitted; only the node itself may",
 }
 ROLES = {"provider", "consumer", "operator", "auditor", "member", "node", "anyone"}

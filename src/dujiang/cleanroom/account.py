@@ -15,9 +15,7 @@ from dujiang.cleanroom.store import Cells
 from dujiang.kernel.errors import Declined
 from dujiang.kernel.tables import Session
 from dujiang.policy.model import Terms
-
-_ALLOTMENTS = 4
-"""The ceiling of a resource over all organisations where the terms do not say one."""
+from dujiang.policy.rules import ceiling_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,4 +100,4 @@ def left_of_all(db: Session, org: str, parts: tuple[Part, ...]) -> int | None:
 
 
 def _ceiling(terms: Terms) -> int:
-    return (terms.ceiling_statistics or _ALLOTMENTS * terms.statistics) * terms.rho_micro
+    return ceiling_of(terms) * terms.rho_micro

@@ -24,6 +24,7 @@ from dujiang.cleanroom.model import (
 )
 from dujiang.cleanroom.store import ADMITTED, DONE, FAILED, STOPPED, Cells, Job, JobPart
 from dujiang.contract import acts as contracts
+from dujiang.contract.flow import flow
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.canonical import sha256_hex
@@ -247,6 +248,7 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
     if found.unpaid:
         for each in held.values():
             contracts.count_use(tx, each)
+        tx.tell(uses=list(held))
     account.charge(tx.db, caller.org, case, found)
     fresh = len(found.known) < len(case.keys)
     charged = [
@@ -260,6 +262,8 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
     )  # fmt: skip
     store.add_job(tx.db, job)
     _tell_case(tx, job, case, found.takes)
+    if not fresh:
+        tx.tell(figures=_counted(tx, job, case))
     tx.tell(
         noise=case.plan.noise.value, **({} if fresh else {"answer_sha256": sha256_hex(_hashable(job.answer))})
     )
@@ -329,6 +333,8 @@ def complete(tx: Tx, caller: Caller, ask: Complete, made: _Computed | None) -> C
     if made.halted or is_halted(tx.db, job, tx.now_ms):
         return _ended(tx, job, STOPPED, None)
     answer = None if made.case is None else _decide(tx, job, made.case, made.fresh)
+    if made.case is not None and answer is not None:
+        tx.tell(figures=_counted(tx, replace(job, answer=answer), made.case))
     return _ended(tx, job, FAILED if answer is None else DONE, answer)
 
 
@@ -448,6 +454,23 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Answers:
     found = store.jobs(tx.db, caller.org, ask.before or "~", count)
     items = tuple(_seen(tx.db, caller, job) for job in found)
     return Answers(items, found[-1].id if len(found) == count else None)
+
+
+def answered(db: Session) -> dict[str, int | None]:
+    """The entry of each answered question of this home, by the question's id, for the observatory."""
+    return store.answered(db)
+
+
+def _counted(tx: Tx, job: Job, case: Case) -> list[dict[str, str | int]]:
+    """An answered question in the figures: a use of each table, what its account was charged, the rows released."""
+    rows = len(job.answer["rows"]) if job.answer else 0
+    return [
+        flow(
+            tx.db, part.contract, questions=1, rows=rows,
+            statistics=kept.charged_micro // part.price_micro if part.price_micro else 0,
+        )
+        for part, kept in zip(case.parts, job.parts, strict=True)
+    ]  # fmt: skip
 
 
 def _answer(released: Released) -> dict[str, Any]:

@@ -8,19 +8,38 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dujiang.identity.model import NAME_UNFIT, ROLE_BEYOND, ROLE_UNKNOWN, Role
+from dujiang.identity.model import (
+    NAME_UNFIT,
+    PROVINCE_UNKNOWN,
+    PROVINCES,
+    ROLE_BEYOND,
+    ROLE_UNKNOWN,
+    SECTOR_UNKNOWN,
+    SECTORS,
+    Role,
+)
 from dujiang.kernel.canonical import canonical
 from dujiang.kernel.errors import Refused
 
 JWS_CHARACTERS_MAX = 512 * 1024
+INVITATION = "inv_"
+"""How the secret of an invitation begins: a page sees that a password is to be set, without asking anybody."""
+INVITATION_MS = 7 * 86_400_000
+FAILURES_MS = 86_400_000
+"""Failures are forgotten when there was none for so long."""
+_FREE = {"person": 5, "address": 20}
+"""Failures without a lock."""
+_LOCK_MS_MAX = {"person": 3_600_000, "address": 900_000}
+_ADDRESS = "@"
 
 
 def fit_name(name: str) -> str:
@@ -32,6 +51,38 @@ def fit_name(name: str) -> str:
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise Refused(NAME_UNFIT)
     return name
+
+
+def fit_province(given: str) -> str:
+    """The two digits of a province given by them or by its name in either language; empty stays empty.
+
+    Raises: Refused province_unknown.
+    """
+    found = _coded(given, PROVINCES)
+    if found is None:
+        raise Refused(PROVINCE_UNKNOWN)
+    return found
+
+
+def fit_sector(given: str) -> str:
+    """The letter of a section of GB/T 4754 given by it or by its title in either language; empty stays empty.
+
+    Raises: Refused sector_unknown.
+    """
+    found = _coded(given, SECTORS)
+    if found is None:
+        raise Refused(SECTOR_UNKNOWN)
+    return found
+
+
+def _coded(given: str, table: Mapping[str, tuple[str, str]]) -> str | None:
+    wanted = given.strip().casefold()
+    if not wanted:
+        return ""
+    for code, names in table.items():
+        if wanted in (code.casefold(), *(name.casefold() for name in names)):
+            return code
+    return None
 
 
 def fit_roles(roles: Iterable[str], granter: frozenset[str] | None) -> tuple[str, ...]:
@@ -46,6 +97,38 @@ def fit_roles(roles: Iterable[str], granter: frozenset[str] | None) -> tuple[str
     if granter is not None and not wanted <= granter:
         raise Refused(ROLE_BEYOND)
     return tuple(role for role in known if role in wanted)
+
+
+def person_subject(organisation: str, person: str) -> str:
+    """What failures of a person are counted by: the names as they were tried, whether or not they are known."""
+    return "person:" + sha256(f"{organisation.casefold()}\0{person}".encode("utf-8", "replace")).hexdigest()
+
+
+def stranger(host: str) -> str:
+    """Who nobody is, to a door that knows where they call from."""
+    return _ADDRESS + host
+
+
+def address_of(org: str, person: str) -> str | None:
+    """What failures of an address are counted by; of IPv6 its network, as one host has many addresses."""
+    if org or not person.startswith(_ADDRESS):
+        return None
+    host = person.removeprefix(_ADDRESS)
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return f"address:{sha256(host.encode('utf-8', 'replace')).hexdigest()}"
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return f"address:{mapped or ipaddress.ip_network((int(address), 64), strict=False)}"
+    return f"address:{address}"
+
+
+def lock_ms(subject: str, failures: int) -> int:
+    """How long nothing is looked at after so many failures: nothing at first, then 1 s, doubling up to a limit."""
+    kind = subject.partition(":")[0]
+    over = failures - _FREE[kind]
+    return 0 if over < 0 else min(1000 << min(over, 30), _LOCK_MS_MAX[kind])
 
 
 def did_web(authority: str, org: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import msgspec
 from sqlalchemy import (
     Column,
+    Index,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -19,11 +21,14 @@ from sqlalchemy import (
 )
 
 from dujiang.kernel.tables import META, Row, Session, Sql
-from dujiang.ledger.model import Record
+from dujiang.ledger.model import QUANTITIES, Counted, Flow, Record, Scope, Sum
+
+Figures = Mapping[Flow, Mapping[str, int]]
 
 _KEY = Table(
     "ledger_key", META, Column("origin", Text, primary_key=True),
     Column("public", LargeBinary, nullable=False), Column("sealed", LargeBinary, nullable=False),
+    Column("since", Integer, nullable=False, server_default="0"),
 )  # fmt: skip
 _ENTRY = Table(
     "ledger_entry", META, Column("idx", Integer, primary_key=True, autoincrement=False),
@@ -43,9 +48,27 @@ _CHECKPOINT = Table(
     "ledger_checkpoint", META, Column("size", Integer, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False),
 )  # fmt: skip
+_FLOW_COLUMNS = tuple(Flow.__slots__)
+_FLOW = Table(
+    "ledger_flow", META, Column("id", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in _FLOW_COLUMNS),
+    Index("ledger_flow_once", "contract", *(name for name in _FLOW_COLUMNS if name != "contract"), unique=True),
+    Index("ledger_flow_from", "from_org"), Index("ledger_flow_to", "to_org"),
+)  # fmt: skip
+_FIGURE = Table(
+    "ledger_figure", META, Column("flow", Integer), Column("month", Integer), Column("day", Integer),
+    Column("idx", Integer), *(Column(name, Integer, nullable=False) for name in QUANTITIES),
+    PrimaryKeyConstraint("flow", "month", "day", "idx"), sqlite_with_rowid=False,
+)  # fmt: skip
+"""Its rows lie in the order in which figures sum them: by flow, then by time."""
 
+_EVER = 2**62
 _KEY_ADD = Sql(insert(_KEY))
-_KEY_GET = Sql(select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed))
+_KEY_GET = Sql(
+    select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed).where(_KEY.c.since <= bindparam("size"))
+    .order_by(_KEY.c.since.desc()).limit(1)
+)  # fmt: skip
+_KEY_DROP = Sql(text("DELETE FROM ledger_key WHERE since > (SELECT max(size) FROM ledger_checkpoint)"))
 _ENTRY_ADD = Sql(insert(_ENTRY))
 _ENTRY_COLUMNS = (
     _ENTRY.c.idx, _ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.leaf, _ENTRY.c.org, _ENTRY.c.facts, _ENTRY.c.salts,
@@ -78,20 +101,79 @@ _CHECKPOINT_ADD = Sql(insert(_CHECKPOINT))
 _CHECKPOINT_LAST = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).order_by(_CHECKPOINT.c.size.desc()).limit(1)
 )
+_CHECKPOINT_AT = Sql(select(_CHECKPOINT.c.note).where(_CHECKPOINT.c.size == bindparam("size")))
 _CHECKPOINT_FOR = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("idx"))
     .order_by(_CHECKPOINT.c.size).limit(1)
 )  # fmt: skip
+_FLOW_ADD = Sql(
+    text(
+        f"INSERT INTO ledger_flow ({', '.join(_FLOW_COLUMNS)}) VALUES (:{', :'.join(_FLOW_COLUMNS)}) "
+        "ON CONFLICT DO NOTHING"
+    )
+)
+_FIGURE_ADD = Sql(
+    text(
+        f"INSERT INTO ledger_figure (flow, month, day, idx, {', '.join(QUANTITIES)}) "
+        f"SELECT id, :month, :day, :idx, :{', :'.join(QUANTITIES)} FROM ledger_flow "
+        f"WHERE {' AND '.join(f'{name} = :{name}' for name in _FLOW_COLUMNS)}"
+    )
+)
+_SOUGHT = ("from_org", "to_org", "from_province", "to_province", "from_sector", "to_sector", "purpose")
+_FLOW_LIST = ", ".join(f"w.{name}" for name in _FLOW_COLUMNS)
+_SCOPE = (
+    "f.day BETWEEN :first AND :last AND (:org IS NULL OR w.from_org = :org OR w.to_org = :org) "
+    "AND (:currency = '' OR w.currency = :currency)"
+)
+_BUCKETS = {"day": "f.day", "month": "f.month", "": ""}
+_SUMS = {
+    (quantity, bucket): Sql(
+        text(
+            f"SELECT {column or '0'}, sum(f.{quantity}), count(*), {_FLOW_LIST} "
+            "FROM ledger_flow w JOIN ledger_figure f ON f.flow = w.id "
+            f"WHERE f.{quantity} <> 0 AND {_SCOPE} GROUP BY w.id{column and ', '}{column}"
+        )
+    )
+    for quantity in QUANTITIES
+    for bucket, column in _BUCKETS.items()
+}
+_KIND = (
+    "CASE WHEN w.from_province = '' OR w.to_province = '' THEN 'unstated' "
+    "WHEN w.from_province = w.to_province THEN 'within' ELSE 'across' END"
+)
+_COUNTED = {
+    quantity: Sql(
+        text(
+            f"SELECT f.idx, e.act, e.time_ms, sum(f.{quantity}) "
+            "FROM ledger_flow w JOIN ledger_figure f ON f.flow = w.id JOIN ledger_entry e ON e.idx = f.idx "
+            f"WHERE f.{quantity} <> 0 AND {_SCOPE} AND f.idx < :before AND (:kind IS NULL OR {_KIND} = :kind) "
+            + "".join(f"AND (:{name} IS NULL OR w.{name} = :{name}) " for name in _SOUGHT)
+            + "GROUP BY f.idx, e.act, e.time_ms ORDER BY f.idx DESC LIMIT :count"
+        )
+    )
+    for quantity in QUANTITIES
+}
+_FIGURES_OF = Sql(
+    text(
+        f"SELECT f.idx, f.day, f.month, {', '.join(f'f.{name}' for name in QUANTITIES)}, {_FLOW_LIST} "
+        "FROM ledger_figure f JOIN ledger_flow w ON w.id = f.flow ORDER BY f.idx, w.id"
+    )
+)
 
 
-def add_key(db: Session, origin: str, public: bytes, sealed: bytes) -> None:
-    """Keeps the log's own key."""
-    db.run(_KEY_ADD, origin=origin, public=public, sealed=sealed)
+def add_key(db: Session, origin: str, public: bytes, sealed: bytes, since: int = 0) -> None:
+    """Keeps a key of the log, which signs checkpoints of `since` entries and more."""
+    db.run(_KEY_ADD, origin=origin, public=public, sealed=sealed, since=since)
 
 
-def key(db: Session) -> tuple[str, bytes, bytes] | None:
-    """The log's origin, public key (32 bytes) and sealed private key."""
-    rows = db.run(_KEY_GET)
+def drop_unused_keys(db: Session) -> None:
+    """Removes keys that have not signed yet: a beginning that was cut short."""
+    db.run(_KEY_DROP)
+
+
+def key(db: Session, size: int = _EVER) -> tuple[str, bytes, bytes] | None:
+    """The origin, public key (32 bytes) and sealed private key that sign a checkpoint of `size` entries."""
+    rows = db.run(_KEY_GET, size=size)
     return (str(rows[0][0]), _bytes(rows[0][1]), _bytes(rows[0][2])) if rows else None
 
 
@@ -103,6 +185,39 @@ def add_entry(db: Session, record: Record, sight: Iterable[str]) -> None:
     )  # fmt: skip
     for org in sight:
         db.run(_SIGHT_ADD, org=org, idx=record.index)
+
+
+def add_figures(db: Session, index: int, day: int, month: int, figures: Figures) -> None:
+    """Keeps what an entry counts, for the figures."""
+    for flow, counted in figures.items():
+        named = {name: getattr(flow, name) for name in _FLOW_COLUMNS}
+        db.run(_FLOW_ADD, **named)
+        db.run(_FIGURE_ADD, month=month, day=day, idx=index, **named, **counted)
+
+
+def sums(db: Session, quantity: str, bucket: str, scope: Scope) -> list[Sum]:
+    """A quantity of each flow, in each bucket (day, month, or empty: together) of the scope."""
+    rows = db.run(
+        _SUMS[quantity, bucket], first=scope.first, last=scope.last, org=scope.org, currency=scope.currency
+    )  # fmt: skip
+    return [
+        Sum(Flow(*cast("tuple[str, ...]", row[3:])), *cast("tuple[int, int, int]", row[:3])) for row in rows
+    ]
+
+
+def counted(
+    db: Session, quantity: str, scope: Scope, only: Mapping[str, str], before: int, count: int
+) -> list[Counted]:
+    """The entries that count a quantity in flows that are as `only` says, newest first, below an index.
+
+    `only`: columns of a flow, and `kind`: across, within or unstated provinces.
+    """
+    wanted = {name: only.get(name) for name in (*_SOUGHT, "kind")}
+    rows = db.run(
+        _COUNTED[quantity], first=scope.first, last=scope.last, org=scope.org, currency=scope.currency,
+        before=before, count=count, **wanted,
+    )  # fmt: skip
+    return [Counted(*cast("tuple[int, str, int, int]", row)) for row in rows]
 
 
 def entry(db: Session, index: int) -> Record | None:
@@ -150,6 +265,12 @@ def checkpoint(db: Session, index: int | None = None) -> tuple[int, str] | None:
     """The newest checkpoint, or the first that covers the entry at `index`: (size, note)."""
     rows = db.run(_CHECKPOINT_LAST) if index is None else db.run(_CHECKPOINT_FOR, idx=index)
     return (_int(rows[0][0]), str(rows[0][1])) if rows else None
+
+
+def checkpoint_at(db: Session, size: int) -> str | None:
+    """The checkpoint that was signed of exactly `size` entries, if one was."""
+    rows = db.run(_CHECKPOINT_AT, size=size)
+    return str(rows[0][0]) if rows else None
 
 
 def _record(row: Row) -> Record:

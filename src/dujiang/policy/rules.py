@@ -48,6 +48,11 @@ _LISTS = ("purposes", "recipients", "columns", "join_keys", "partners")
 _LATER = ("join_keys", "partners")
 """Fields that came later: left out where they say nothing, so that the hash of older terms stays."""
 JOIN_KEYS_MAX = 5
+OTHER = "other"
+"""The class of purposes in free text."""
+_CLASSES = frozenset(word for word, _ in PURPOSES)
+_ALLOTMENTS = 4
+"""The ceiling over all organisations where the terms do not say one."""
 _WORDS = {spoken: word for word, chinese in PURPOSES for spoken in (word, chinese)}
 
 
@@ -60,6 +65,12 @@ def purpose_word(text: str) -> str:
     """A purpose as compared: the vocabulary's word for either language's label, else the folded text."""
     folded = fold(text)
     return _WORDS.get(folded, folded)
+
+
+def purpose_class(text: str) -> str:
+    """The vocabulary's word of a purpose, for figures; free text is `other`, so that it names nobody."""
+    word = purpose_word(text)
+    return word if word in _CLASSES else OTHER
 
 
 def terms_of(file: TermsFile) -> Terms:
@@ -193,6 +204,11 @@ def join_refused(
         if any(purpose_word(purpose) not in permitted for purpose in purposes):
             return PURPOSE_NOT_PERMITTED
     return None
+
+
+def ceiling_of(terms: Terms) -> int:
+    """Most statistics over all organisations: as the terms say, else four allotments."""
+    return terms.ceiling_statistics or _ALLOTMENTS * terms.statistics
 
 
 def normal(terms: Terms) -> Terms:
