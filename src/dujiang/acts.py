@@ -141,6 +141,10 @@ ACTS: dict[str, Act] = {
             "observatory.show", READS, _ANY, "Show figures of the log", "查看流通指标", verb="figures",
             examples=("dujiang figures --by province", "dujiang figures --by purpose --period 2026-11"),
         ),
+        Act(
+            "observatory.reconcile", READS, ("auditor", "operator"), "Compare the log with what is kept",
+            "核对存证与业务记录", verb="reconcile",
+        ),
         Act("observatory.list", READS, _ANY, "List a figure's entries", "列出指标的存证条目", positional=("cell",)),
         Act("post.list", READS, _NODE, "List messages to deliver", "列出待投递消息"),
         Act("post.deliver", KEEPS, _NODE, "Mark a delivery attempt", "记录投递结果"),

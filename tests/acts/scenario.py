@@ -249,5 +249,7 @@ def _figures(made: Scenario) -> None:
             run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
         run("observatory.list", caller, observatory.List("35-44"))
     run("observatory.show", life.auditor, observatory.Show())
+    found = run("observatory.reconcile", life.auditor, observatory.Reconcile())
+    assert found.findings == (), found.findings
     made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
     made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))

@@ -23,7 +23,14 @@ from tests.acts.scenario import COUNTED, NEW_PASSWORD, PASSWORD, Played, Scenari
 from tests.life import opened
 
 OVERSIGHT = {
-    role: {"ledger.list", "ledger.show", "ledger.prove", "observatory.show", "observatory.list"}
+    role: {
+        "ledger.list",
+        "ledger.show",
+        "ledger.prove",
+        "observatory.show",
+        "observatory.list",
+        "observatory.reconcile",
+    }
     for role in ("auditor", "operator")
 }
 """The one table of exceptions: who reads what is another's, and by which acts."""

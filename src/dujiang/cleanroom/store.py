@@ -97,6 +97,7 @@ _PART_GET = Sql(
     .where(_PART.c.job == bindparam("job")).order_by(_PART.c.place)
 )  # fmt: skip
 _JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
+_JOB_DONE = Sql(select(_JOB.c.id, _JOB.c.entry).where(_JOB.c.state == DONE))
 _JOB_STATE = Sql(
     select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
 )
@@ -217,6 +218,11 @@ def admitted(db: Session, count: int) -> list[str]:
 def jobs(db: Session, org: str, before: str, count: int) -> list[Job]:
     """The jobs an organisation asked or that ran on its data, newest first."""
     return [_job(db, row) for row in db.run(_JOB_LIST, org=org, before=before, count=count)]
+
+
+def answered(db: Session) -> dict[str, int | None]:
+    """The entry of each answered question, by its id."""
+    return {str(row[0]): cast("int | None", row[1]) for row in db.run(_JOB_DONE)}
 
 
 def end_job(db: Session, job_id: str, state: str, answer: dict[str, Any] | None, entry: int) -> bool:
