@@ -158,7 +158,7 @@ class Story:
 
     def ask(self) -> Told:
         """A question, its cost before and after, and the same in other words for nothing."""
-        quote = self._do("insurer", "cleanroom.check", contract=self.contract, sql=_QUESTION)
+        quote = self._do("insurer", "cleanroom.check", contracts=(self.contract,), sql=_QUESTION)
         answer = self._answer("insurer", (self.contract,), _QUESTION)
         self.receipt = self._do("insurer", "ledger.prove", entry=answer["entry"])["receipt"]
         again = self._answer("insurer", (self.contract,), _SAME)
