@@ -270,7 +270,7 @@ def test_a_contract_for_another_purpose_or_product_is_not_used(count: Counts) ->
         one = agent(
             count, contract_show=other, cleanroom_ask={"statistics": 4}, cleanroom_check={"statistics": 4}
         )
-        for name, ask in (("cleanroom.ask", ASK), ("cleanroom.check", {"contract": "ctr_1", "sql": "x"})):
+        for name, ask in (("cleanroom.ask", ASK), ("cleanroom.check", {"contracts": ["ctr_1"], "sql": "x"})):
             with pytest.raises(Refusal) as refused:
                 one.run(name, ask)
             assert refused.value.code == "outside_mandate"

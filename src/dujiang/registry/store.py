@@ -67,6 +67,7 @@ _ADD = Sql(
     )
 )
 _GET = Sql(text(f"SELECT {_FIELDS} FROM registry_version WHERE id = :id"))
+_IDS = Sql(text("SELECT id FROM registry_version"))
 _EXISTS = Sql(text("SELECT 1 FROM registry_version WHERE id = :id"))
 _OF_RESOURCE = Sql(
     text(
@@ -192,6 +193,11 @@ def find_version(db: Session, version_id: str) -> Version | None:
 def exists(db: Session, version_id: str) -> bool:
     """Whether a version was committed."""
     return bool(db.run(_EXISTS, id=version_id))
+
+
+def ids(db: Session) -> list[str]:
+    """The ids of all versions."""
+    return [str(row[0]) for row in db.run(_IDS)]
 
 
 def versions(db: Session, org: str, resource: str) -> list[Version]:
