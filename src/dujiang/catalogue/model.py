@@ -27,6 +27,25 @@ class State(StrEnum):
     withdrawn = "withdrawn"
 
 
+class Strategy(StrEnum):
+    """How requests for a product are answered (应答策略); its provider's own affair, never published."""
+
+    agree = "agree"
+    """At once, where the terms permit the request."""
+    ask = "ask"
+    """By a person: the request waits in the provider's inbox."""
+    hold = "hold"
+    """Not yet: the request is kept, and waits for a person from a day on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How requests for a product are answered, and from which day (ISO date) held ones wait for a person."""
+
+    strategy: Strategy = Strategy.agree
+    until: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product with one of its versions (数据产品)."""
@@ -48,6 +67,7 @@ class Product:
     terms_sha256: str
     created_ms: int
     """When this version was published."""
+    answering: Answering = Answering()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,7 @@ class Offered:
     terms: Terms
     terms_sha256: str
     title: str
+    answering: Answering = Answering()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +145,11 @@ DECLARATION_NEEDS_FILE = Code(
     "Columns can be declared anew only with the file.", "Upload the file again and name it in the request.",
     "重新声明字段时必须附上文件。", "请重新上传文件并在请求中注明。",
 )  # fmt: skip
+HOLD_NEEDS_DAY = Code(
+    "hold_needs_day", 400, Exit.usage,
+    "Requests are held until a day, and only held ones have one.", "Give the day as YYYY-MM-DD with `hold`.",
+    "暂缓（hold）须给出日期，其他方式不带日期。", "请在选择 hold 时以 YYYY-MM-DD 给出日期。",
+)  # fmt: skip
 CODES = (
     PRODUCT_WITHDRAWN,
     RIGHT_ENDED,
@@ -132,4 +158,5 @@ CODES = (
     PAGE_WRONG,
     EXACT_AND_NOISED,
     DECLARATION_NEEDS_FILE,
+    HOLD_NEEDS_DAY,
 )

@@ -17,6 +17,7 @@ from dujiang import acts
 from dujiang.doors import answer, gate, journal
 from dujiang.doors.gate import Receive, Scope
 from dujiang.home import Home
+from dujiang.identity import rules as signing
 from dujiang.identity.model import NOT_SIGNED_IN
 from dujiang.kernel.act import NOBODY, Act, Caller, Effect, Outcome, bind
 from dujiang.kernel.errors import Code, Declined, Exit, Refused, Unavailable
@@ -42,6 +43,8 @@ CROSS_ORIGIN = Code(
 CODES = (NOT_JSON, ASK_TOO_LARGE, CROSS_ORIGIN)
 SESSION = "dujiang_session"
 """Name of the session cookie."""
+_LESS = frozenset({"identity.revoke", "identity.assign"})
+"""Acts after which a key may be worth less."""
 _WAITING_MAX = 1000
 _PAUSE_S, _PAUSE_S_MAX = 0.004, 0.25
 
@@ -175,7 +178,7 @@ class Desk:
             outcome = await self._lane(acts.ACTS[name]).run(self.home.run, name, caller, ask, key)
         else:
             outcome = await asyncio.wrap_future(started)
-        if name == "identity.revoke":
+        if name in _LESS:
             # The bell may ring a moment after the answer: nobody may use the key in between.
             self._known_at = -1
         return outcome
@@ -242,6 +245,12 @@ async def body(scope: Scope, receive: Receive, most: int) -> bytes:
         parts.append(part)
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def stranger(scope: Scope) -> Caller:
+    """Nobody, by the address the request came from: what a failed sign-in is also counted by."""
+    client = scope.get("client")
+    return Caller("", signing.stranger(str(client[0]))) if client else NOBODY
 
 
 def same_origin(scope: Scope) -> bool:

@@ -63,6 +63,8 @@ class ActDoor:
             if caller is NOBODY:
                 raise Refused(NOT_SIGNED_IN)
             raise Refused(FORBIDDEN, roles=", ".join(act.roles))
+        if caller is NOBODY:
+            caller = desks.stranger(scope)
         raw = await body(scope, receive, desk.home.node.config.ask_bytes_max)
         ask = build(bind(act).ask, parsed(scope, raw))
         key = gate.header(scope, b"idempotency-key")

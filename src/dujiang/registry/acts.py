@@ -444,6 +444,11 @@ def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
     return Revoked(found.id, found.resource, len(ended))
 
 
+def registered(db: Session) -> list[str]:
+    """The ids of all versions of this home, for the observatory."""
+    return store.ids(db)
+
+
 def transfer(tx: Tx, caller: Caller, ask: Transfer) -> Transferred:
     """Moves a resource with all three rights to another organisation (转让登记).
 
