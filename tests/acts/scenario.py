@@ -209,7 +209,7 @@ def _talk(made: Scenario, product: str) -> None:
 
 def _questions(made: Scenario) -> None:
     life, run = made.life, made.run
-    run("cleanroom.check", life.insurer, cleanroom.Check(made.contract, COUNTED))
+    run("cleanroom.check", life.insurer, cleanroom.Check((made.contract,), COUNTED))
     asked = run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     (job,) = run("cleanroom.pending", NODE, cleanroom.Pending()).jobs
     assert job == asked.job
@@ -219,6 +219,13 @@ def _questions(made: Scenario) -> None:
     run("cleanroom.show", life.hospital, cleanroom.Show(job))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), "select * from 就诊"))
+    unwanted = run(
+        "cleanroom.ask",
+        life.insurer,
+        cleanroom.Ask((made.contract,), COUNTED.replace("group", "where 体重 > 50 group")),
+    )
+    run("cleanroom.stop", life.hospital, cleanroom.Stop(unwanted.job))
+    made.refuse("cleanroom.stop", life.insurer, cleanroom.Stop(unwanted.job))
     run("cleanroom.list", life.insurer, cleanroom.List())
     run("cleanroom.list", life.hospital, cleanroom.List())
 

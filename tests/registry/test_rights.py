@@ -140,7 +140,7 @@ def test_two_products_of_one_resource_spend_one_account(life: Life) -> None:
     theirs = operated(life, made.resource, statistics=10)
     first, second = life.agree(own.product), life.agree(theirs)
     left = life.ask(first, COUNTED)
-    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check(second, COUNTED))
+    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check((second,), COUNTED))
     assert not isinstance(left, Declined)
     assert quote.statistics_left == left.statistics_left == 10 - left.statistics
 
@@ -196,7 +196,7 @@ def test_revoking_ends_the_product_its_negotiations_and_its_contracts_at_once(li
     other = "select count(*) from 就诊"
     for name, question in (
         ("cleanroom.ask", cleanroom.Ask((agreed,), other)),
-        ("cleanroom.check", cleanroom.Check(agreed, other)),
+        ("cleanroom.check", cleanroom.Check((agreed,), other)),
     ):
         reply = life.run(name, life.insurer, question)
         assert isinstance(reply, Declined) and reply.code.name == "right_ended"
@@ -238,7 +238,7 @@ def test_a_right_ends_with_its_last_day(life: Life) -> None:
     assert product in found(life)
     life.clock.move(DAY_MS)
     assert product not in found(life)
-    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check(agreed, COUNTED))
+    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check((agreed,), COUNTED))
     assert isinstance(reply, Declined) and reply.code.name == "right_ended"
 
 
@@ -309,7 +309,7 @@ def test_a_transfer_leaves_nothing_but_what_was_granted_goes_on(life: Life) -> N
         ("registry.withdraw", acts.Withdraw(made.resource)),
     ):
         assert life.refused(name, life.hospital, ask) == "not_found"
-    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check(agreed, COUNTED))
+    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check((agreed,), COUNTED))
     assert isinstance(reply, Declined) and reply.code.name == "right_ended"
     shown = life.run("registry.show", life.rival, acts.Show(made.version))
     assert [(case.kind, case.org) for case in shown.cases] == [
@@ -373,7 +373,9 @@ def test_a_withdrawal_ends_every_right_and_forgets_no_account(life: Life) -> Non
     kinds = [CaseKind.first, CaseKind.cancellation, CaseKind.first]
     assert (shown.state, [case.kind for case in shown.cases]) == ("registered", kinds)
     assert theirs not in found(life), "what was granted before does not come back"
-    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check(agreed, "select avg(体重) from 就诊"))
+    quote = life.run(
+        "cleanroom.check", life.insurer, cleanroom.Check((agreed,), "select avg(体重) from 就诊")
+    )
     assert quote.statistics_left == spent.statistics_left
 
 
