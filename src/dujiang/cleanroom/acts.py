@@ -248,9 +248,9 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
         )
     fresh = any(statistic.key not in known for statistic in case.plan.statistics)
     unpaid = {statistic.key for statistic in case.plan.statistics} - paid
+    tx.tell(uses=[held.id] if unpaid else [])
     if unpaid:
         contracts.count_use(tx, held)
-        tx.tell(uses=[held.id])
     for statistic in sorted(unpaid):
         store.pay(tx.db, caller.org, _version_key(case), _key(statistic))
     if micro:
