@@ -245,10 +245,10 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
     found = account.state(tx.db, caller.org, case)
     if refused := account.refused(tx.db, caller.org, case, found):
         return refused
+    tx.tell(uses=list(held) if found.unpaid else [])
     if found.unpaid:
         for each in held.values():
             contracts.count_use(tx, each)
-        tx.tell(uses=list(held))
     account.charge(tx.db, caller.org, case, found)
     fresh = len(found.known) < len(case.keys)
     charged = [
