@@ -20,6 +20,7 @@ from dujiang.cleanroom.model import (
     CEILING_REACHED,
     ONE_CONTRACT,
     QUESTION_FAILED,
+    QUESTIONS_WAITING,
     STATISTIC_CLOSED,
     Guard,
     Noise,
@@ -220,7 +221,8 @@ def prepare_ask(node: Node, caller: Caller, ask: Ask) -> _Case | Declined:
 def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Declined:
     """Admits a question: charges the account, counts the use, and leaves a job; or declines it.
 
-    Raises: Refused not_found. Declined: the codes of the checker, the contract's terms and the account.
+    Raises: Refused not_found, questions_waiting. Declined: the codes of the checker, the contract's terms and
+    the account.
     """
     tx.tell(question_sha256=sha256(ask.sql.encode()).hexdigest())
     own = contracts.show(tx, caller, contracts.Show(ask.contracts[0]))
@@ -230,6 +232,9 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
     )  # fmt: skip
     if isinstance(case, Declined):
         return case
+    most = tx.node.config.org_questions_at_once_max
+    if most and store.waiting(tx.db, caller.org) >= most:
+        raise Refused(QUESTIONS_WAITING, most=most)
     try:
         held = contracts.usable(tx.db, caller.org, ask.contracts[0], tx.now_ms)
     except Refused as refusal:

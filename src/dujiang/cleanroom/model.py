@@ -366,8 +366,14 @@ ONE_CONTRACT = Code(
     "当前版本一次只能对一份合约提问。",
     "请只填写一份合约。",
 )
+QUESTIONS_WAITING = Code(
+    "questions_waiting", 429, Exit.failure,
+    "{most} questions of your organisation wait or run already.", "Wait for one to end, then ask again.",
+    "贵机构已有 {most} 个查询在等待或计算。", "请等其中一个结束后再提问。",
+)  # fmt: skip
 
 CODES = (
+    QUESTIONS_WAITING,
     NOT_A_QUESTION,
     QUESTION_LONG,
     QUESTION_DEEP,

@@ -88,6 +88,9 @@ _JOB_COLUMNS = (
     _JOB.c.attempts, _JOB.c.answer, _JOB.c.entry, _JOB.c.created_ms,
 )  # fmt: skip
 _JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
+_JOB_WAITING = Sql(
+    select(func.count()).select_from(_JOB).where(_JOB.c.org == bindparam("org"), _JOB.c.state == ADMITTED)
+)
 _JOB_STATE = Sql(
     select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
 )
@@ -182,6 +185,11 @@ def job(db: Session, job_id: str) -> Job | None:
 def admitted(db: Session, count: int) -> list[str]:
     """The jobs that wait to be run, oldest first."""
     return [str(row[0]) for row in db.run(_JOB_STATE, count=count)]
+
+
+def waiting(db: Session, org: str) -> int:
+    """How many questions of an organisation wait or run."""
+    return int(str(db.run(_JOB_WAITING, org=org)[0][0]))
 
 
 def jobs(db: Session, org: str, before: str, count: int) -> list[Job]:
