@@ -130,6 +130,7 @@ def test_an_agent_finds_agrees_asks_and_cites(home: Path, made: dict[str, Any], 
             assert [row[0] for row in answer["data"]["rows"]] == ["女", "男"] and answer["data"][
                 "plus_minus"
             ][1]
+            assert answer["mandate"] == {"statistics_left": 2}
             cite = answer["cite"]
             assert cite["receipt_holds"] and cite["signer_known"] and cite["entry"] == answer["data"]["entry"]
             kept = verify(json.loads(Path(cite["file"]).read_text("utf-8")), made["vkey"])
