@@ -12,7 +12,18 @@ from rich.table import Table
 from bench import page
 from bench.figure import Figure, keep
 
-FAMILIES = ("start", "wheels", "writing", "checking", "asking", "questions", "finding", "proving", "quality")
+FAMILIES = (
+    "start",
+    "wheels",
+    "writing",
+    "checking",
+    "asking",
+    "questions",
+    "finding",
+    "proving",
+    "quality",
+    "observing",
+)
 
 
 def main(names: list[str]) -> int:
