@@ -58,7 +58,7 @@ _ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
 _ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
 _ORG_OPERATOR = Sql(select(*_ORG_COLUMNS).where(_ORG.c.operator == 1))
 _ORG_LIST = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id).limit(bindparam("count")))
-_NAMED = 50
+_NAMED = 8
 """Names looked up in one statement."""
 _SLOTS = ", ".join(f":w{slot}" for slot in range(_NAMED))
 _ORG_NAMES = Sql(
