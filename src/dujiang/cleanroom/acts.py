@@ -263,7 +263,7 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
     job = Job(
         tx.new_id("job"), caller.org, ask.sql, ADMITTED if fresh else DONE, sum(each.charged_micro for each in charged),
         0, None if fresh else _answer(rules.release(case.plan, case.guard, found.known)),
-        None if fresh else tx.entry, tx.now_ms, tuple(charged),
+        None if fresh else tx.entry, tx.now_ms, tuple(charged), caller.person, caller.via,
     )  # fmt: skip
     store.add_job(tx.db, job)
     _tell_case(tx, job, case, found.takes)
