@@ -123,12 +123,15 @@ ACTS: dict[str, Act] = {
         Act("contract.list", READS, _ANY, "List your contracts", "列出合约"),
         Act(
             "cleanroom.check", READS, ("consumer",), "See what a question would take", "预估查询用量",
-            verb="quote", positional=("contract", "sql"),
+            verb="quote", positional=("contracts", "sql"),
         ),
         Act(
             "cleanroom.ask", WRITES, ("consumer",), "Ask a question", "提问", verb="ask",
             positional=("contracts", "sql"), until=("cleanroom.show", "job"), preview="cleanroom.check",
             examples=('dujiang ask CONTRACT "select sex, count(*) from visits group by sex" --out answer.csv',),
+        ),
+        Act(
+            "cleanroom.stop", WRITES, ("provider", "consumer"), "Stop a question", "停止查询", "stop", ("job",),
         ),
         Act("cleanroom.pending", READS, _NODE, "List questions to run", "列出待计算的查询"),
         Act("cleanroom.complete", WRITES, _NODE, "Complete a question", "完成计算"),

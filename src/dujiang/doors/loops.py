@@ -27,6 +27,8 @@ _EARLY = (NOT_FOUND, OUT_OF_TURN)
 _IDLE_S = 30.0
 _FAILED_S = 1.0
 _QUIET_S = 60.0
+_HALT_S = 0.5
+"""How soon a question whose contract ended is looked for while any waits or runs."""
 
 
 class Loops:
@@ -38,6 +40,7 @@ class Loops:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
         self._couriers = ThreadPoolExecutor(_COURIERS, thread_name_prefix="courier")
         self._running: set[str] = set()
+        self._looked_s = 0.0
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._serve, args=(step,), name=name, daemon=True)
@@ -123,13 +126,21 @@ class Loops:
         return list(self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply.jobs)
 
     def _start_jobs(self) -> float:
-        for job in self._pending():
+        waiting = self._pending()
+        for job in waiting:
             with self._lock:
                 if job in self._running:
                     continue
                 self._running.add(job)
             self._pool.submit(self._run_job, job)
-        return _IDLE_S
+        if not waiting:
+            return _IDLE_S
+        # One that waits for its turn is ended here; one that runs is killed by whoever runs it.
+        if time.monotonic() - self._looked_s >= _HALT_S:
+            for job in self._home.run("cleanroom.pending", NODE, cleanroom.Pending(halted=True)).reply.jobs:
+                self._run_job(job)
+            self._looked_s = time.monotonic()
+        return _HALT_S
 
     def _run_job(self, job: str) -> None:
         try:

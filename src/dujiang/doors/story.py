@@ -36,6 +36,15 @@ PARTIES: dict[str, tuple[str, ...]] = {
     "transport": ("provider", "consumer"),
 }
 """Who takes part, by the names of their texts, with their roles."""
+_PLACES = {
+    "operator": ("35", "I"),
+    "auditor": ("35", "S"),
+    "hospital": ("35", "Q"),
+    "laboratory": ("31", "M"),
+    "insurer": ("44", "J"),
+    "transport": ("33", "G"),
+}
+"""Province (GB/T 2260) and sector (GB/T 4754) of each."""
 _TABLES = (
     ("clinic", "hospital", "seqn"),
     ("laboratory", "laboratory", "seqn"),
@@ -77,6 +86,8 @@ class Story:
             caller = self.home.caller_of_key(one["api_key"])
             assert caller is not None
             self.people[name] = caller
+            province, sector = _PLACES[name]
+            self._do(name, "identity.describe", province=province, sector=sector)
 
     @classmethod
     def begun(cls, path: Path, language: str) -> Story:
@@ -147,7 +158,7 @@ class Story:
 
     def ask(self) -> Told:
         """A question, its cost before and after, and the same in other words for nothing."""
-        quote = self._do("insurer", "cleanroom.check", contract=self.contract, sql=_QUESTION)
+        quote = self._do("insurer", "cleanroom.check", contracts=(self.contract,), sql=_QUESTION)
         answer = self._answer("insurer", (self.contract,), _QUESTION)
         self.receipt = self._do("insurer", "ledger.prove", entry=answer["entry"])["receipt"]
         again = self._answer("insurer", (self.contract,), _SAME)
