@@ -28,6 +28,7 @@ from dujiang.observatory.comparison import counted_by
 from dujiang.observatory.model import By, Measure
 from dujiang.plugs import migrations
 from dujiang.plugs.sqlite import DISK_FULL, SqliteDatabase
+from tests.cleanroom.test_joint import ask, two
 from tests.life import Life, opened
 
 DAY_MS = 86_400_000
@@ -166,6 +167,20 @@ def test_amounts_of_two_currencies_are_never_added(tmp_path: Path) -> None:
             items = listed(life, life.auditor, by=By.provider, measure=Measure.amount, currency=currency)
             assert len(items) == entries
         assert values(show(life, life.auditor, exact=True)) == {"total": 0}
+
+
+def test_a_question_over_two_owners_is_a_use_of_each(tmp_path: Path) -> None:
+    with opened(tmp_path) as life:
+        made = two(life)
+        assert ask(life, made.contracts).state == "done"
+        found = show(life, life.auditor, By.provider, exact=True)
+        assert values(found) == {"total": 2, life.hospital.org: 1, life.rival.org: 1}
+        (entry,) = listed(life, life.auditor, by=By.provider)
+        assert entry.value == 2
+        assert [each.value for each in listed(life, life.rival, by=By.provider)] == [1]
+        rows = show(life, life.auditor, By.provider, Measure.statistics, exact=True)
+        assert values(rows) == {"total": 6, life.hospital.org: 3, life.rival.org: 3}
+        assert life.run("observatory.reconcile", life.auditor, observatory.Reconcile()).agrees
 
 
 def test_a_cell_leads_to_its_entries_and_each_proves_itself(life: Life) -> None:

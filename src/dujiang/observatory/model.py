@@ -76,6 +76,7 @@ class Cell:
     growth_percent: float | None = None
     """Against the period before; None: no period, nothing before, or withheld then."""
     entries: int | None = None
+    """How many entries it is the sum of; one over several owners counts for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
