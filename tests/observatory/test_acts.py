@@ -249,6 +249,12 @@ TAMPERED = {
         " statistics, rows, amount_minor FROM ledger_figure LIMIT 1",
         ("without_entry", "figure"),
     ),
+    "a record was changed": (
+        "UPDATE ledger_entry SET facts = replace(facts, '\"statistics\":', '\"statistics\":1')",
+        ("differs", "record"),
+    ),
+    "an entry is another act": ("UPDATE ledger_entry SET act = 'x' WHERE idx = 2", ("differs", "record")),
+    "an entry is of another": ("UPDATE ledger_entry SET org = 'x' WHERE idx = 2", ("differs", "record")),
     "an entry is gone": ("DELETE FROM ledger_entry WHERE idx = 3", ("missing", "entry")),
     "the last entry is gone": (
         "DELETE FROM ledger_entry WHERE idx = (SELECT max(idx) FROM ledger_entry)", ("missing", "entry"),

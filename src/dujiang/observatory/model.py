@@ -103,7 +103,7 @@ class Finding:
     what: str
     """without_object: an entry's object is gone; without_entry: an object has none; differs; missing: an entry."""
     kind: str
-    """organisation, version, product, contract, answer, figure, entry."""
+    """organisation, version, product, contract, answer, bill, settlement, figure, record, entry."""
     entry: int | None
     """The entry it is about; None where there is none."""
     id: str
