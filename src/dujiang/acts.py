@@ -123,12 +123,15 @@ ACTS: dict[str, Act] = {
         Act("contract.list", READS, _ANY, "List your contracts", "列出合约"),
         Act(
             "cleanroom.check", READS, ("consumer",), "See what a question would take", "预估查询用量",
-            verb="quote", positional=("contract", "sql"),
+            verb="quote", positional=("contracts", "sql"),
         ),
         Act(
             "cleanroom.ask", WRITES, ("consumer",), "Ask a question", "提问", verb="ask",
             positional=("contracts", "sql"), until=("cleanroom.show", "job"), preview="cleanroom.check",
             examples=('dujiang ask CONTRACT "select sex, count(*) from visits group by sex" --out answer.csv',),
+        ),
+        Act(
+            "cleanroom.stop", WRITES, ("provider", "consumer"), "Stop a question", "停止查询", "stop", ("job",),
         ),
         Act("cleanroom.pending", READS, _NODE, "List questions to run", "列出待计算的查询"),
         Act("cleanroom.complete", WRITES, _NODE, "Complete a question", "完成计算"),
@@ -137,6 +140,10 @@ ACTS: dict[str, Act] = {
         Act(
             "observatory.show", READS, _ANY, "Show figures of the log", "查看流通指标", verb="figures",
             examples=("dujiang figures --by province", "dujiang figures --by purpose --period 2026-11"),
+        ),
+        Act(
+            "observatory.reconcile", READS, ("auditor", "operator"), "Compare the log with what is kept",
+            "核对存证与业务记录", verb="reconcile",
         ),
         Act("observatory.list", READS, _ANY, "List a figure's entries", "列出指标的存证条目", positional=("cell",)),
         Act("post.list", READS, _NODE, "List messages to deliver", "列出待投递消息"),

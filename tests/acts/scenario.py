@@ -131,6 +131,8 @@ def _table(made: Scenario) -> str:
     run("quality.grade", life.hospital, quality.Grade(registered.version))
     run("quality.show", life.hospital, quality.Show(registered.version))
     run("quality.show", life.insurer, quality.Show(registered.version))
+    run("quality.export", life.hospital, quality.Export(registered.version))
+    made.refuse("quality.export", life.insurer, quality.Export(registered.version))
     other = run(
         "catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")
     ).product
@@ -207,7 +209,7 @@ def _talk(made: Scenario, product: str) -> None:
 
 def _questions(made: Scenario) -> None:
     life, run = made.life, made.run
-    run("cleanroom.check", life.insurer, cleanroom.Check(made.contract, COUNTED))
+    run("cleanroom.check", life.insurer, cleanroom.Check((made.contract,), COUNTED))
     asked = run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     (job,) = run("cleanroom.pending", NODE, cleanroom.Pending()).jobs
     assert job == asked.job
@@ -217,6 +219,13 @@ def _questions(made: Scenario) -> None:
     run("cleanroom.show", life.hospital, cleanroom.Show(job))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), "select * from 就诊"))
+    unwanted = run(
+        "cleanroom.ask",
+        life.insurer,
+        cleanroom.Ask((made.contract,), COUNTED.replace("group", "where 体重 > 50 group")),
+    )
+    run("cleanroom.stop", life.hospital, cleanroom.Stop(unwanted.job))
+    made.refuse("cleanroom.stop", life.insurer, cleanroom.Stop(unwanted.job))
     run("cleanroom.list", life.insurer, cleanroom.List())
     run("cleanroom.list", life.hospital, cleanroom.List())
 
@@ -240,5 +249,7 @@ def _figures(made: Scenario) -> None:
             run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
         run("observatory.list", caller, observatory.List("35-44"))
     run("observatory.show", life.auditor, observatory.Show())
+    found = run("observatory.reconcile", life.auditor, observatory.Reconcile())
+    assert found.findings == (), found.findings
     made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
     made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))

@@ -23,7 +23,14 @@ from tests.acts.scenario import COUNTED, NEW_PASSWORD, PASSWORD, Played, Scenari
 from tests.life import opened
 
 OVERSIGHT = {
-    role: {"ledger.list", "ledger.show", "ledger.prove", "observatory.show", "observatory.list"}
+    role: {
+        "ledger.list",
+        "ledger.show",
+        "ledger.prove",
+        "observatory.show",
+        "observatory.list",
+        "observatory.reconcile",
+    }
     for role in ("auditor", "operator")
 }
 """The one table of exceptions: who reads what is another's, and by which acts."""
@@ -133,7 +140,15 @@ def test_nobody_is_refused_before_the_ask_is_looked_at(scenario: Scenario, act: 
 
 
 @pytest.mark.parametrize(
-    "act", ["contract.show", "contract.terminate", "cleanroom.check", "cleanroom.ask", "cleanroom.show"]
+    "act",
+    [
+        "contract.show",
+        "contract.terminate",
+        "cleanroom.check",
+        "cleanroom.ask",
+        "cleanroom.stop",
+        "cleanroom.show",
+    ],
 )
 def test_what_belongs_to_others_does_not_exist_for_a_third_party(scenario: Scenario, act: str) -> None:
     for played in scenario.played:

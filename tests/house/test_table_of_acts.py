@@ -38,8 +38,10 @@ REASONED: dict[str, str] = {
     "inbox": "everybody knows the word; `list` is of contracts, this is of what waits and what happened",
     "look": "marks the inbox as looked at; leaves no entry",
     "hear": "what comes from outside is heard; only the node itself may",
+    "stop": "ends one question before its answer, where `terminate` ends a contract for good",
     "pending": "what the job loop has to run; only the node itself may ask",
     "describe": "says an organisation's own sector and province; no registration, as it may be said again",
+    "reconcile": "the accountants' own word for holding a ledger against what it is about",
     "complete": "ends what `ask` admitted; only the node itself may",
 }
 ROLES = {"provider", "consumer", "operator", "auditor", "member", "node", "anyone"}

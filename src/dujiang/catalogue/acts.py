@@ -245,8 +245,6 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
         product = replace(product, answering=rules.answering(ask.strategy, ask.until))
         warned = authority.offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
-        provider = identity.organisation(tx.db, caller.org)
-        tx.tell(figures=[provider.counted(product=product.id, products=1)])
         made = _published(tx, product, version, prepared)
         return replace(made, notes=(*made.notes, *warned))
 
@@ -255,8 +253,10 @@ def _first(tx: Tx, caller: Caller, file: TermsFile, title: str | None, version: 
     """Version 1 of a new product, which the caller's organisation may offer."""
     terms = policy.normal(policy.terms_of(file))
     authority.may_offer(tx.db, caller.org, version.resource, terms, tx.now_ms)
+    made = tx.new_id("prd")
+    tx.tell(figures=[identity.organisation(tx.db, caller.org).counted(product=made, products=1)])
     return Product(
-        id=tx.new_id("prd"),
+        id=made,
         org=caller.org,
         resource=version.resource,
         state=State.published,
@@ -457,6 +457,11 @@ def offered_version(db: Session, product_id: str, number: int) -> Offered:
     if product is None:
         raise Refused(NOT_FOUND)
     return _offered(product)
+
+
+def products(db: Session) -> list[str]:
+    """The ids of all products of this home, for the observatory."""
+    return store.ids(db)
 
 
 def _offered(product: Product) -> Offered:

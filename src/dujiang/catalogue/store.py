@@ -69,6 +69,7 @@ _ANSWER = Sql(
 _WITHDRAW = Sql(text("UPDATE catalogue_product SET state = 'withdrawn' WHERE id = :id AND org = :org"))
 _GET = Sql(text(f"{_JOINED} AND v.number = p.latest WHERE p.id = :id"))
 _GET_NUMBER = Sql(text(f"{_JOINED} WHERE p.id = :id AND v.number = :number"))
+_IDS = Sql(text("SELECT id FROM catalogue_product"))
 _OWN = Sql(
     text(
         f"{_JOINED} AND v.number = p.latest WHERE p.org = :org AND p.id < :before"
@@ -170,6 +171,11 @@ def find(db: Session, product_id: str, number: int | None = None) -> Product | N
         db.run(_GET, id=product_id) if number is None else db.run(_GET_NUMBER, id=product_id, number=number)
     )
     return _product(rows[0]) if rows else None
+
+
+def ids(db: Session) -> list[str]:
+    """The ids of all products, withdrawn ones too."""
+    return [str(row[0]) for row in db.run(_IDS)]
 
 
 def own(db: Session, org: str, count: int, before: str | None) -> list[Product]:

@@ -376,6 +376,11 @@ def held(db: Session, org: str, contract_id: str) -> Contract:
     return found
 
 
+def performed(db: Session) -> dict[str, int]:
+    """How often each agreed contract of this home's providers was used, by its id, for the observatory."""
+    return store.final(db)
+
+
 def count_use(tx: Tx, contract: Contract) -> None:
     """Counts one use of a contract, in the transaction of the use."""
     store.count_use(tx.db, contract.id)

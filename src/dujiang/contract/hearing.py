@@ -109,6 +109,8 @@ def standing(tx: Tx, one: Negotiation) -> Code | None:
     """Provider: None where what was offered or requested last can be agreed on today, else why not."""
     try:
         offered = catalogue.offered(tx.db, one.product, tx.now_ms)
+        terms = terms_of_odrl(one.terms)
+        catalogue.check_right(tx.db, one.product, terms, tx.now_ms)
     except Refused as refusal:
         return refusal.code
     if offered.provider_org != one.org:
@@ -117,7 +119,7 @@ def standing(tx: Tx, one: Negotiation) -> Code | None:
     names = (peer.name, peer.did) if peer else (one.peer_did,)
     today = rules.day(tx.now_ms)
     return permits(
-        terms_of_odrl(one.terms),
+        terms,
         purpose=one.purpose,
         recipient=names,
         today=today,
@@ -149,7 +151,8 @@ def _requested(tx: Tx, heard: Heard) -> Negotiation:
         return _decline(tx, one, refused)
     if offered.answering.strategy is Strategy.agree:
         return agree(tx, one)
-    say(tx, one, wire.acknowledgement(*pids(one), one.state))
+    # Nothing waits for it: if it is given up, the answer itself may still arrive.
+    say(tx, one, wire.acknowledgement(*pids(one), one.state), f"{one.id}/received")
     return one
 
 

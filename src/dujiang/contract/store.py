@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import msgspec
 from sqlalchemy import (
     Column,
@@ -96,6 +98,11 @@ _BOTH = (
     .where(_NEG.c.org == bindparam("org"), _NEG.c.id < bindparam("before"))
     .order_by(_NEG.c.id.desc()).limit(bindparam("count"))
 )  # fmt: skip
+_CON_FINAL = Sql(
+    select(_CON.c.id, _CON.c.questions_used).where(
+        _CON.c.side == Side.provider.value, _CON.c.consumer_signature.is_not(None)
+    )
+)
 _LIST = Sql(
     _BOTH.where(
         or_(bindparam("side") == "", _NEG.c.side == bindparam("side")),
@@ -251,6 +258,11 @@ def seen(db: Session, person: str) -> int:
 def see(db: Session, person: str, entry: int) -> None:
     """Says that a person has looked at everything below a log entry; it never goes back."""
     db.run(_SEEN_SET, person=person, entry=entry)
+
+
+def final(db: Session) -> dict[str, int]:
+    """How often each agreement that both sides signed was used, by its id, on the providers' records."""
+    return {str(row[0]): cast("int", row[1]) for row in db.run(_CON_FINAL)}
 
 
 def set_state(db: Session, org: str, contract_id: str, state: str, signature: str | None = None) -> None:

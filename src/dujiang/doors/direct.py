@@ -248,8 +248,9 @@ def mcp(
         from dujiang.doors.usage import key_line, parts
 
         given = Mandate(
-            parts(products), parts(purposes), max(0, statistics_max), agents.known(parts(allow)), mandate
-        )
+            parts(products), parts(purposes), max(0, statistics_max),
+            acts=agents.known(parts(allow)), name=mandate,
+        )  # fmt: skip
         try:
             agent = agents.open_agent(options, given, None if vkey is None else key_line(vkey))
         except Refusal as no:

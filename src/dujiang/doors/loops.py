@@ -28,6 +28,8 @@ _EARLY = (NOT_FOUND, OUT_OF_TURN)
 _IDLE_S = 30.0
 _FAILED_S = 1.0
 _QUIET_S = 60.0
+_HALT_S = 0.5
+"""How soon a question whose contract ended is looked for while any waits or runs."""
 
 
 class Loops:
@@ -39,6 +41,7 @@ class Loops:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
         self._couriers = ThreadPoolExecutor(_COURIERS, thread_name_prefix="courier")
         self._running: set[str] = set()
+        self._looked_s = 0.0
         self._futures: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._threads = [
@@ -130,7 +133,8 @@ class Loops:
         return list(self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply.jobs)
 
     def _start_jobs(self) -> float:
-        for job in self._pending():
+        waiting = self._pending()
+        for job in waiting:
             with self._lock:
                 if job in self._running:
                     continue
@@ -139,7 +143,14 @@ class Loops:
                 future = self._pool.submit(self._run_job, job)
                 self._futures.add(future)
                 future.add_done_callback(self._futures.discard)
-        return _IDLE_S
+        if not waiting:
+            return _IDLE_S
+        # One that waits for its turn is ended here; one that runs is killed by whoever runs it.
+        if time.monotonic() - self._looked_s >= _HALT_S:
+            for job in self._home.run("cleanroom.pending", NODE, cleanroom.Pending(halted=True)).reply.jobs:
+                self._run_job(job)
+            self._looked_s = time.monotonic()
+        return _HALT_S
 
     def _run_job(self, job: str) -> None:
         began = time.perf_counter()
