@@ -277,6 +277,12 @@ def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> N
     assert kept.read_bytes()[100:] == before[100:] and kept.stat().st_mode & 0o077 == 0
 
 
+def test_an_upgrade_that_fails_is_said_and_leaves_the_database_as_it_was_beside(made: Path) -> None:
+    _version(made, "UPDATE alembic_version SET version_num = '0001'")  # its later tables are there already
+    assert opening(made) == "home_not_upgraded"
+    assert (made / f"state.before-{migrations.HEAD}.sqlite").stat().st_size > 0
+
+
 def test_a_missing_or_ruined_database_is_said(made: Path) -> None:
     (made / "state.sqlite").write_bytes(b"no database at all, " * 300)
     assert opening(made) == "database_failed"
