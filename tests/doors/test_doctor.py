@@ -63,12 +63,19 @@ def test_a_home_that_is_served_is_looked_into_as_well(lived: Path) -> None:
 def _tile(path: Path) -> None:
     sql(
         path,
-        "UPDATE ledger_tile SET hashes = zeroblob(32) || substr(hashes, 33) WHERE level = 0 AND number = 0",
+        "UPDATE ledger_tile SET hashes = CAST(zeroblob(32) || substr(hashes, 33) AS BLOB) WHERE level = 0",
     )
 
 
 def _signature(path: Path) -> None:
     sql(path, "UPDATE ledger_checkpoint SET note = replace(note, '\u2014 ', '\u2014 x')")
+
+
+def _unreadable(path: Path) -> None:
+    sql(
+        path,
+        "UPDATE ledger_tile SET hashes = zeroblob(32) || substr(hashes, 33) WHERE level = 0 AND number = 0",
+    )
 
 
 def _entry(path: Path) -> None:
@@ -85,6 +92,7 @@ def _unsaid(path: Path) -> None:
 
 BROKEN: dict[str, tuple[str, Callable[[Path], None]]] = {
     "a tile": ("log", _tile),
+    "a tile that cannot be read": ("log", _unreadable),
     "a signature": ("log", _signature),
     "an entry that is missing": ("log", _entry),
     "a file of tomorrow": ("clock", _ahead),

@@ -262,8 +262,11 @@ def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> N
         db.execute("ATTACH ? AS now", (str(now),))
         for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             if table != "alembic_version":
-                columns = ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
-                db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM now.{table}")
+                kept = {row[1] for row in db.execute(f"PRAGMA now.table_info({table})")}
+                columns = ", ".join(
+                    row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] in kept
+                )
+                db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}")
         db.commit()
     for part in ("", "-wal", "-shm"):
         now.with_name(f"{now.name}{part}").unlink(missing_ok=True)

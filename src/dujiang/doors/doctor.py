@@ -197,19 +197,22 @@ def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tu
     from dujiang.cleanroom import acts as cleanroom
     from dujiang.ledger import book, fsck, note
     from dujiang.plugs import highwater, migrations, sqlite
+    from dujiang.plugs.sqlite import DATABASE_FAILED
     from dujiang.post import acts as post
 
-    zh = language == "zh"
+    zh, size = language == "zh", 0
     if migrations.version_of(home / "state.sqlite") != migrations.HEAD:
         return
     database = sqlite.SqliteDatabase(home / "state.sqlite")
     try:
         with database.reading() as db:
-            size = note.read_checkpoint(book.head_of(db)[0]).size
             wrong, jobs, messages = fsck.head(db), cleanroom.waiting(db), post.waiting(db)
+            with contextlib.suppress(note.NotANote):
+                size = note.read_checkpoint(book.head_of(db)[0]).size
             mark = highwater.read(highwater.path_of(home))
             stands = mark is not None and book.stands_on(db, mark.note)
-    except (Refused, Unavailable, ValueError):
+    except (Refused, Unavailable, ValueError) as error:
+        yield "log", (False, "-", getattr(error, "code", DATABASE_FAILED).name)
         return
     finally:
         database.close()
