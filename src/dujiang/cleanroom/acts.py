@@ -287,6 +287,11 @@ def pending(tx: Tx, caller: Caller, ask: Pending) -> Jobs:
     return Jobs(tuple(found))
 
 
+def waiting(db: Session) -> int:
+    """How many questions wait or run."""
+    return store.waiting(db)
+
+
 def prepare_complete(node: Node, caller: Caller, ask: Complete) -> _Computed | None:
     """The noised statistics of a job: computed in the locked process, noise drawn here; None if it has ended."""
     del caller
