@@ -189,7 +189,7 @@ TAMPERED = {
     "an answer is gone": ("DELETE FROM cleanroom_job WHERE id = :job", ("without_object", "answer")),
     "an answer names another entry": ("UPDATE cleanroom_job SET entry = 0 WHERE id = :job", ("differs", "answer")),
     "an answer without an entry": (
-        "INSERT INTO cleanroom_job SELECT 'job_more', org, provider, contract, question, state, charged_micro,"
+        "INSERT INTO cleanroom_job SELECT 'job_more', org, question, state, charged_micro,"
         " attempts, answer, entry, created_ms FROM cleanroom_job WHERE id = :job",
         ("without_entry", "answer"),
     ),
@@ -310,6 +310,10 @@ def taken_back(state: Path, schema: str) -> None:
     migrations.upgrade(f"sqlite:///{state}", schema)
     with closing(sqlite3.connect(state)) as db:
         db.execute("ATTACH ? AS new", (str(new),))
+        for column in ("provider", "contract"):  # a question had one of each
+            db.execute(f"ALTER TABLE new.cleanroom_job ADD COLUMN {column} TEXT")
+            of = f"(SELECT {column} FROM new.cleanroom_part WHERE job = id)"
+            db.execute(f"UPDATE new.cleanroom_job SET {column} = {of}")
         for (table,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
             columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
             if table != "alembic_version":
