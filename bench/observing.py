@@ -51,6 +51,9 @@ def measured(place: Path, entries: int) -> Iterator[Figure]:
         month = _median_s(home, auditor, observatory.Show(By.purpose, Measure.rows, _MONTH))
         listed = _median_s(home, auditor, observatory.List("across", period=_YEAR))
         own = _median_s(home, Caller("org_7", "p", frozenset({"provider"})), observatory.Show(period=_YEAR))
+        begun = time.process_time()
+        home.run("observatory.reconcile", auditor, observatory.Reconcile(0))
+        reconciling = time.process_time() - begun
     finally:
         home.close()
     beside: dict[str, Any] = {
@@ -59,6 +62,7 @@ def measured(place: Path, entries: int) -> Iterator[Figure]:
     }  # fmt: skip
     yield Figure("figures over 10⁶ entries, slowest grouping", max(published.values()), "s", "≤ 1", beside)
     yield Figure("an entry's figures, written with it", cost["with"] - cost["without"], "ms CPU", None, cost)
+    yield Figure("reconciling the log with what is kept, 10⁶ entries", reconciling, "s CPU", None)
 
 
 def _median_s(home: homes.Home, caller: Caller, ask: object) -> float:

@@ -15,7 +15,7 @@ from dujiang.contract.model import COMMENTS_MAX, Side, State
 from dujiang.identity import acts as identity
 from dujiang.identity.rules import verified
 from dujiang.kernel.act import NODE, Caller
-from dujiang.kernel.errors import Declined
+from dujiang.kernel.errors import Declined, Refused
 from dujiang.policy.model import Noise, Terms, TermsFile
 from dujiang.policy.rules import terms_sha256
 from dujiang.policy.wire import odrl_offer
@@ -132,7 +132,7 @@ def test_what_is_agreed_is_what_was_said_last(life: Life, product: str) -> None:
         life.quiet()
         heard = show(life, *other)
         assert heard.terms_sha256 == made.terms_sha256 not in seen
-        assert [(c.term, c.published, c.now) for c in heard.changed] == [("days", "100", str(days))]
+        assert [(c.term, c.published, c.now) for c in heard.changes] == [("days", "100", str(days))]
         assert other[1] in waiting(life, other[0]) and wanted not in waiting(life, caller)
         seen.add(made.terms_sha256)
     accepted = life.run("contract.accept", life.insurer, contract.Accept(own))
@@ -355,7 +355,7 @@ def test_what_cannot_be_delivered_is_shown_and_can_be_ended(life: Life, product:
         shown = show(life, speaker, wanted)
         assert (shown.state, shown.undelivered, shown.done) == (stuck, True, True)
         inbox = life.run("contract.inbox", speaker, contract.Inside(limit=100))
-        assert shown.contract in [each.contract for each in inbox.undelivered]
+        assert wanted in [each.contract for each in inbox.undelivered]
         ended = life.run("contract.terminate", speaker, contract.Terminate(wanted))
         assert (ended.state, ended.declined, ended.status) in (
             ("TERMINATED", None, None), ("TERMINATED", None, "terminated"),
@@ -369,6 +369,29 @@ def test_what_cannot_be_delivered_is_shown_and_can_be_ended(life: Life, product:
             )
         assert life.refused("contract.terminate", speaker, contract.Terminate(wanted)) == "out_of_turn"
         given_up(life)
+    life.run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.ask))
+
+
+def test_what_was_heard_though_nobody_knew_is_ended_too(life: Life, product: str) -> None:
+    """Every acknowledgement of the consumer's signature was lost: the provider's contract is final, and ends."""
+    life.run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.agree))
+    own = life.run("contract.request", life.insurer, contract.Request(product, "analyse")).contract
+    for _ in range(2):
+        for envelope in life.taken():
+            life.hear(envelope)
+    (verification,) = life.letters()
+    life.hear(verification.envelope)
+    given_up(life)
+    agreed = show(life, life.insurer, own).contract
+    assert show(life, life.hospital, agreed).status == "active"
+    life.run("contract.terminate", life.insurer, contract.Terminate(own))
+    for envelope in life.taken():
+        message = contract.Hear(envelope)
+        try:
+            life.run("contract.hear", NODE, message)
+        except Refused as refused:
+            assert refused.code.name == "out_of_turn"
+    assert show(life, life.hospital, agreed).status == show(life, life.insurer, agreed).status == "terminated"
     life.run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.ask))
 
 

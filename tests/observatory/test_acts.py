@@ -139,6 +139,33 @@ def test_an_organisation_sees_its_own_flows_and_no_other(life: Life) -> None:
     assert values(show(life, stranger)) == {"total": 0}
 
 
+def test_an_overseer_may_ask_for_its_own_flows_alone(life: Life) -> None:
+    assert show(life, life.hospital, own=True).form == "own"
+    assert values(show(life, life.hospital, own=True))["total"] == 4
+    assert (
+        values(show(life, life.auditor, own=True)) == {"total": 0}
+        and listed(life, life.auditor, own=True) == []
+    )
+
+
+def test_amounts_of_two_currencies_are_never_added(tmp_path: Path) -> None:
+    with opened(tmp_path) as life:
+        told = {"from": life.hospital.org, "to": life.insurer.org, "contract": "ctr_1"}
+
+        def settled(tx: Any) -> None:
+            for amount, currency in ((500, "CNY"), (-200, "CNY"), (300, "USD")):
+                counts = [{**told, "amount_minor": amount, "currency": currency}]
+                life.home.book.append(tx, "market.settle", life.hospital, {"figures": counts})
+
+        life.at(settled)
+        for currency, total, entries in (("CNY", 300, 2), ("USD", 300, 1), ("EUR", 0, 0)):
+            found = show(life, life.auditor, By.provider, Measure.amount, currency=currency, exact=True)
+            assert found.cells[0].value == total and found.unit == f"{currency} minor units"
+            items = listed(life, life.auditor, by=By.provider, measure=Measure.amount, currency=currency)
+            assert len(items) == entries
+        assert values(show(life, life.auditor, exact=True)) == {"total": 0}
+
+
 def test_a_cell_leads_to_its_entries_and_each_proves_itself(life: Life) -> None:
     for cell in show(life, life.auditor, exact=True).cells:
         items = listed(life, life.auditor, cell=cell.key)

@@ -159,6 +159,15 @@ def test_rubbish_is_no_certificate(life: Life, text: str) -> None:
     assert not wire.examine(text, None).ok and not wire.is_certificate(text)
 
 
+def test_a_certificate_without_a_key_inside_is_checked_by_the_pinned_one_alone(life: Life) -> None:
+    """As those signed before certificates carried their issuer's key."""
+    claims = claims_of(exported(life, registered(life).version))
+    text = life.sign(life.hospital, wire.HEADER, claims)
+    public = keys.decode(issuer_of(life)["verificationMethod"][0]["publicKeyJwk"]["x"])
+    assert wire.examine(text, public).ok and not wire.examine(text, None).ok
+    assert life.run("registry.verify", NOBODY, acts.Verify(text)).stands
+
+
 def test_another_signed_text_of_the_operator_is_no_certificate(life: Life) -> None:
     """A message or agreement carries the same key's signature and must not pass for a registration."""
     jwk = wire.jwk(keys.decode(issuer_of(life)["verificationMethod"][0]["publicKeyJwk"]["x"]))

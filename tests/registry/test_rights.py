@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dujiang.catalogue import acts as catalogue
+from dujiang.catalogue.model import Strategy
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.kernel.act import Caller
@@ -167,6 +168,25 @@ def test_an_operator_promises_nothing_beyond_its_grant(life: Life, terms: dict[s
     product = operated(life, made.resource, purposes=("analyse",))
     again = catalogue.Publish(product, terms=ask.terms)
     assert life.refused("catalogue.publish", life.rival, again) == "terms_beyond_right"
+
+
+def test_an_operator_agrees_to_nothing_beyond_its_grant_in_a_negotiation(life: Life) -> None:
+    made = registered(life)
+    granted(life, made.resource, limits=Limits(statistics=20))
+    product = operated(life, made.resource, statistics=10)
+    life.run("catalogue.answer", life.rival, catalogue.Answer(product, Strategy.ask))
+    begun = life.run("contract.request", life.insurer, contract.Request(product, "analyse"))
+    life.quiet()
+    waiting = life.run("contract.inbox", life.rival, contract.Inside()).waiting
+    (waits,) = [each for each in waiting if each.product == product]
+    wider = contract.Counter(waits.contract, statistics=21)
+    assert life.refused("contract.counter", life.rival, wider) == "right_ended"
+    life.run("contract.counter", life.rival, contract.Counter(waits.contract, statistics=20))
+    life.quiet()
+    life.run("contract.accept", life.insurer, contract.Accept(begun.contract))
+    life.quiet()
+    shown = life.run("contract.show", life.insurer, contract.Show(begun.contract))
+    assert shown.status == "active" and not isinstance(life.ask(shown.contract, COUNTED), Declined)
 
 
 def test_what_the_holder_limits_to_columns_stays_so(life: Life) -> None:

@@ -114,9 +114,9 @@ PRODUCT_WITHDRAWN = Code(
 )  # fmt: skip
 RIGHT_ENDED = Code(
     "right_ended", 410, Exit.refused,
-    "Its provider has no right to offer this resource any more; what was answered stays.",
+    "Its provider has no right, or none any more, to offer this resource on these terms; what was answered stays.",
     "Find another product with `dujiang find`.",
-    "提供方已不再拥有经营该资源的权利；已给出的答案不受影响。", "请用 `dujiang find` 另寻产品。",
+    "提供方没有（或已不再拥有）按此条款经营该资源的权利；已给出的答案不受影响。", "请用 `dujiang find` 另寻产品。",
 )  # fmt: skip
 TERMS_BEYOND_RIGHT = Code(
     "terms_beyond_right", 403, Exit.refused,

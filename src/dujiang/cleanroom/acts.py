@@ -19,6 +19,7 @@ from dujiang.cleanroom.model import (
     QUESTION_ENDED,
     QUESTION_FAILED,
     QUESTION_STOPPED,
+    QUESTIONS_WAITING,
     STATISTIC_CLOSED,
     Released,
 )
@@ -230,13 +231,17 @@ def prepare_ask(node: Node, caller: Caller, ask: Ask) -> Case | Declined:
 def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Declined:
     """Admits a question: charges every account, counts every use, and leaves a job; or declines it.
 
-    Raises: Refused not_found. Declined: the codes of the checker, the contracts' terms and the accounts.
+    Raises: Refused not_found, questions_waiting. Declined: the codes of the checker, the contracts' terms and the
+    accounts.
     """
     tx.tell(question_sha256=sha256(ask.sql.encode()).hexdigest())
     _tell_contracts(tx, caller, ask.contracts)
     if isinstance(case, Declined):
         return case
     held = {part.contract.id: part.contract for part in case.parts}
+    most = tx.node.config.org_questions_at_once_max
+    if most and store.waiting(tx.db, caller.org) >= most:
+        raise Refused(QUESTIONS_WAITING, most=most)
     try:
         for each in held:
             held[each] = contracts.usable(tx.db, caller.org, each, tx.now_ms)
@@ -245,10 +250,10 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
     found = account.state(tx.db, caller.org, case)
     if refused := account.refused(tx.db, caller.org, case, found):
         return refused
+    tx.tell(uses=list(held) if found.unpaid else [])
     if found.unpaid:
         for each in held.values():
             contracts.count_use(tx, each)
-        tx.tell(uses=list(held))
     account.charge(tx.db, caller.org, case, found)
     fresh = len(found.known) < len(case.keys)
     charged = [

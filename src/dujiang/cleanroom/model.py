@@ -436,8 +436,14 @@ CONTRACTS_WRONG = Code(
     "一次查询须填写 1 至 {limit} 份合约，每份一次。",
     "请为查询读取的每张表填写一次合约。",
 )
+QUESTIONS_WAITING = Code(
+    "questions_waiting", 429, Exit.failure,
+    "{most} questions of your organisation wait or run already.", "Wait for one to end, then ask again.",
+    "贵机构已有 {most} 个查询在等待或计算。", "请等其中一个结束后再提问。",
+)  # fmt: skip
 
 CODES = (
+    QUESTIONS_WAITING,
     NOT_A_QUESTION,
     QUESTION_LONG,
     QUESTION_DEEP,

@@ -98,6 +98,9 @@ _PART_GET = Sql(
 )  # fmt: skip
 _JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
 _JOB_DONE = Sql(select(_JOB.c.id, _JOB.c.entry).where(_JOB.c.state == DONE))
+_JOB_WAITING = Sql(
+    select(func.count()).select_from(_JOB).where(_JOB.c.org == bindparam("org"), _JOB.c.state == ADMITTED)
+)
 _JOB_STATE = Sql(
     select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
 )
@@ -213,6 +216,11 @@ def job(db: Session, job_id: str) -> Job | None:
 def admitted(db: Session, count: int) -> list[str]:
     """The jobs that wait to be run, oldest first."""
     return [str(row[0]) for row in db.run(_JOB_STATE, count=count)]
+
+
+def waiting(db: Session, org: str) -> int:
+    """How many questions of an organisation wait or run."""
+    return int(str(db.run(_JOB_WAITING, org=org)[0][0]))
 
 
 def jobs(db: Session, org: str, before: str, count: int) -> list[Job]:

@@ -30,6 +30,7 @@ from dujiang.contract.model import (
     COMMENTS_FULL,
     COMMENTS_MAX,
     ENDED,
+    NEGOTIATIONS_OPEN,
     NOT_ACTIVE,
     NOT_CONSUMER,
     OUT_OF_TURN,
@@ -177,8 +178,8 @@ class Remarked:
 def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     """Begins a negotiation for a product on the terms it is offered on.
 
-    Raises: Refused purpose_too_long, not_found, product_withdrawn, own_product. Declined: a purpose,
-    recipient or period the terms do not permit.
+    Raises: Refused purpose_too_long, not_found, product_withdrawn, own_product, negotiations_open. Declined: a
+    purpose, recipient or period the terms do not permit.
     """
     if len(ask.purpose) > TEXT_CHARACTERS_MAX:
         raise Refused(PURPOSE_LONG, limit=TEXT_CHARACTERS_MAX)
@@ -199,6 +200,9 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     )  # fmt: skip
     if refused:
         return Declined(refused)
+    most = tx.node.config.org_negotiations_open_max
+    if most and store.open_negotiations(tx.db, own.id) >= most:
+        raise Refused(NEGOTIATIONS_OPEN, most=most)
     offer = odrl_offer(offered.terms, offered.offer, offered.product)
     one = Negotiation(
         own.id, tx.new_id("neg"), Side.consumer, provider.did, None, offered.product, str(offered.version), ask.purpose,

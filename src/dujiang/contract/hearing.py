@@ -151,7 +151,8 @@ def _requested(tx: Tx, heard: Heard) -> Negotiation:
         return _decline(tx, one, refused)
     if offered.answering.strategy is Strategy.agree:
         return agree(tx, one)
-    say(tx, one, wire.acknowledgement(*pids(one), one.state))
+    # Nothing waits for it: if it is given up, the answer itself may still arrive.
+    say(tx, one, wire.acknowledgement(*pids(one), one.state), f"{one.id}/received")
     return one
 
 

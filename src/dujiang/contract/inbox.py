@@ -56,7 +56,7 @@ class Said:
     side: Side
     text: str
     time_ms: int
-    undelivered: bool = False
+    undelivered: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +85,11 @@ class Shown:
     """The side whose person is to answer."""
     held_until: str | None = None
     """Provider alone: the day from which a held request waits."""
-    undelivered: bool = False
-    """Whether a message to the other side was given up: `terminate` ends it."""
+    undelivered: bool | None = None
+    """A message to the other side was given up: `terminate` ends it."""
     changed_ms: int | None = None
     """When this side last changed it."""
-    changed: tuple[Change, ...] = ()
+    changes: tuple[Change, ...] = ()
     """What was negotiated: in `show` alone."""
     comments: tuple[Said, ...] = ()
     """Remarks of both sides, oldest first: in `show` alone."""
@@ -158,11 +158,26 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a person is to answer: `show` has all of it."""
+
+    contract: str
+    side: Side
+    """provider: a request to agree to; consumer: a counter-offer to accept."""
+    peer: str
+    product: str
+    purpose: str
+    terms: str
+    terms_zh: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inbox:
     """What waits for a person of this organisation, what was not delivered, and the news, newest first."""
 
-    waiting: tuple[Shown, ...]
-    undelivered: tuple[Shown, ...]
+    waiting: tuple[Waiting, ...]
+    undelivered: tuple[Waiting, ...]
     news: tuple[News, ...]
     upto: int
     """The size of the log: what to give to `contract look`."""
@@ -181,8 +196,8 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
     said = store.comments(tx.db, caller.org, one.id, 2 * COMMENTS_MAX)
     return replace(
         shown,
-        changed=_changes(tx.db, one),
-        comments=tuple(Said(c.side, c.text, c.time_ms, c.id in lost) for c in said),
+        changes=_changes(tx.db, one),
+        comments=tuple(Said(c.side, c.text, c.time_ms, True if c.id in lost else None) for c in said),
     )
 
 
@@ -204,10 +219,14 @@ def inbox(tx: Tx, caller: Caller, ask: Inside) -> Inbox:
     count = max(1, min(ask.limit, tx.node.config.page_rows_max))
     lost = post.undelivered(tx.db, caller.org)
     gone = [one for each in sorted(lost) if (one := store.negotiation(tx.db, caller.org, each)) is not None]
-    stuck = [(one, _agreement(tx.db, one)) for one in gone if not _over(one)]
-    waiting = store.waiting(tx.db, caller.org, _LAST, count, rules.day(tx.now_ms).isoformat())
+    stuck = [one for one in gone if not _over(one)][:count]
+    today = rules.day(tx.now_ms).isoformat()
+    waiting = [one for one, _ in store.waiting(tx.db, caller.org, _LAST, count, today)]
+    names = identity.names(tx.db, {one.peer_did for one in (*waiting, *stuck)})
     news, size = _news(tx, caller, 0 if ask.all else store.seen(tx.db, caller.person), count)
-    return Inbox(tuple(_seen(tx, waiting, lost)), tuple(_seen(tx, stuck[:count], lost)), news, size)
+    return Inbox(
+        tuple(_waits(one, names) for one in waiting), tuple(_waits(one, names) for one in stuck), news, size
+    )
 
 
 def look(tx: Tx, caller: Caller, ask: Look) -> Looked:
@@ -235,6 +254,14 @@ def _seen(tx: Tx, found: Iterable[tuple[Negotiation, Contract | None]], lost: fr
     return [_shown(one, contract, names, one.id in lost) for one, contract in found]
 
 
+def _waits(one: Negotiation, names: dict[str, str]) -> Waiting:
+    terms = terms_of_odrl(one.terms)
+    return Waiting(
+        one.id, one.side, names.get(one.peer_did, one.peer_did), one.product, one.purpose, sentence(terms, "en"),
+        sentence(terms, "zh"), one.changed_ms,
+    )  # fmt: skip
+
+
 def _shown(one: Negotiation, found: Contract | None, names: dict[str, str], lost: bool) -> Shown:
     terms = terms_of_odrl(one.terms)
     rejected = one.reason is not None and one.reason not in _BY_ITSELF
@@ -247,7 +274,7 @@ def _shown(one: Negotiation, found: Contract | None, names: dict[str, str], lost
         last_day(terms, rules.day(found.agreed_ms)).isoformat() if found else None,
         found.questions_used if found else None, found.agreed_ms if found else None,
         {"code": DECLINED.name, "names": {"reason": str(one.reason)}} if rejected else None,
-        waits, one.held_until if waits else None, lost and not over, one.changed_ms or None,
+        waits, one.held_until if waits else None, True if lost and not over else None, one.changed_ms or None,
     )  # fmt: skip
 
 

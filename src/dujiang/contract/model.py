@@ -191,7 +191,12 @@ COMMENTS_FULL = Code(
     "One side makes at most {limit} comments in a negotiation.", "Accept, refuse or change the terms.",
     "每一方在一次协商中最多留言 {limit} 条。", "请接受、拒绝或变更条款。",
 )  # fmt: skip
+NEGOTIATIONS_OPEN = Code(
+    "negotiations_open", 429, Exit.failure,
+    "{most} negotiations of your organisation are open already.", "End some, or let the other side answer first.",
+    "贵机构已有 {most} 个进行中的协商。", "请先结束部分协商，或等待对方答复。",
+)  # fmt: skip
 CODES = (
-    OUT_OF_TURN, NOT_ACTIVE, NOT_CONSUMER, TERMS_DIFFER, OWN_PRODUCT, DECLINED, TERMS_BEYOND, TERMS_BASE, TERMS_SAME,
-    COMMENT_UNFIT, COMMENTS_FULL,
+    NEGOTIATIONS_OPEN, OUT_OF_TURN, NOT_ACTIVE, NOT_CONSUMER, TERMS_DIFFER, OWN_PRODUCT, DECLINED, TERMS_BEYOND,
+    TERMS_BASE, TERMS_SAME, COMMENT_UNFIT, COMMENTS_FULL,
 )  # fmt: skip

@@ -76,6 +76,12 @@ _NEG_SET = Sql(
         changed_ms=bindparam("to_changed_ms"),
     )
 )  # fmt: skip
+_NEG_OPEN = Sql(
+    text(
+        "SELECT count(*) FROM contract_negotiation WHERE org = :org AND side = 'consumer'"
+        " AND state IN ('REQUESTED', 'OFFERED', 'ACCEPTED')"
+    )
+)
 _NEG_BY_CONTRACT = Sql(
     select(*_NEG_COLUMNS).where(_NEG.c.org == bindparam("org"), _NEG.c.contract == bindparam("contract"))
 )
@@ -149,6 +155,11 @@ _CON_USE = Sql(
         "UPDATE contract_contract SET questions_used = questions_used + 1 WHERE id = :id AND state = 'active'"
     )
 )
+
+
+def open_negotiations(db: Session, org: str) -> int:
+    """How many negotiations an organisation began that nobody has ended or agreed to."""
+    return int(str(db.run(_NEG_OPEN, org=org)[0][0]))
 
 
 def add_negotiation(db: Session, one: Negotiation) -> None:

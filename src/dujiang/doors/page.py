@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,14 +19,18 @@ from starlette.responses import Response
 from dujiang import acts
 from dujiang.doors import forms, paper
 from dujiang.doors.desk import SESSION, Desk, cookie
+from dujiang.doors.sankey import sankey
 from dujiang.identity import acts as identity
 from dujiang.identity import rules as signing
 from dujiang.identity.model import Role
 from dujiang.kernel.act import NOBODY, Caller, bind
 from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.shape import build, plain
+from dujiang.observatory import acts as observatory
 
 _ROWS = 10
+_DIRECTION = re.compile(r"[0-9]*-[0-9]*")
+"""The key of a figure that is not a sum of others: from a province to a province."""
 _ORGANISATIONS = 100
 _STEPS = (
     ("provider", "do_offer", "dujiang offer TABLE.csv --entity COLUMN"),
@@ -108,7 +113,14 @@ class Pages:
             inbox=inbox,
             news=[_news(each, language) for each in inbox["news"]],
             form=_form(request, "/"),
+            **await self._flows(caller, language),
         )
+
+    async def _flows(self, caller: Caller, language: str) -> dict[str, Any]:
+        """What flows between provinces: drawn, and the same as rows; overseers see all, others their own."""
+        reply = (await self._desk.run("observatory.show", caller, observatory.Show(exact=True))).reply
+        cells = [each for each in reply.cells if each.key == "total" or _DIRECTION.fullmatch(each.key)]
+        return {"flows": sankey(reply, language), "cells": [plain(each) for each in cells]}
 
     async def _contract(self, request: Request, caller: Caller) -> Response:
         one = await self._read("contract.show", caller, {"contract": request.path_params["contract"]})

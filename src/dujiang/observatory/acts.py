@@ -47,6 +47,8 @@ class Show:
     """Of which currency, where money is counted; two currencies are never added."""
     exact: bool = False
     """For the auditor and the operator: small cells too. Not to be published."""
+    own: bool = False
+    """For overseers: only the flows of their own organisation."""
     top: int = 3
     """How many providers are the large ones of the concentration."""
 
@@ -88,6 +90,7 @@ class List:
     measure: Measure = Measure.questions
     period: str | None = None
     currency: str = "CNY"
+    own: bool = False
     before: int | None = None
     """Only entries below this index: the `next` of the page before."""
     limit: int = 50
@@ -138,7 +141,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Figures:
 
     Raises: Refused period_unfit, period_long.
     """
-    scope, before = _scope(tx, caller, ask.period, ask.measure, ask.currency)
+    scope, before = _scope(tx, caller, ask)
     if ask.by is By.day and scope.last - scope.first >= DAYS_MAX:
         raise Refused(PERIOD_LONG, days=DAYS_MAX)
     form = "own" if scope.org is not None else "exact" if ask.exact or ask.measure in PUBLIC else "published"
@@ -161,7 +164,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
 
     Raises: Refused period_unfit, cell_unfit.
     """
-    scope, _ = _scope(tx, caller, ask.period, ask.measure, ask.currency)
+    scope, _ = _scope(tx, caller, ask)
     only, narrow = rules.sought(ask.by, ask.cell)
     if narrow is not None:
         scope = replace(scope, first=max(scope.first, narrow.first), last=min(scope.last, narrow.last))
@@ -193,15 +196,13 @@ def reconcile(tx: Tx, caller: Caller, ask: Reconcile) -> Reconciled:
     return Reconciled(not one.findings, one.entries, objects, len(one.findings), named)
 
 
-def _scope(
-    tx: Tx, caller: Caller, period: str | None, measure: Measure, currency: str
-) -> tuple[Scope, Scope | None]:
+def _scope(tx: Tx, caller: Caller, ask: Show | List) -> tuple[Scope, Scope | None]:
     """The caller's part of the log in a period, and in the one before."""
-    org = None if ledger.oversees(caller) else caller.org
-    money = currency if measure is Measure.amount else ""
-    if period is None:
+    org = None if ledger.oversees(caller) and not ask.own else caller.org
+    money = ask.currency if ask.measure is Measure.amount else ""
+    if ask.period is None:
         return Scope(0, tx.now_ms // 86_400_000, org, money), None
-    now, before = rules.period_of(period)
+    now, before = rules.period_of(ask.period)
     return Scope(now.first, now.last, org, money), Scope(before.first, before.last, org, money)
 
 

@@ -101,6 +101,10 @@ def objects_of(record: Record) -> Iterator[tuple[str, str]]:
         yield "version", str(facts.get("version"))
     if _finalizes(record):
         yield "contract", str(facts.get("contract"))
+    if record.act in ("market.bill", "market.refund"):
+        yield "bill", str(facts.get("bill"))
+    if record.act == "market.settle":
+        yield "settlement", str(facts.get("bill"))
     if record.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
         yield "answer", str(facts.get("job"))
 

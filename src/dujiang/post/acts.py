@@ -68,6 +68,11 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Letters:
     return Letters(tuple(_signed(tx, letter) for letter in items), store.next_due_ms(tx.db))
 
 
+def waiting(db: Session) -> int:
+    """How many messages are not delivered yet."""
+    return store.waiting(db)
+
+
 def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
     """Marks a letter after an attempt to deliver it; a letter marked before stays as it is."""
     del caller

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    func,
     insert,
     select,
     text,
@@ -39,6 +40,7 @@ _DUE = Sql(
     .order_by(_OUT.c.due_ms, _OUT.c.id).limit(bindparam("count"))
 )  # fmt: skip
 _NEXT = Sql(select(_OUT.c.due_ms).where(_OUT.c.state == WAITING).order_by(_OUT.c.due_ms).limit(1))
+_WAITING = Sql(select(func.count()).select_from(_OUT).where(_OUT.c.state == WAITING))
 _GET = Sql(select(*_COLUMNS).where(_OUT.c.id == bindparam("id")))
 _SET = Sql(
     update(_OUT).where(_OUT.c.id == bindparam("of_id"), _OUT.c.state == WAITING)
@@ -73,6 +75,11 @@ def next_due_ms(db: Session) -> int | None:
     """When the next waiting letter is due."""
     rows = db.run(_NEXT)
     return int(str(rows[0][0])) if rows else None
+
+
+def waiting(db: Session) -> int:
+    """How many letters are not delivered yet."""
+    return int(str(db.run(_WAITING)[0][0]))
 
 
 def letter(db: Session, letter_id: str) -> Letter | None:

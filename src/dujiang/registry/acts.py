@@ -174,7 +174,10 @@ class Grant:
     scope: str = ""
     """What else was agreed, in words that no program judges."""
     limits: Limits | None = None
-    """What its products may at most promise (operate alone); default: the defaults of terms, with noise."""
+    """What its products may at most promise (operate alone); `dujiang schema registry.grant` gives the form.
+
+    Default: those of the right it is given under, else the defaults of terms, with noise.
+    """
     under: str | None = None
     """The grant it is given under; default: the first it lies within."""
 

@@ -80,7 +80,11 @@ _OF_CONTENT = Sql(
         f"SELECT {_FIELDS} FROM registry_version WHERE org = :org AND sha256_plain = :sha256 ORDER BY id DESC"
     )
 )
-_FILES = Sql(text("SELECT id, sha256_plain, sha256_guarded FROM registry_version ORDER BY id"))
+_FILES = Sql(
+    text(
+        "SELECT id, sha256_plain, sha256_guarded FROM registry_version WHERE :org IS NULL OR org = :org ORDER BY id"
+    )
+)
 _CERTIFICATE = Sql(text("SELECT certificate FROM registry_version WHERE org = :org AND id = :id"))
 _SALT_GET = Sql(text("SELECT sealed FROM registry_salt WHERE org = :org"))
 _SALT_ADD = Sql(text("INSERT INTO registry_salt (org, sealed) VALUES (:org, :sealed)"))
@@ -210,9 +214,9 @@ def of_content(db: Session, org: str, sha256_plain: str) -> list[Version]:
     return [_version(row) for row in db.run(_OF_CONTENT, org=org, sha256=sha256_plain)]
 
 
-def files(db: Session) -> list[tuple[str, str, str]]:
-    """Every version of the home with the hashes of its normalised and its registered file."""
-    return [(str(row[0]), str(row[1]), str(row[2])) for row in db.run(_FILES)]
+def files(db: Session, org: str | None) -> list[tuple[str, str, str]]:
+    """Versions of an organisation, or of all, with the hashes of their normalised and registered files."""
+    return [(str(row[0]), str(row[1]), str(row[2])) for row in db.run(_FILES, org=org)]
 
 
 def certificate(db: Session, org: str, version_id: str) -> str | None:
