@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from dujiang.cleanroom import account, rules, store
 from dujiang.cleanroom.case import Case, Part, is_halted, pinned, prepared, read
@@ -287,6 +287,11 @@ def pending(tx: Tx, caller: Caller, ask: Pending) -> Jobs:
     return Jobs(tuple(found))
 
 
+def waiting(db: Session) -> int:
+    """How many questions wait or run."""
+    return store.waiting(db)
+
+
 def prepare_complete(node: Node, caller: Caller, ask: Complete) -> _Computed | None:
     """The noised statistics of a job: computed in the locked process, noise drawn here; None if it has ended."""
     del caller
@@ -420,6 +425,10 @@ def _tell_case(tx: Tx, job: Job, case: Case, takes: int | None = None) -> None:
     """Says what each table of a question is and what its account was charged."""
     takes = _taken(case, job) if takes is None else takes
     first = case.parts[0]
+    # Whose rows are read sees it also where another organisation offers them.
+    told = cast("list[str]", tx.told.get("parties", []))
+    holders = {registry.version(tx.db, part.offered.registered).org for part in case.parts}
+    tx.tell(parties=[*told, *sorted(holders - {*told, *job.sides})])
     tx.tell(
         job=job.id, contract=first.contract.id, product=first.offered.product, version=first.contract.version,
         purpose=first.contract.purpose[:200], resource=first.offered.resource, statistics=takes,

@@ -100,7 +100,7 @@ _PART_GET = Sql(
 _JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
 _JOB_DONE = Sql(select(_JOB.c.id, _JOB.c.entry).where(_JOB.c.state == DONE))
 _JOB_WAITING = Sql(
-    select(func.count()).select_from(_JOB).where(_JOB.c.org == bindparam("org"), _JOB.c.state == ADMITTED)
+    text("SELECT count(*) FROM cleanroom_job WHERE state = 'admitted' AND (:org IS NULL OR org = :org)")
 )
 _JOB_STATE = Sql(
     select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
@@ -224,8 +224,8 @@ def admitted(db: Session, count: int) -> list[str]:
     return [str(row[0]) for row in db.run(_JOB_STATE, count=count)]
 
 
-def waiting(db: Session, org: str) -> int:
-    """How many questions of an organisation wait or run."""
+def waiting(db: Session, org: str | None = None) -> int:
+    """How many questions of an organisation, or of all, wait or run."""
     return int(str(db.run(_JOB_WAITING, org=org)[0][0]))
 
 

@@ -329,7 +329,12 @@ def _is_news(entry: ledger.Entry, org: str) -> bool:
 def _one(entry: ledger.Entry) -> News:
     facts = entry.facts
     about = next(
-        (facts[name] for name in ("contract", "negotiation", "job", "product") if name in facts), None
+        (
+            facts[name]
+            for name in ("contract", "negotiation", "job", "product", "grant", "resource")
+            if name in facts
+        ),
+        None,
     )
     about = facts.get("job", about) if entry.act.startswith("cleanroom.") else about
     parties = facts.get("parties") or []
