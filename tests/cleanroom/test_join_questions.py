@@ -108,6 +108,16 @@ def test_a_table_is_joined_only_on_keys_that_it_lists_and_that_were_kept() -> No
     assert found.code.name == "join_key_not_kept" and found.names == {"table": "laboratory", "column": "seqn"}
 
 
+def test_a_join_that_may_be_too_large_by_its_declared_sizes_is_declined() -> None:
+    flights, weather, _ = (one.member for one in flying(1))
+    wide, weather = (
+        replace(each, table=replace(each.table, rows_max=100_000_000)) for each in (flights, weather)
+    )
+    text = "select count(*) from flights join weather using (airport)"
+    assert declined(text, [wide, weather]).code.name == "join_too_large"
+    assert isinstance(plan_joined(text.replace("airport", "airport, hour"), [wide, weather]), Plan)
+
+
 def test_keys_of_two_kinds_are_not_joined() -> None:
     clinic, laboratory = (one.member for one in PAIR)
     columns = (replace(laboratory.table.columns[0], kind=Kind.text), *laboratory.table.columns[1:])

@@ -26,6 +26,7 @@ from tests.e2e import log
 from tests.e2e.node import HOSPITAL, INSURER, Node, make, said, start
 
 TERMS = """
+join_keys = ["patient"]
 statistics = 100000
 ceiling_statistics = 1000000
 [fields.visits]
@@ -133,20 +134,9 @@ class Space:
         self.vkey: str = made["vkey"]
         self.hospital, self.insurer = (each["api_key"] for each in made["organisations"])
         rows = "".join(f"p{n},{n * 37 % 10_000}\n" for n in range(400))
-        (folder / "visits.csv").write_text(f"patient,visits\n{rows}", encoding="utf-8")
         (folder / "terms.toml").write_text(TERMS, encoding="utf-8")
-        offer = [
-            "offer",
-            str(folder / "visits.csv"),
-            "--entity",
-            "patient",
-            "--terms",
-            str(folder / "terms.toml"),
-        ]
-        self.product: str = said(self.home, *offer, "--as", HOSPITAL)["product"]
-        agreed = said(self.home, "agree", self.product, "--purpose", "analyse", "--as", INSURER)
-        assert agreed["state"] == "FINALIZED"
-        self.contract: str = agreed["contract"]
+        self.product, self.contract = self._agreed(folder, "visits", f"patient,visits\n{rows}")
+        _, self.other = self._agreed(folder, "stays", f"patient,visits\n{rows}p999,1\n")
         self.node = Node(self.home)
         self.stopping = threading.Event()
         self.callers = [
@@ -157,6 +147,15 @@ class Space:
         ]
         self.typist = Typist(self.home, self.stopping)
 
+    def _agreed(self, folder: Path, name: str, table: str) -> tuple[str, str]:
+        """The product of a table and the contract on it."""
+        (folder / f"{name}.csv").write_text(table, encoding="utf-8")
+        terms = ("--entity", "patient", "--terms", str(folder / "terms.toml"), "--as", HOSPITAL)
+        product: str = said(self.home, "offer", str(folder / f"{name}.csv"), *terms)["product"]
+        agreed = said(self.home, "agree", product, "--purpose", "analyse", "--as", INSURER)
+        assert agreed["state"] == "FINALIZED"
+        return product, agreed["contract"]
+
     def _caller(self, act: str, key: str, asks: Iterator[dict[str, Any]], rest_s: float) -> Caller:
         return Caller(self.node, act, key, asks, rest_s, self.stopping)
 
@@ -165,11 +164,18 @@ class Space:
             yield {"product": self.product, "purpose": f"purpose {number}"}
 
     def _questions(self, chance: random.Random) -> Iterator[dict[str, Any]]:
-        """Questions that are new, but for every fifth, which somebody asked before or asks right now."""
+        """Questions that are new, but for every fifth, which somebody asked before or asks right now.
+
+        Every third is asked of two tables at once.
+        """
         sql = "select count(*) as n from visits where visits >= 0 and visits < {}"
+        both = "select count(*) as n from visits v join stays s using (patient) where v.visits < {}"
         for number in itertools.count(1):
             to = 3000 + number % 50 if number % 5 == 0 else chance.randrange(100, 10_000)
-            yield {"contracts": [self.contract], "sql": sql.format(to)}
+            if number % 3 == 0:
+                yield {"contracts": [self.other, self.contract], "sql": both.format(to)}
+            else:
+                yield {"contracts": [self.contract], "sql": sql.format(to)}
 
     def live(self, kills: int, chance: random.Random) -> None:
         """Everybody works while the node is killed `kills` times; everything is checked after each time."""
@@ -247,7 +253,7 @@ class Space:
             told = log.balance(db)
         for act in {caller.act for caller in self.callers}:
             heard = sum(len(caller.heard) for caller in self.callers if caller.act == act)
-            first = int(act == "contract.request")
+            first = 2 * int(act == "contract.request")
             assert told[act] == heard + first, (act, told[act], heard)
         heard_all = [each for caller in self.callers for each in caller.heard]
         self._proved(heard_all[:: max(1, len(heard_all) // 200)])

@@ -144,8 +144,10 @@ def _questions(db: sqlite3.Connection, asked: list[tuple[int, dict[str, Any]]]) 
     assert {facts["job"]: facts["charged_micro"] for _, facts in asked} == jobs and len(asked) == len(jobs)
     spent, used = Counter[tuple[str, str]](), Counter[str]()
     for _, facts in asked:
-        spent[facts["resource"], facts["org"]] += facts["charged_micro"]
-        used[facts["contract"]] += facts["statistics"] > 0
+        assert facts["charged_micro"] == sum(part["charged_micro"] for part in facts["parts"])
+        for part in facts["parts"]:
+            spent[part["resource"], facts["org"]] += part["charged_micro"]
+            used[part["contract"]] += part["statistics"] > 0
     accounts = db.execute("SELECT resource, org, spent_micro FROM cleanroom_account").fetchall()
     assert {(resource, org): micro for resource, org, micro in accounts} == +spent
     for contract, count in db.execute("SELECT id, questions_used FROM contract_contract"):

@@ -22,6 +22,7 @@ from dujiang.cleanroom.model import (
     JOIN_FORM,
     JOIN_KEY_NOT_KEPT,
     JOIN_KEY_NOT_LISTED,
+    JOIN_LARGE,
     NOT_A_QUESTION,
     QUESTION_DEEP,
     SEVERAL_TABLES,
@@ -38,6 +39,9 @@ from dujiang.kernel.errors import Refused, Span
 
 LEVELS_MAX = 5
 """Sub-queries and CTEs inside one another."""
+
+ROWS_MAX = 250_000_000
+"""Joined rows by declared sizes: a run of more would meet its deadline, and whether it does tells of the data."""
 
 KINDS = (("", ""), ("", "INNER"), ("LEFT", ""), ("LEFT", "OUTER"))
 
@@ -63,7 +67,9 @@ class Sources:
         if missing is not None:
             where = span(tree.args["from_"], self.text)
             raise Refused(TABLE_UNUSED, where=where, table=self.members[missing].table.name)
-        self.reader.relation = Relation(tuple(self.members), tuple(self.links))
+        relation = self.reader.relation = Relation(tuple(self.members), tuple(self.links))
+        if self.links and relation.rows_max > ROWS_MAX:
+            raise Refused(JOIN_LARGE, where=span(tree.args["joins"][-1], self.text), limit=ROWS_MAX)
         return found
 
     def _select(self, tree: exp.Select, ctes: dict[str, Expr], level: int) -> Scope:

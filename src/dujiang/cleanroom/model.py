@@ -246,6 +246,13 @@ TABLE_TWICE = _code(
     "一次查询对同一数据只能读取一次；{table} 出现了两次。",
     "请只写一次，并只填写一份相关合约。",
 )
+JOIN_LARGE = _code(
+    "join_too_large",
+    "By the declared sizes these tables may meet in more than {limit} rows.",
+    "Join on more columns, or on a key that fewer rows share.",
+    "按声明的规模，这些表连接后可能超过 {limit} 行。",
+    "请按更多字段连接，或使用更少的行共享的键。",
+)
 TABLE_UNUSED = _code(
     "table_unused",
     "The question does not use {table}, whose contract it names.",
@@ -455,6 +462,7 @@ CODES = (
     COLUMN_AMBIGUOUS,
     TABLE_AMBIGUOUS,
     TABLE_TWICE,
+    JOIN_LARGE,
     TABLE_UNUSED,
     CONSTRUCT_REFUSED,
     FUNCTION_REFUSED,

@@ -157,7 +157,7 @@ def _joins(sketch: Sketch, declared: Declared, rows_per_entity: int) -> tuple[Jo
         if columns == (declared.entity,):
             made.append(JoinKey(columns, rows_per_entity))
         else:
-            made.append(JoinKey(columns, said or (1 if most <= 1 else rounded_up(most))))
+            made.append(JoinKey(columns, said or (max(1, most) if most <= 10 else rounded_up(most))))
     return tuple(made)
 
 
