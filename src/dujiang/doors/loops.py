@@ -9,11 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
-import structlog
-
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.contract.model import OUT_OF_TURN
+from dujiang.doors import journal
 from dujiang.home import Home
 from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Refused, Unavailable
@@ -21,7 +20,7 @@ from dujiang.kernel.runner import NOT_FOUND, spoken_error
 from dujiang.post import acts as post
 from dujiang.post.model import MESSAGE_KNOWN
 
-_log: Any = structlog.get_logger("loops")
+_log: Any = journal.LOG
 _COURIERS = 16
 _EARLY = (NOT_FOUND, OUT_OF_TURN)
 """What may only have come before its time is delivered again; every other refusal stands."""
@@ -156,7 +155,8 @@ class Loops:
         began = time.perf_counter()
         try:
             self._home.run("cleanroom.complete", NODE, cleanroom.Complete(job))
-            _log.info("job completed", job=job, ms=round((time.perf_counter() - began) * 1000, 1))
+            if self._threads[1].is_alive():  # a command says itself what came of it
+                _log.info("job completed", job=job, ms=round((time.perf_counter() - began) * 1000, 1))
         except (Refused, Unavailable) as error:
             _log.warning("job not completed", job=job, code=error.code.name)
         except Exception as error:

@@ -203,7 +203,8 @@ class Story:
             answer = self._answer("insurer", tuple(map(self._contract, tables)), sql)
             charged = "; ".join(
                 self.say("charged", part["provider"], part["statistics"], part["statistics_left"])
-                for part in answer["parts"]
+                for part in sorted(answer["parts"], key=lambda part: part["provider"])
+                if part["statistics_left"] is not None  # a public table has no account
             )
             assert len({part["provider"] for part in answer["parts"]}) == 2
             lines += [self.say("ask", self.say("insurer"), sql), *_table(answer), charged]
