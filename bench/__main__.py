@@ -19,6 +19,7 @@ FAMILIES = (
     "checking",
     "asking",
     "questions",
+    "joins",
     "finding",
     "proving",
     "quality",

@@ -28,6 +28,8 @@ ORDER = (
     "questions on 10 M rows, entities 10⁶, CPU to a guard by hand, largest",
     "questions on 10 M rows, entities = row, CPU to a guard by hand, largest",
     "exact answers on 10 M rows, CPU to a guard by hand, largest",
+    "joined questions on 1 M × 1 M rows, CPU to a guard by hand",
+    "joined questions on 10 M × 1 M rows, CPU to a guard by hand",
     "policy, noise and worker of a question",
     "registering 10 M rows",
     "registering 10 M rows, peak memory of the process tree",
