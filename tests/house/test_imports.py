@@ -29,6 +29,7 @@ ORDER = (
     "catalogue",
     "contract",
     "cleanroom",
+    "market",
 )
 PLANTS = {
     "downstream act": ("ledger/rules.py", "from dujiang.cleanroom import acts", "dujiang.ledger.rules"),

@@ -29,6 +29,12 @@ REASONED: dict[str, str] = {
     "leave": "the counterpart of login and enter",
     "hear": "what comes from outside is heard; only the node itself may",
     "pending": "what the job loop has to run; only the node itself may ask",
+    "quote": "a price said in advance; everybody knows the word",
+    "deposit": "money that arrived at the bank, the word of banks",
+    "withdraw": "the counterpart of deposit",
+    "order": "commits money to a contract before it is used, the word of trade",
+    "refund": "gives a settled bill back, the word of trade",
+    "statement": "the word of banks for what moved on an account",
     "complete": "ends what `ask` admitted; only the node itself may",
 }
 ROLES = {"provider", "consumer", "operator", "auditor", "member", "node", "anyone"}

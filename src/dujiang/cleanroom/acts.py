@@ -29,6 +29,7 @@ from dujiang.cleanroom.model import (
 from dujiang.cleanroom.sql import plan
 from dujiang.cleanroom.store import ADMITTED, DONE, FAILED, Cells, Job
 from dujiang.contract import acts as contracts
+from dujiang.contract import performance
 from dujiang.contract.model import NOT_CONSUMER, Contract
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
@@ -68,6 +69,10 @@ class Quote:
     runs: str
     """The regenerated SQL that runs."""
     warnings: tuple[str, ...] = ()
+    rows_max: int = 0
+    """The most rows the answer can have."""
+    charges: tuple[performance.Charge, ...] = ()
+    """What it may cost in money; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +208,10 @@ def check(tx: Tx, caller: Caller, ask: Check, case: _Case | Declined) -> Quote |
     return Quote(
         case.contract.id, tuple(name for name, _ in case.plan.columns), rules.expected(case.plan, case.guard),
         micro // case.guard.rho_micro, _left(tx.db, caller.org, case.offered.resource, case.terms), case.plan.noise,
-        case.plan.sql, case.plan.warnings,
+        case.plan.sql, case.plan.warnings, rules.rows_max(case.plan),
+        performance.charges(
+            tx.db, (case.contract,), _key(case.plan.canonical), rules.rows_max(case.plan), tx.now_ms
+        ),
     )  # fmt: skip
 
 
@@ -248,18 +256,22 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
         )
     fresh = any(statistic.key not in known for statistic in case.plan.statistics)
     unpaid = {statistic.key for statistic in case.plan.statistics} - paid
-    if unpaid:
-        contracts.count_use(tx, held)
+    use, what = tx.new_id("job"), _key(case.plan.canonical)
+    short = performance.hold_uses(tx, (held,), use, what, rules.rows_max(case.plan), counted=bool(unpaid))
+    if short:
+        return short
     for statistic in sorted(unpaid):
         store.pay(tx.db, caller.org, _version_key(case), _key(statistic))
     if micro:
         store.spend(tx.db, case.offered.resource, caller.org, micro)
     job = Job(
-        tx.new_id("job"), caller.org, case.offered.provider_org, held.id, ask.sql, ADMITTED if fresh else DONE,
+        use, caller.org, case.offered.provider_org, held.id, ask.sql, ADMITTED if fresh else DONE,
         micro, 0, None if fresh else _answer(rules.release(case.plan, case.guard, known)),
         None if fresh else tx.entry, tx.now_ms,
     )  # fmt: skip
     store.add_job(tx.db, job)
+    if job.answer is not None:
+        performance.end_use(tx, use, len(job.answer["rows"]), done=True)
     left = _left(tx.db, caller.org, case.offered.resource, case.terms)
     tx.tell(
         job=job.id, resource=case.offered.resource, statistics=micro // case.guard.rho_micro, charged_micro=micro,
@@ -317,6 +329,7 @@ def complete(tx: Tx, caller: Caller, ask: Complete, made: _Computed | None) -> C
     answer = None if made.case is None else _decide(tx, job, made.case, made.fresh)
     state = FAILED if answer is None else DONE
     store.end_job(tx.db, job.id, state, answer, tx.entry)
+    performance.end_use(tx, job.id, len(answer["rows"]) if answer else 0, done=answer is not None)
     tx.tell(
         state=state,
         **(
