@@ -31,7 +31,6 @@ REASONED: dict[str, str] = {
     "pending": "what the job loop has to run; only the node itself may ask",
     "quote": "a price said in advance; everybody knows the word",
     "deposit": "money that arrived at the bank, the word of banks",
-    "withdraw": "the counterpart of deposit",
     "order": "commits money to a contract before it is used, the word of trade",
     "refund": "gives a settled bill back, the word of trade",
     "statement": "the word of banks for what moved on an account",

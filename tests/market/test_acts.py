@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
-from dujiang.contract import acts as contract
-from dujiang.kernel.errors import Declined
 from dujiang.market import acts as market
-from dujiang.policy.model import Price, Share
-from tests.life import Life, code_of, opened
-from tests.market.trade import PRICE, SQL, accounts, agreed, billed, deposited, funded, right, used
+from tests.life import Life, opened
+from tests.market.trade import accounts, agreed, billed, funded, right, used
 
 
 @pytest.fixture
@@ -39,5 +35,8 @@ def test_money_comes_in_is_used_settled_given_back_and_paid_out(life: Life) -> N
     right(life)
     note = life.run("market.refund", life.hospital, market.Refund(bill.bill, "wrong table", 3))
     assert (note.paper, note.amount, note.of, note.number) == ("credit", "2.00 CNY", bill.bill, 1)
-    assert life.refused("market.refund", life.hospital, market.Refund(bill.bill, "again", 3)) == "already_refunded"
+    assert (
+        life.refused("market.refund", life.hospital, market.Refund(bill.bill, "again", 3))
+        == "already_refunded"
+    )
     right(life)

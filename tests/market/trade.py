@@ -19,7 +19,9 @@ def agreed(life: Life, price: Price | None = PRICE, people: int = 200, **terms: 
     return life.agree(life.offer(TermsFile(price=price, **terms), people=people).product)
 
 
-def deposited(life: Life, caller: Caller, amount: str, reference: str, currency: str = "CNY") -> market.Booked:
+def deposited(
+    life: Life, caller: Caller, amount: str, reference: str, currency: str = "CNY"
+) -> market.Booked:
     """An organisation credited by the operator."""
     return life.run("market.deposit", life.hospital, market.Deposit(caller.org, amount, currency, reference))
 

@@ -148,6 +148,8 @@ class Answer:
     statistics_left: int | None = None
     entry: int | None = None
     declined: dict[str, Any] | None = None
+    cost: tuple[performance.Spent, ...] = ()
+    """What it cost in money under each contract that has a price, or holds while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,6 +487,7 @@ def _seen(db: Session, caller: Caller, job: Job) -> Answer:
         job.id, job.contract, job.state, job.state != ADMITTED, job.question, job.charged_micro // terms.rho_micro,
         statistics_left=_left(db, job.org, offered.resource, terms), entry=job.entry,
         declined={"code": QUESTION_FAILED.name, "names": {}} if job.state == FAILED else None,
+        cost=performance.spent(db, job.id),
     )  # fmt: skip
     if caller.org != job.org or job.answer is None:
         return shown

@@ -14,6 +14,7 @@ from dujiang.contract.model import (
     NOT_ACTIVE,
     NOT_CONSUMER,
     OWN_PRODUCT,
+    Allowance,
     Contract,
     Negotiation,
     Side,
@@ -101,6 +102,8 @@ class Shown:
     questions_used: int | None = None
     agreed_ms: int | None = None
     declined: dict[str, Any] | None = None
+    allowance: Allowance | None = None
+    """Money on a contract that has a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +272,14 @@ def _negotiation(db: Session, org: str, wanted: str) -> Negotiation:
     return one
 
 
+def _allowance(db: Session, own: Contract) -> Allowance | None:
+    price = terms_of(own).price
+    held = store.performed(db, own.id) if price else None
+    if price is None or held is None:
+        return None
+    return store.allowance(db, held.org, held.id) or Allowance(price.currency)
+
+
 def _shown(tx: Tx, one: Negotiation, found: Contract | None) -> Shown:
     terms = terms_of_odrl(one.terms)
     peer = identity.by_did(tx.db, one.peer_did)
@@ -280,4 +291,5 @@ def _shown(tx: Tx, one: Negotiation, found: Contract | None) -> Shown:
         last_day(terms, rules.day(found.agreed_ms)).isoformat() if found else None,
         found.questions_used if found else None, found.agreed_ms if found else None,
         {"code": DECLINED.name, "names": {"reason": str(one.reason)}} if rejected else None,
+        _allowance(tx.db, found) if found else None,
     )  # fmt: skip

@@ -129,6 +129,11 @@ def hold_uses(
             store.count_use(tx.db, one.id)
         if wanted is not None:
             _hold(tx, one, wanted, use, what)
+    priced = [(one.id, wanted) for one, wanted in found if wanted is not None]
+    if priced:
+        tx.tell(
+            held=[_told(contract, wanted.amount_minor, wanted.price.currency) for contract, wanted in priced]
+        )
     return None
 
 
@@ -153,9 +158,39 @@ def _hold(tx: Tx, one: Contract, wanted: Cost, use: str, what: str) -> None:
     )  # fmt: skip
 
 
+def _told(contract: str, amount_minor: int, currency: str) -> dict[str, object]:
+    return {"contract": contract, "amount_minor": amount_minor, "currency": currency}
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What a use has cost under one contract, or holds while it runs."""
+
+    contract: str
+    amount: str
+    amount_minor: int
+    currency: str
+    ended: bool
+
+
+def spent(db: Session, use: str) -> tuple[Spent, ...]:
+    """What one use cost, or holds, under each contract that has a price; without fees."""
+    found: list[Spent] = []
+    for one in store.uses(db, use):
+        has = store.allowance(db, one.org, one.contract)
+        assert has is not None
+        amount = one.held_minor if one.no is None else one.amount_minor
+        text = str(Money(amount, has.currency))
+        found.append(Spent(one.contract, text, amount, has.currency, one.no is not None))
+    return tuple(found)
+
+
 def end_use(tx: Tx, use: str, rows: int, *, done: bool) -> None:
     """Ends what a use holds on every contract: charged for its rows if done, given back if not."""
-    for one in store.held_uses(tx.db, use):
+    told: list[dict[str, object]] = []
+    for one in store.uses(tx.db, use):
+        if one.no is not None:
+            continue
         has = store.allowance(tx.db, one.org, one.contract)
         assert has is not None
         charged = done and not store.paid(tx.db, one.org, one.contract, one.what)
@@ -172,6 +207,9 @@ def end_use(tx: Tx, use: str, rows: int, *, done: bool) -> None:
                 ended=has.ended + 1,
             ),
         )  # fmt: skip
+        told.append(_told(one.contract, ended.amount_minor, has.currency))
+    if told:
+        tx.tell(cost=told)
 
 
 def performed(db: Session, contract_id: str) -> Contract | None:

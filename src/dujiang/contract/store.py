@@ -129,7 +129,7 @@ _USE_COLUMNS = (
     _USE.c.org, _USE.c.contract, _USE.c.id, _USE.c.kind, _USE.c.what, _USE.c.at_ms, _USE.c.quantity,
     _USE.c.unit_minor, _USE.c.rows, _USE.c.row_minor, _USE.c.held_minor, _USE.c.amount_minor, _USE.c.no,
 )  # fmt: skip
-_USE_HELD = Sql(select(*_USE_COLUMNS).where(_USE.c.id == bindparam("id"), _USE.c.no.is_(None)))
+_USE_ALL = Sql(select(*_USE_COLUMNS).where(_USE.c.id == bindparam("id")).order_by(_USE.c.contract))
 _USE_GET = Sql(
     select(_USE.c.id).where(
         _USE.c.id == bindparam("id"), _USE.c.org == bindparam("org"), _USE.c.contract == bindparam("contract")
@@ -266,9 +266,9 @@ def add_use(db: Session, one: Use, ended_ms: int | None) -> None:
     )  # fmt: skip
 
 
-def held_uses(db: Session, use_id: str) -> list[Use]:
-    """The uses of one job that still hold money, one a contract."""
-    return [_use(row) for row in db.run(_USE_HELD, id=use_id)]
+def uses(db: Session, use_id: str) -> list[Use]:
+    """What one job is counted as, one record a contract."""
+    return [_use(row) for row in db.run(_USE_ALL, id=use_id)]
 
 
 def used(db: Session, org: str, contract_id: str, use_id: str) -> bool:
