@@ -20,7 +20,13 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 VENV = ROOT / ".venv"
 PIP = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-TOOLS = {"strace": "the durability test traces system calls with it"}
+TOOLS = {
+    "chromium": "the page is read in it, with and without scripts",
+    "hledger": "a second accountant reads the books",
+    "strace": "the durability test traces system calls with it",
+}
+PACKAGES = {"chromium": "chromium fonts-noto-cjk"}
+"""Where a program needs a companion: without the fonts Chinese pages are boxes."""
 
 
 def say(text: str) -> None:
@@ -98,11 +104,12 @@ def tools() -> None:
     if shutil.which("apt-get") is None or (sudo and shutil.which("sudo") is None):
         say("No apt or no rights to use it: install the above by hand, or those tests are skipped.")
         return
-    say(f"Installing by apt: {' '.join(missing)} …")
+    packages = [name for tool in missing for name in PACKAGES.get(tool, tool).split()]
+    say(f"Installing by apt: {' '.join(packages)} …")
     quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     update = [*sudo, "apt-get", "update", "-qq"]
-    install = [*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *missing]
+    install = [*sudo, "apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
     if any(subprocess.run(command, env=env, **quiet).returncode for command in (update, install)):
         say("apt did not succeed; those tests are skipped.")
 

@@ -24,6 +24,7 @@ ACTS: dict[str, Act] = {
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
         Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
+        Act("identity.describe", WRITES, _ANY, "Say your organisation's province and sector", "填报所在省份与行业"),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
         Act("identity.grant", WRITES, _ANY, "Issue an API key", "签发密钥"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
@@ -40,8 +41,30 @@ ACTS: dict[str, Act] = {
         Act("registry.register", WRITES, ("provider",), "Register a table", "登记数据资源", positional=("upload",)),
         Act("registry.show", READS, _ANY, "Show a resource", "查看数据资源", positional=("id",), shows=("res", "ver")),
         Act("registry.export", READS, _ANY, "Get a registration certificate", "获取登记证书", positional=("version",)),
-        Act("quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",)),
+        Act(
+            "registry.verify", READS, ("anyone",), "Check a certificate's state", "核验证书状态", None,
+            ("certificate",),
+        ),
+        Act(
+            "registry.grant", WRITES, ("provider",), "Grant a right in a resource", "授予数据产权",
+            positional=("resource", "to"),
+            examples=("dujiang registry grant RESOURCE ORGANISATION --right operate --until 2027-12-31",),
+        ),
+        Act("registry.revoke", WRITES, ("provider",), "Revoke a grant", "撤销授权", positional=("grant",)),
+        Act(
+            "registry.transfer", WRITES, ("provider",), "Transfer a resource", "转让数据资源", None, ("resource", "to"),
+        ),
+        Act("registry.withdraw", WRITES, ("provider",), "Withdraw a registration", "注销登记", None, ("resource",)),
+        Act("registry.list", READS, _ANY, "List your rights in resources", "列出数据产权"),
+        Act(
+            "quality.grade", WRITES, ("provider",), "Grade a version's quality", "质量评级", "grade", ("version",),
+            examples=("dujiang grade VERSION --rules rules.toml",),
+        ),
         Act("quality.show", READS, _ANY, "Show a version's grade", "查看质量等级", positional=("version",)),
+        Act(
+            "quality.export", READS, ("provider",), "Get a dataset card or data contract", "导出数据集卡片或数据合同",
+            positional=("version",), examples=("dujiang quality export VERSION --form odcs --json",),
+        ),
         Act(
             "catalogue.offer", WRITES, ("provider",), "Register and publish a table", "登记并上架数据",
             verb="offer", positional=("upload",), preview="registry.check",
@@ -109,6 +132,11 @@ ACTS: dict[str, Act] = {
         Act("market.statement", READS, _ANY, "Get a statement of account", "获取对账单"),
         Act("market.export", READS, _ANY, "Get a statement as a file", "导出对账文件"),
         Act("market.check", READS, ("operator", "auditor"), "Check the books", "核对账簿"),
+        Act(
+            "observatory.show", READS, _ANY, "Show figures of the log", "查看流通指标", verb="figures",
+            examples=("dujiang figures --by province", "dujiang figures --by purpose --period 2026-11"),
+        ),
+        Act("observatory.list", READS, _ANY, "List a figure's entries", "列出指标的存证条目", positional=("cell",)),
         Act("post.list", READS, _NODE, "List messages to deliver", "列出待投递消息"),
         Act("post.deliver", KEEPS, _NODE, "Mark a delivery attempt", "记录投递结果"),
     )
@@ -116,8 +144,8 @@ ACTS: dict[str, Act] = {
 
 _DECLARING = (
     "kernel.config", "kernel.writer", "kernel.runner", "ledger.model", "identity.model", "post.model",
-    "registry.model", "quality.model", "policy.model", "catalogue.model", "contract.model", "cleanroom.model",
-    "market.model",
+    "registry.model", "registry.right", "quality.model", "policy.model", "catalogue.model", "contract.model",
+    "cleanroom.model", "market.model", "observatory.model",
 )  # fmt: skip
 
 

@@ -13,10 +13,13 @@ from dujiang.kernel.act import NOBODY, NODE, Caller
 from dujiang.kernel.errors import Refused
 from dujiang.ledger import acts as ledger
 from dujiang.market import acts as market
+from dujiang.observatory import acts as observatory
+from dujiang.observatory.model import By
 from dujiang.policy.model import Price, TermsFile
 from dujiang.post import acts as post
 from dujiang.quality import acts as quality
 from dujiang.registry import acts as registry
+from dujiang.registry.right import Basis, Right
 from tests.life import Life
 
 PASSWORD = "a sentence is a good password"
@@ -76,10 +79,12 @@ def play(life: Life) -> Scenario:
     made = Scenario(life)
     _people(made)
     product = _table(made)
+    _rights(made)
     _contract(made, product)
     _questions(made)
     _money(made)
     _log(made)
+    _figures(made)
     return made
 
 
@@ -87,6 +92,9 @@ def _people(made: Scenario) -> None:
     life, run = made.life, made.run
     run("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
     made.refuse("identity.register", life.hospital, identity.Register("新机构", ("consumer",)))
+    run("identity.describe", life.hospital, identity.Describe("福建", "Q"))
+    run("identity.describe", life.insurer, identity.Describe("44", "J"))
+    made.refuse("identity.describe", life.insurer, identity.Describe("Atlantis"))
     person = run("identity.invite", life.insurer, identity.Invite("李", ("consumer",), PASSWORD)).person
     granted = run("identity.grant", life.insurer, identity.Grant(("consumer",), person))
     run("identity.revoke", life.insurer, identity.Revoke(granted.key))
@@ -127,6 +135,29 @@ def _table(made: Scenario) -> str:
     run("catalogue.show", life.insurer, catalogue.Show(product))
     run("catalogue.list", life.hospital, catalogue.List())
     return product
+
+
+def _rights(made: Scenario) -> None:
+    life, run = made.life, made.run
+    upload = life.upload(life.hospital, 5)
+    basis = registry.Register(upload=upload, entity="编号", basis=Basis.collected)
+    registered = run("registry.register", life.hospital, basis)
+    to_rival = registry.Grant(registered.resource, "Rival Clinic", Right.operate, purposes=("analyse",))
+    made.refuse("registry.grant", life.rival, to_rival)
+    granted = run("registry.grant", life.hospital, to_rival)
+    run("registry.list", life.hospital, registry.List())
+    run("registry.list", life.rival, registry.List())
+    shown = run("registry.export", life.rival, registry.Export(granted.grant)).certificate
+    run("registry.verify", NOBODY, registry.Verify(shown))
+    terms = TermsFile(purposes=("analyse",))
+    operated = run(
+        "catalogue.publish", life.rival, catalogue.Publish(registered.resource, terms=terms)
+    ).product
+    run("registry.revoke", life.hospital, registry.Revoke(granted.grant))
+    made.refuse("contract.request", life.insurer, contract.Request(operated, "analyse"))
+    run("registry.transfer", life.hospital, registry.Transfer(registered.resource, "Rival Clinic"))
+    made.refuse("registry.withdraw", life.hospital, registry.Withdraw(registered.resource))
+    run("registry.withdraw", life.rival, registry.Withdraw(registered.resource))
 
 
 def _contract(made: Scenario, product: str) -> None:
@@ -198,3 +229,14 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+
+
+def _figures(made: Scenario) -> None:
+    life, run = made.life, made.run
+    for caller in (life.insurer, life.hospital, life.auditor):
+        for by in By:
+            run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
+        run("observatory.list", caller, observatory.List("35-44"))
+    run("observatory.show", life.auditor, observatory.Show())
+    made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
+    made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))

@@ -25,8 +25,8 @@ from tests.life import opened
 
 _BOOKS = {"market.show", "market.list", "market.statement", "market.export"}
 OVERSIGHT = {
-    "auditor": {"ledger.list", "ledger.show", "ledger.prove", *_BOOKS},
-    "operator": {"ledger.list", "ledger.show", "ledger.prove", *_BOOKS},
+    role: {"ledger.list", "ledger.show", "ledger.prove", "observatory.show", "observatory.list", *_BOOKS}
+    for role in ("auditor", "operator")
 }
 """The one table of exceptions: who reads what is another's, and by which acts."""
 BEARER = {"identity.login", "identity.enter", "identity.leave"}

@@ -38,7 +38,7 @@ def offer(space: Space, salt: int, terms: TermsFile | None = None, **said: Any) 
 def offered(space: Space, product: str) -> Offered:
     """What a contract would be agreed on."""
     with space.home.node.database.reading() as db:
-        return acts.offered(db, product)
+        return acts.offered(db, product, space.home.node.clock.now_ms())
 
 
 def find(space: Space, words: str, **page: Any) -> list[str]:

@@ -30,6 +30,7 @@ ORDER = (
     "contract",
     "cleanroom",
     "market",
+    "observatory",
 )
 PLANTS = {
     "downstream act": ("ledger/rules.py", "from dujiang.cleanroom import acts", "dujiang.ledger.rules"),

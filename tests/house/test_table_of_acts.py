@@ -22,6 +22,7 @@ VERBS = frozenset(
 )
 # A verb outside the list above needs its reason here.
 REASONED: dict[str, str] = {
+    "transfer": "the guideline's own case (转让登记): no grant, as the one who transfers keeps nothing",
     "consistency": "the standard's own word for the proof that a log only grew (RFC 6962, 2.1.2)",
     "login": "a session is no registration and no grant; everybody knows the word",
     "link": "makes the single-use link that `enter` takes",
@@ -34,6 +35,7 @@ REASONED: dict[str, str] = {
     "order": "commits money to a contract before it is used, the word of trade",
     "refund": "gives a settled bill back, the word of trade",
     "statement": "the word of banks for what moved on an account",
+    "describe": "says an organisation's own sector and province; no registration, as it may be said again",
     "complete": "ends what `ask` admitted; only the node itself may",
 }
 ROLES = {"provider", "consumer", "operator", "auditor", "member", "node", "anyone"}

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dujiang.catalogue import rules, store
+from dujiang.catalogue import authority, rules, store
 from dujiang.catalogue.model import (
     DECLARATION_NEEDS_FILE,
-    EXACT_AND_NOISED,
     PAGE_WRONG,
     PRODUCT_WITHDRAWN,
+    RIGHT_ENDED,
     SEARCH_CHARACTERS_MAX,
     SEARCH_LONG,
     ColumnCard,
@@ -25,16 +25,17 @@ from dujiang.catalogue.model import (
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
+from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.policy import rules as policy
 from dujiang.policy import wire as policy_wire
 from dujiang.policy.model import TERMS_WRONG, Noise, Problem, Terms, TermsFile
+from dujiang.quality import acts as quality
+from dujiang.quality.model import Public
 from dujiang.registry import acts as registry
 from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
-
-_LOOKED_AT = 200
-"""How many of a provider's products are compared with a new one."""
+from dujiang.registry.right import Basis, DataClass, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +52,18 @@ class Offer:
     """Name of the table in questions; None: the stem of the file's name."""
     title: str | None = None
     """Title of the product; None: the terms file's, else the table's name."""
+    basis: Basis = Basis.unstated
+    """Where the data come from; crawled gives no right to operate."""
+    data_class: DataClass = DataClass.unstated
+    """How much depends on the data; core data are not registered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """The next version of a product: new terms, a new file, or both."""
+    """The next version of a product: new terms, a new file, or both; or the first over a registered resource."""
 
     product: str
-    """The product's id."""
+    """The product's id; or that of a resource your organisation may operate, for a new product over it."""
     upload: str | None = None
     """The new table; none: the one before, under new terms."""
     entity: str | None = None
@@ -127,6 +132,11 @@ class Item:
     state: str
     sentence: str
     sentence_zh: str
+    grade: str | None = None
+    """Quality of its table, A to E; None: not graded."""
+    formula: str | None = None
+    """The formula of the grade, with its version."""
+    graded_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +178,10 @@ class Card:
     sentence_zh: str
     odrl: dict[str, Any]
     published_ms: int
+    quality: Public | None = None
+    """The grade of its table, per dimension; None: not graded."""
+    holder: str = ""
+    """Who holds the resource; another than the provider, where that one operates it by a grant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,32 +206,40 @@ def prepare_offer(node: Node, caller: Caller, ask: Offer) -> registry.Prepared:
 def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Published:
     """Registers an upload and publishes it as version 1 of a new product.
 
-    Raises: Refused exact_and_noised, registration_raced.
+    Raises: Refused exact_and_noised, right_missing, and the codes of registration.
     """
     file = ask.terms or TermsFile()
     with registry.kept_or_dropped(tx.node, prepared):
-        version = registry.add_version(tx, caller, prepared)
-        terms = policy.normal(policy.terms_of(file))
-        _one_kind_of_noise(tx.db, version.resource, terms)
-        product = Product(
-            id=tx.new_id("prd"),
-            org=caller.org,
-            resource=version.resource,
-            state=State.published,
-            number=1,
-            registered=version.id,
-            offer=tx.new_id("ofr"),
-            title=ask.title or file.title or file.title_zh or version.table.name,
-            title_zh=file.title_zh or "",
-            description=file.description or "",
-            terms=terms,
-            terms_sha256=policy.terms_sha256(terms),
-            created_ms=tx.now_ms,
-        )
-        warned = _offered_before(tx.db, product, version)
+        source = Source(ask.basis, ask.data_class)
+        version = registry.add_version(tx, caller, prepared, source=source)
+        product = _first(tx, caller, file, ask.title, version)
+        warned = authority.offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
+        provider = identity.organisation(tx.db, caller.org)
+        tx.tell(figures=[provider.counted(product=product.id, products=1)])
         made = _published(tx, product, version, prepared)
         return replace(made, notes=(*made.notes, *warned))
+
+
+def _first(tx: Tx, caller: Caller, file: TermsFile, title: str | None, version: Version) -> Product:
+    """Version 1 of a new product, which the caller's organisation may offer."""
+    terms = policy.normal(policy.terms_of(file))
+    authority.may_offer(tx.db, caller.org, version.resource, terms, tx.now_ms)
+    return Product(
+        id=tx.new_id("prd"),
+        org=caller.org,
+        resource=version.resource,
+        state=State.published,
+        number=1,
+        registered=version.id,
+        offer=tx.new_id("ofr"),
+        title=title or file.title or file.title_zh or version.table.name,
+        title_zh=file.title_zh or "",
+        description=file.description or "",
+        terms=terms,
+        terms_sha256=policy.terms_sha256(terms),
+        created_ms=tx.now_ms,
+    )
 
 
 def prepare_publish(node: Node, caller: Caller, ask: Publish) -> registry.Prepared | None:
@@ -227,37 +249,46 @@ def prepare_publish(node: Node, caller: Caller, ask: Publish) -> registry.Prepar
     registration.
     """
     with node.database.reading() as db:
-        before = _mine(db, caller.org, ask.product)
-        table = registry.version(db, before.registered).table
+        before = None if prefix_of(ask.product) == "res" else _mine(db, caller.org, ask.product)
+        if before is None and not registry.operating(db, caller.org, ask.product, node.clock.now_ms()):
+            raise Refused(NOT_FOUND)
+        table = _newest(db, caller, before, ask.product).table
     file = ask.terms or TermsFile()
     _check(file, ask.title)
-    terms = policy.terms_of(file) if ask.terms is not None else before.terms
+    terms = before.terms if ask.terms is None and before is not None else policy.terms_of(file)
     if ask.upload is None:
         declares = (ask.entity, ask.name, file.rows_per_entity, file.entities_max)
         if file.fields or any(each is not None for each in declares):
             raise Refused(DECLARATION_NEEDS_FILE)
         _refuse(policy.check_columns(terms, [column.name for column in table.columns]))
         return None
-    declared = _declared(ask.upload, ask.entity, file, ask.name or table.name, ask.title or before.title)
+    title = ask.title or (before.title if before else None)
+    declared = _declared(ask.upload, ask.entity, file, ask.name or table.name, title)
     return _fitting(node, registry.prepare_version(node, caller, declared), terms)
 
 
 def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | None) -> Published:
     """The next version of a product of the caller's organisation, over the same resource.
 
-    Raises: Refused not_found, product_withdrawn, exact_and_noised, content_elsewhere, registration_raced.
+    Raises: Refused not_found, product_withdrawn, exact_and_noised, content_elsewhere, registration_raced,
+    right_missing, terms_beyond_right.
     """
     with registry.kept_or_dropped(tx.node, prepared):
-        before = _mine(tx.db, caller.org, ask.product)
-        if prepared is None:
-            version = registry.version(tx.db, before.registered)
-        else:
-            version = registry.add_version(tx, caller, prepared, before.resource)
         file = ask.terms or TermsFile()
+        before = None if prefix_of(ask.product) == "res" else _mine(tx.db, caller.org, ask.product)
+        if prepared is None:
+            version = _newest(tx.db, caller, before, ask.product)
+        else:
+            version = registry.add_version(tx, caller, prepared, before.resource if before else ask.product)
+        if before is None:
+            product = _first(tx, caller, file, ask.title, version)
+            _refuse(policy.check_columns(product.terms, [column.name for column in version.table.columns]))
+            store.add_product(tx.db, caller.org, product)
+            return _published(tx, product, version, prepared)
         terms = before.terms if ask.terms is None else policy.normal(policy.terms_of(file))
         # `prepare` judged another version's columns if one was published meanwhile.
         _refuse(policy.check_columns(terms, [column.name for column in version.table.columns]))
-        _one_kind_of_noise(tx.db, before.resource, terms)
+        authority.may_offer(tx.db, caller.org, before.resource, terms, tx.now_ms)
         product = replace(
             before,
             number=before.number + 1,
@@ -302,7 +333,7 @@ def search(tx: Tx, caller: Caller, ask: Search) -> Found:
     else:
         ids = store.search(tx.db, ranges, ask.limit + 1, ask.after)
         found = [product for each in ids if (product := store.find(tx.db, each)) is not None]
-    return _listed(tx.db, found, ask.limit)
+    return _listed(tx, found, ask.limit, offered=True)
 
 
 def show(tx: Tx, caller: Caller, ask: Show) -> Card:
@@ -314,12 +345,13 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Card:
     product = store.find(tx.db, ask.id, ask.version)
     if product is None:
         raise Refused(NOT_FOUND)
-    table = registry.version(tx.db, product.registered).table
+    version = registry.version(tx.db, product.registered)
+    table = version.table
     provider = identity.organisation(tx.db, product.org)
     return Card(
         product=product.id,
         version=product.number,
-        state=product.state.value,
+        state=_state(tx, product),
         title=product.title,
         title_zh=product.title_zh,
         description=product.description,
@@ -335,6 +367,8 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Card:
         sentence_zh=policy.sentence(product.terms, "zh"),
         odrl=policy_wire.odrl_offer(product.terms, product.offer),
         published_ms=product.created_ms,
+        quality=quality.public(tx.db, product.registered),
+        holder=identity.organisation(tx.db, version.org).name,
     )
 
 
@@ -344,20 +378,32 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Found:
     Raises: Refused page_wrong.
     """
     _page(tx.node, ask.limit)
-    return _listed(tx.db, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit)
+    return _listed(tx, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit)
 
 
-def offered(db: Session, product_id: str) -> Offered:
+def offered(db: Session, product_id: str, now_ms: int) -> Offered:
     """What can be agreed on under a product now, for the packages downstream.
 
-    Raises: Refused not_found, product_withdrawn.
+    Raises: Refused not_found, product_withdrawn, right_ended.
     """
     product = store.find(db, product_id)
     if product is None:
         raise Refused(NOT_FOUND)
     if product.state is State.withdrawn:
         raise Refused(PRODUCT_WITHDRAWN)
+    authority.check_stands(db, product, now_ms)
     return _offered(product)
+
+
+def check_right(db: Session, product_id: str, terms: Terms, now_ms: int) -> None:
+    """Nothing, where a product's provider still has the right to let it be used under agreed terms.
+
+    Raises: Refused not_found, right_ended.
+    """
+    product = store.find(db, product_id)
+    if product is None:
+        raise Refused(NOT_FOUND)
+    authority.check_stands(db, replace(product, terms=terms), now_ms)
 
 
 def offered_version(db: Session, product_id: str, number: int) -> Offered:
@@ -424,11 +470,13 @@ def _mine(db: Session, org: str, product_id: str) -> Product:
     return product
 
 
-def _one_kind_of_noise(db: Session, resource: str, terms: Terms) -> None:
-    """Exact answers would undo the noise of every answer over the same rows."""
-    exact = terms.noise is Noise.exact
-    if any((noise == Noise.exact) != exact for noise in store.noises(db, resource)):
-        raise Refused(EXACT_AND_NOISED)
+def _newest(db: Session, caller: Caller, before: Product | None, resource: str) -> Version:
+    """The registered version to publish without a file: of one's own resource the one before, else the newest."""
+    if before is not None:
+        version = registry.version(db, before.registered)
+        if version.org == caller.org:
+            return version
+    return registry.newest_version(db, before.resource if before else resource)
 
 
 def _published(tx: Tx, product: Product, version: Version, prepared: registry.Prepared | None) -> Published:
@@ -464,35 +512,22 @@ def _published(tx: Tx, product: Product, version: Version, prepared: registry.Pr
     )
 
 
-def _offered_before(db: Session, product: Product, version: Version) -> tuple[Note, ...]:
-    """A warning where the provider offers a table of that name already: two accounts over the same people."""
-    shape = (version.table.name, tuple(column.name for column in version.table.columns))
-    for other in store.own(db, product.org, _LOOKED_AT, None):
-        table = registry.version(db, other.registered).table
-        same = (table.name, tuple(column.name for column in table.columns)) == shape
-        if same and other.state is State.published and other.resource != product.resource:
-            return (
-                Note(
-                    f"A table of this name and form is offered as {other.id} already; if it is about the same "
-                    "people, each consumer now has two accounts. Use `dujiang catalogue publish` for new content.",
-                    f"同名同结构的表已作为 {other.id} 上架；若涉及同一批主体，每个使用方将有两个账户。"
-                    "更新内容请用 `dujiang catalogue publish`。",
-                ),
-            )
-    return ()
-
-
 def _page(node: Node, limit: int) -> None:
     if not 1 <= limit <= node.config.page_rows_max:
         raise Refused(PAGE_WRONG, limit=node.config.page_rows_max)
 
 
-def _listed(db: Session, found: list[Product], limit: int) -> Found:
+def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False) -> Found:
+    """A page of products; only those still offered by right, or each with its state."""
     items: list[Item] = []
     names: dict[str, str] = {}
     for product in found[:limit]:
+        state = _state(tx, product)
+        if offered and state != State.published:
+            continue
         if product.org not in names:
-            names[product.org] = identity.organisation(db, product.org).name
+            names[product.org] = identity.organisation(tx.db, product.org).name
+        mark = quality.mark(tx.db, product.registered)
         items.append(
             Item(
                 product=product.id,
@@ -500,9 +535,19 @@ def _listed(db: Session, found: list[Product], limit: int) -> Found:
                 title_zh=product.title_zh,
                 provider=names[product.org],
                 version=product.number,
-                state=product.state.value,
+                state=state,
                 sentence=policy.sentence(product.terms, "en"),
                 sentence_zh=policy.sentence(product.terms, "zh"),
+                grade=mark.grade if mark else None,
+                formula=mark.formula if mark else None,
+                graded_ms=mark.graded_ms if mark else None,
             )
         )
-    return Found(tuple(items), items[-1].product if items and len(found) > limit else None)
+    return Found(tuple(items), found[limit - 1].id if len(found) > limit else None)
+
+
+def _state(tx: Tx, product: Product) -> str:
+    """published, withdrawn, or right_ended where its provider may not offer it any more."""
+    if product.state is State.published and not authority.stands(tx.db, product, tx.now_ms):
+        return RIGHT_ENDED.name
+    return product.state.value

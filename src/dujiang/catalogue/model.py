@@ -91,6 +91,18 @@ PRODUCT_WITHDRAWN = Code(
     "Find another with `dujiang find`, or ask its provider.",
     "该产品已下架；已有合约继续有效。", "请用 `dujiang find` 另寻产品，或联系提供方。",
 )  # fmt: skip
+RIGHT_ENDED = Code(
+    "right_ended", 410, Exit.refused,
+    "Its provider has no right to offer this resource any more; what was answered stays.",
+    "Find another product with `dujiang find`.",
+    "提供方已不再拥有经营该资源的权利；已给出的答案不受影响。", "请用 `dujiang find` 另寻产品。",
+)  # fmt: skip
+TERMS_BEYOND_RIGHT = Code(
+    "terms_beyond_right", 403, Exit.refused,
+    "The terms promise more than the right to operate allows: {fields}.",
+    "Narrow these fields; `dujiang registry list` shows the grant and its limits.",
+    "条款超出了经营权的范围：{fields}。", "请收窄这些项；`dujiang registry list` 可查看授权及其限制。",
+)  # fmt: skip
 SEARCH_LONG = Code(
     "search_long", 400, Exit.usage,
     "A search has at most {limit} characters.", "Search for fewer words.",
@@ -112,4 +124,12 @@ DECLARATION_NEEDS_FILE = Code(
     "Columns can be declared anew only with the file.", "Upload the file again and name it in the request.",
     "重新声明字段时必须附上文件。", "请重新上传文件并在请求中注明。",
 )  # fmt: skip
-CODES = (PRODUCT_WITHDRAWN, SEARCH_LONG, PAGE_WRONG, EXACT_AND_NOISED, DECLARATION_NEEDS_FILE)
+CODES = (
+    PRODUCT_WITHDRAWN,
+    RIGHT_ENDED,
+    TERMS_BEYOND_RIGHT,
+    SEARCH_LONG,
+    PAGE_WRONG,
+    EXACT_AND_NOISED,
+    DECLARATION_NEEDS_FILE,
+)

@@ -30,6 +30,7 @@ from dujiang.cleanroom.sql import plan
 from dujiang.cleanroom.store import ADMITTED, DONE, FAILED, Cells, Job
 from dujiang.contract import acts as contracts
 from dujiang.contract import performance
+from dujiang.contract.flow import flow
 from dujiang.contract.model import NOT_CONSUMER, Contract
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
@@ -38,11 +39,10 @@ from dujiang.kernel.errors import Code, Declined, Refused, Unavailable
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.policy.model import Terms
+from dujiang.policy.rules import ceiling_of
 from dujiang.registry import acts as registry
 
 _ATTEMPTS = 2
-_ALLOTMENTS = 4
-"""The ceiling of a resource over all organisations where the terms do not say one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +275,8 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: _Case | Declined) -> Asked | Dec
     if job.answer is not None:
         performance.end_use(tx, use, len(job.answer["rows"]), done=True)
     left = _left(tx.db, caller.org, case.offered.resource, case.terms)
+    if not fresh:
+        tx.tell(figures=[_counted(tx, job, held)])
     tx.tell(
         job=job.id, resource=case.offered.resource, statistics=micro // case.guard.rho_micro, charged_micro=micro,
         noise=case.plan.noise.value, **({} if fresh else {"answer_sha256": sha256_hex(_hashable(job.answer))}),
@@ -332,6 +334,8 @@ def complete(tx: Tx, caller: Caller, ask: Complete, made: _Computed | None) -> C
     state = FAILED if answer is None else DONE
     store.end_job(tx.db, job.id, state, answer, tx.entry)
     performance.end_use(tx, job.id, len(answer["rows"]) if answer else 0, done=answer is not None)
+    if made.case is not None and answer is not None:
+        tx.tell(figures=[_counted(tx, replace(job, answer=answer), made.case.contract)])
     tx.tell(
         state=state,
         **(
@@ -463,7 +467,14 @@ def _beyond(db: Session, org: str, case: _Case, micro: int) -> Code | None:
 
 
 def _ceiling(terms: Terms) -> int:
-    return (terms.ceiling_statistics or _ALLOTMENTS * terms.statistics) * terms.rho_micro
+    return ceiling_of(terms) * terms.rho_micro
+
+
+def _counted(tx: Tx, job: Job, held: Contract) -> dict[str, str | int]:
+    """An answered question in the figures: what it was charged, and the rows that were released."""
+    price = contracts.terms_of(held).rho_micro
+    rows = len(job.answer["rows"]) if job.answer else 0
+    return flow(tx.db, held, questions=1, statistics=job.charged_micro // price, rows=rows)
 
 
 def _answer(released: Released) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
         raise Refused(PURPOSE_LONG, limit=TEXT_CHARACTERS_MAX)
     if not ask.purpose.isprintable():
         raise Refused(MALFORMED, place="$.purpose")
-    offered = catalogue.offered(tx.db, ask.product)
+    offered = catalogue.offered(tx.db, ask.product, tx.now_ms)
     own = identity.organisation(tx.db, caller.org)
     provider = identity.organisation(tx.db, offered.provider_org)
     if provider.id == own.id:
@@ -230,7 +230,8 @@ def terms_of(contract: Contract) -> Terms:
 def usable(db: Session, org: str, contract_id: str, now_ms: int) -> Contract:
     """The provider's record of a contract its consumer may use now; for the packages downstream.
 
-    Raises: Refused not_found, contract_not_yours_to_use, contract_not_active, and the codes of the terms.
+    Raises: Refused not_found, contract_not_yours_to_use, contract_not_active, right_ended, and the codes of the
+    terms.
     """
     own = store.contract(db, org, contract_id)
     if own is None:
@@ -240,6 +241,7 @@ def usable(db: Session, org: str, contract_id: str, now_ms: int) -> Contract:
     held = _providers(db, own)
     if own.state != ACTIVE or held is None or held.state != ACTIVE:
         raise Refused(NOT_ACTIVE)
+    catalogue.check_right(db, held.product, terms_of(held), now_ms)
     consumer = identity.organisation(db, org)
     refused = rules.use_refused(held, terms_of(held), (consumer.name, consumer.did), now_ms)
     if refused:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from dujiang.catalogue import acts as catalogue
 from dujiang.contract import rules, store, wire
+from dujiang.contract.flow import flow
 from dujiang.contract.model import ACTIVE, ENDED, PENDING, Contract, Negotiation, Side, State
 from dujiang.identity import acts as identity
 from dujiang.identity.rules import verified
@@ -77,7 +78,7 @@ def _requested(tx: Tx, heard: Heard) -> Negotiation:
     if asked is None:
         raise Refused(LETTER_UNFIT)
     try:
-        offered = catalogue.offered(tx.db, asked.product)
+        offered = catalogue.offered(tx.db, asked.product, tx.now_ms)
     except Refused as refusal:
         return _decline(tx, _begun(tx, heard, asked, ""), refusal.code)
     if offered.provider_org != heard.org or store.negotiation_with(
@@ -156,6 +157,7 @@ def _verified(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     one = replace(one, state=rules.stepped(one.state, "finalize", Side.provider))
     store.save_negotiation(tx.db, one)
     store.set_state(tx.db, one.org, held.id, ACTIVE, signature)
+    tx.tell(figures=[flow(tx.db, held, contracts=1)])
     _send(tx, one, wire.event(*_pids(one), "FINALIZED"))
     return one
 

@@ -180,10 +180,11 @@ def verify(receipt: Path, *, vkey: str | None = None) -> Deed:
     """
 
     def deed(options: Options) -> Answer:
+        from dujiang.doors.usage import key_line
         from dujiang.ledger import rules
         from dujiang.ledger.model import NOT_A_RECEIPT, NOT_VERIFIED
 
-        pinned = None if vkey is None else _line_of(vkey)
+        pinned = None if vkey is None else key_line(vkey)
         found = rules.verify(_receipt(receipt), pinned)
         body: dict[str, Any] = {
             "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
@@ -302,15 +303,6 @@ def _receipt(path: Path) -> Any:
     except (ValueError, RecursionError):
         return None
     return found["receipt"] if isinstance(found, dict) and isinstance(found.get("receipt"), dict) else found
-
-
-def _line_of(vkey: str) -> str:
-    if "+" in vkey:
-        return vkey
-    try:
-        return Path(vkey).read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        raise Refused(FILE_MISSING, name=Path(vkey).name) from None
 
 
 def _forms(act: Act) -> dict[str, Any]:

@@ -134,8 +134,9 @@ class _Inside:
     def __init__(self, home: Home, caller: Caller, language: str) -> None:
         import structlog
 
-        # Standard output is the answer's: what the loops log is talk.
-        structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+        # Standard output is the answer's: what the loops log is talk. A program that logs already goes on as it does.
+        if not structlog.is_configured():
+            structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
         self._home = home
         self._caller = caller
         self._language = language

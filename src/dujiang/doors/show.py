@@ -25,12 +25,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dujiang.doors.local import Answer, Options
+from dujiang.kernel.money import Money
 
 _WIDE = 200
 _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
 _CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
 _DIGEST = re.compile("[0-9a-f]{64}")
+_CURRENCY = re.compile("[A-Z]{3}")
 _YEAR_9999_MS = 253_370_764_800_000
 _NOTHING = {"en": "Nothing there yet.", "zh": "暂无内容。"}
 
@@ -134,17 +136,17 @@ def rendered(body: Any, language: str) -> RenderableType:
     if isinstance(body, list):
         return _listed(body, language)
     if not isinstance(body, dict):
-        return Text(_cell(body))
+        return Text(cell(body))
     if isinstance(body.get("columns"), list) and isinstance(body.get("rows"), list):
         rest = {name: value for name, value in body.items() if name not in ("columns", "rows", "plus_minus")}
         noise = body.get("plus_minus") or []
         rows, places = body["rows"], range(len(body["columns"]))
         numeric = {place for place in places if rows and all(_is_number(row[place]) for row in rows)}
         if fits := len(noise) == len(places):
-            rows = [[_figure(value, near) for value, near in zip(row, noise, strict=True)] for row in rows]
+            rows = [[figure(value, near) for value, near in zip(row, noise, strict=True)] for row in rows]
         table = _grid(body["columns"], rows, numeric)
         if fits:
-            table.add_row(*(Text(f"± {_figure(float(n), n)}" if n else "", style="dim") for n in noise))
+            table.add_row(*(Text(f"± {figure(float(n), n)}" if n else "", style="dim") for n in noise))
         return Group(table, Text(), rendered(rest, language))
     return _card(body, language)
 
@@ -156,33 +158,37 @@ def clean(text: str) -> str:
     )
 
 
-def _card(body: Mapping[str, Any], language: str) -> RenderableType:
+def _card(body: Mapping[str, Any], language: str, around: str = "") -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     parts: list[RenderableType] = []
-    for name, value in _spoken(body, language):
-        if _is_document(value):
-            grid.add_row(_label(name), Text("(--json)", style="dim"))
-        elif _is_table(value):
-            parts += [Text(f"\n{_label(name)}", style="bold"), _listed(value, language)]
+    for name, value in spoken(body, language, around):
+        if is_document(value):
+            grid.add_row(label(name), Text("(--json)", style="dim"))
+        elif is_table(value):
+            parts += [Text(f"\n{label(name)}", style="bold"), _listed(value, language)]
         elif isinstance(value, dict):
-            parts += [Text(f"\n{_label(name)}", style="bold"), _card(value, language)]
+            parts += [Text(f"\n{label(name)}", style="bold"), _card(value, language)]
         else:
-            grid.add_row(_label(name), Text(_cell(value, name)))
+            grid.add_row(label(name), Text(cell(value, name)))
     return Group(grid, *parts) if grid.row_count else Group(*parts)
 
 
-def _listed(items: Sequence[Any], language: str) -> RenderableType:
-    if not _is_table(items):
-        return Text("\n".join(_cell(item) for item in items) or "-")
-    rows = [row for item in items for row in _flat(dict(_spoken(item, language)))]
+def _listed(items: Sequence[Any], language: str, around: str = "") -> RenderableType:
+    if not is_table(items):
+        return Text("\n".join(cell(item) for item in items) or "-")
+    rows = [
+        row
+        for item in items
+        for row in _flat(dict(spoken(item, language, around)), language, _currency(item, around))
+    ]
     names = list(dict.fromkeys(name for row in rows for name in row))
     if names in (["text"], ["text_zh"]):
-        return Text("\n".join(f"• {_cell(row[names[0]])}" for row in rows))
+        return Text("\n".join(f"• {cell(row[names[0]])}" for row in rows))
     lines = _merged([[_brief(row.get(name), name) for name in names] for row in rows])
     numeric = {place for place, name in enumerate(names) if all(_is_number(row.get(name)) for row in rows)}
-    labels = [_label(name) for name in names]
+    labels = [label(name) for name in names]
     return _Fitting(_grid(labels, lines, numeric), labels, lines)
 
 
@@ -201,19 +207,19 @@ class _Fitting:
             return
         for first, *rest in self.lines:
             yield Text(first, style="bold")
-            told = [(label, cell) for label, cell in zip(self.labels[1:], rest, strict=True) if cell]
-            yield Padding(Text(" · ".join(f"{label}: {cell}" for label, cell in told)), (0, 0, 0, 2))
+            told = [(name, text) for name, text in zip(self.labels[1:], rest, strict=True) if text]
+            yield Padding(Text(" · ".join(f"{name}: {text}" for name, text in told)), (0, 0, 0, 2))
 
 
-def _flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _flat(row: dict[str, Any], language: str, around: str) -> Iterator[dict[str, Any]]:
     """The row, or one for each member of the table it holds (noise: a row for each measure)."""
-    inner = next((name for name, value in row.items() if _is_table(value)), None)
+    inner = next((name for name, value in row.items() if is_table(value)), None)
     if inner is None:
         yield row
         return
     outer = {name: value for name, value in row.items() if name != inner}
     for item in row[inner]:
-        yield outer | item
+        yield outer | dict(spoken(item, language, around))
 
 
 def _merged(lines: Sequence[list[str]]) -> list[list[str]]:
@@ -237,12 +243,23 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Contai
         justify = "right" if right else "left"
         table.add_column(Text(clean(str(column))), justify=justify, overflow="fold", no_wrap=whole)
     for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
+        table.add_row(*(Text(cell(value)) for value in row))
     return table
 
 
-def _spoken(body: Mapping[str, Any], language: str) -> Iterator[tuple[str, Any]]:
-    """The members worth showing: in one language, without what is empty and without the receipt's bytes."""
+def _currency(body: Mapping[str, Any], around: str) -> str:
+    """The currency its amounts are in: its own, or that of what it stands in."""
+    own = body.get("currency")
+    return own if isinstance(own, str) and _CURRENCY.fullmatch(own) else around
+
+
+def spoken(body: Mapping[str, Any], language: str, around: str = "") -> Iterator[tuple[str, Any]]:
+    """The members worth showing: in one language, without what is empty and without the receipt's bytes.
+
+    Amounts in minor units are shown as people write them, where their currency is known; `around`: that of
+    what the body stands in.
+    """
+    currency = _currency(body, around)
     for name, value in body.items():
         if value in (None, [], {}, "") or name == "receipt":
             continue
@@ -250,14 +267,19 @@ def _spoken(body: Mapping[str, Any], language: str) -> Iterator[tuple[str, Any]]
         hidden = (language == "zh") != name.endswith("_zh")
         if body.get(other) and hidden:
             continue
+        if name.endswith("_minor") and type(value) is int and currency:
+            if (amount := name.removesuffix("_minor")) not in body:
+                yield amount, str(Money(value, currency))
+            continue
         yield name, value
 
 
-def _is_table(value: Any) -> bool:
+def is_table(value: Any) -> bool:
+    """Whether a value is a list of objects, and not empty."""
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
-def _is_document(value: Any) -> bool:
+def is_document(value: Any) -> bool:
     """Whether a value is a document in a foreign form (DID, ODRL), which is for programs."""
     return isinstance(value, dict) and any(name.startswith("@") for name in value)
 
@@ -270,11 +292,13 @@ def _is_number(value: Any) -> bool:
     return value is None or type(value) in (int, float)
 
 
-def _label(name: str) -> str:
+def label(name: str) -> str:
+    """What a member is called where people read it."""
     return clean(name.removesuffix("_zh").removesuffix("_ms").replace("_", " "))
 
 
-def _cell(value: Any, name: str = "") -> str:
+def cell(value: Any, name: str = "") -> str:
+    """A value of the member `name` as one line of text without control characters."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -288,16 +312,14 @@ def _cell(value: Any, name: str = "") -> str:
         told = {
             key: f"{each[:12]}…" if _is_digest(each) else each for key, each in value.items() if each != ""
         }
-        return "; ".join(
-            f"{_label(key)} {_cell(each, key)}" for key, each in told.items() if each is not None
-        )
+        return "; ".join(f"{label(key)} {cell(each, key)}" for key, each in told.items() if each is not None)
     if isinstance(value, list):
         mark = " | " if any(isinstance(item, dict) for item in value) else ", "
-        return mark.join("–" if item is None else _cell(item) for item in value)
+        return mark.join("–" if item is None else cell(item) for item in value)
     return clean(str(value))
 
 
-def _figure(value: Any, near: Any) -> Any:
+def figure(value: Any, near: Any) -> Any:
     """A value with the digits its noise leaves it; the file and `--json` have them all."""
     if type(value) is not float or not near or not math.isfinite(near):
         return value
@@ -307,7 +329,7 @@ def _figure(value: Any, near: Any) -> Any:
 def _brief(value: Any, name: str) -> str:
     """A cell of a list: long texts are cut; the object's own card has them whole."""
     most = _FACTS_CHARACTERS if isinstance(value, dict) else _CELL_CHARACTERS
-    text = f"{value[:12]}…" if _is_digest(value) else _cell(value, name)
+    text = f"{value[:12]}…" if _is_digest(value) else cell(value, name)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dujiang.doors.local import Options
+from dujiang.doors.local import FILE_MISSING, Options
 from dujiang.kernel.errors import Code, Exit, Refused
 
 if TYPE_CHECKING:
@@ -121,6 +121,19 @@ def hint(word: str, known: Sequence[str]) -> str:
     """` (offer, …?)` with up to three words near the one that was given, or nothing."""
     near = difflib.get_close_matches(word, known, 3, 0.6)
     return f" ({', '.join(near)}?)" if near else ""
+
+
+def key_line(vkey: str) -> str:
+    """A verifier key: the line itself, or the line in the file it names.
+
+    Raises: Refused file_missing.
+    """
+    if "+" in vkey:
+        return vkey
+    try:
+        return Path(vkey).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        raise Refused(FILE_MISSING, name=Path(vkey).name) from None
 
 
 def language(environment: Mapping[str, str]) -> str:

@@ -38,6 +38,10 @@ class Register:
     name: str
     roles: tuple[str, ...] = ("provider", "consumer")
     person: str = "经办人"
+    province: str = ""
+    """Where it sits: two digits of GB/T 2260 or the short name (35, Fujian, 福建)."""
+    sector: str = ""
+    """Its field: a section letter of GB/T 4754 (Q: health)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,25 @@ class Registered:
     person: str
     roles: tuple[str, ...]
     api_key: str | None = field(default=None, metadata={SECRET: True})
+
+
+@dataclass(frozen=True, slots=True)
+class Describe:
+    """What the caller's organisation says of itself; what is not given stays, an empty text clears it."""
+
+    province: str | None = None
+    """Where it sits: two digits of GB/T 2260 or the short name (35, Fujian, 福建)."""
+    sector: str | None = None
+    """Its field: a section letter of GB/T 4754 (Q: health)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The organisation's province and sector from now on; what was counted before stays as it was."""
+
+    org: str
+    province: str
+    sector: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +139,8 @@ class Card:
     did: str
     did_document: dict[str, Any]
     roles: tuple[str, ...] = ()
+    province: str = ""
+    sector: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,21 +236,36 @@ def prepare_register(node: Node, caller: Caller, ask: Register) -> _Fresh:
 def register(tx: Tx, caller: Caller, ask: Register, fresh: _Fresh) -> Registered:
     """Admits an organisation to this home.
 
-    Raises: Refused name_unfit, name_taken, role_unknown.
+    Raises: Refused name_unfit, name_taken, role_unknown, province_unknown, sector_unknown.
     """
     del caller
     name = rules.fit_name(ask.name)
     roles = rules.fit_roles(ask.roles, None)
+    place = rules.fit_province(ask.province), rules.fit_sector(ask.sector)
     if store.by_name(tx.db, name):
         raise Refused(NAME_TAKEN)
     did = rules.did_web(authority(tx.node), fresh.id)
     first = store.operator(tx.db) is None
-    store.add_organisation(tx.db, Organisation(fresh.id, name, did, fresh.public, fresh.sealed, first))
+    org = Organisation(fresh.id, name, did, fresh.public, fresh.sealed, first, *place)
+    store.add_organisation(tx.db, org)
     person = Person(tx.new_id("per"), fresh.id, rules.fit_name(ask.person), roles, None)
     store.add_person(tx.db, person)
     secret = _issue(tx, person, roles)[1]
-    tx.tell(organisation=fresh.id, did=did, parties=[fresh.id])
+    tx.tell(organisation=fresh.id, did=did, parties=[fresh.id], figures=[org.counted(organisations=1)])
     return Registered(fresh.id, name, did, person.id, roles, secret)
+
+
+def describe(tx: Tx, caller: Caller, ask: Describe) -> Described:
+    """Says where the caller's organisation sits and what its field is, for the figures from now on.
+
+    Raises: Refused province_unknown, sector_unknown.
+    """
+    own = organisation(tx.db, caller.org)
+    province = own.province if ask.province is None else rules.fit_province(ask.province)
+    sector = own.sector if ask.sector is None else rules.fit_sector(ask.sector)
+    store.describe(tx.db, own.id, province, sector)
+    tx.tell(organisation=own.id, province=province, sector=sector)
+    return Described(own.id, province, sector)
 
 
 def prepare_invite(node: Node, caller: Caller, ask: Invite) -> str | None:
@@ -294,7 +334,8 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Card:
     if org is None:
         raise Refused(NOT_FOUND)
     own = tuple(sorted(caller.roles)) if org.id == caller.org else ()
-    return Card(org.id, org.name, org.did, rules.did_document(org.did, org.public), own)
+    document = rules.did_document(org.did, org.public)
+    return Card(org.id, org.name, org.did, document, own, org.province, org.sector)
 
 
 def list_(tx: Tx, caller: Caller, ask: List) -> Members:

@@ -9,14 +9,23 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any, cast
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dujiang.identity.model import NAME_UNFIT, ROLE_BEYOND, ROLE_UNKNOWN, Role
+from dujiang.identity.model import (
+    NAME_UNFIT,
+    PROVINCE_UNKNOWN,
+    PROVINCES,
+    ROLE_BEYOND,
+    ROLE_UNKNOWN,
+    SECTOR_UNKNOWN,
+    SECTORS,
+    Role,
+)
 from dujiang.kernel.canonical import canonical
 from dujiang.kernel.errors import Refused
 
@@ -32,6 +41,38 @@ def fit_name(name: str) -> str:
     if not 1 <= len(name) <= 100 or not name.isprintable():
         raise Refused(NAME_UNFIT)
     return name
+
+
+def fit_province(given: str) -> str:
+    """The two digits of a province given by them or by its name in either language; empty stays empty.
+
+    Raises: Refused province_unknown.
+    """
+    found = _coded(given, PROVINCES)
+    if found is None:
+        raise Refused(PROVINCE_UNKNOWN)
+    return found
+
+
+def fit_sector(given: str) -> str:
+    """The letter of a section of GB/T 4754 given by it or by its title in either language; empty stays empty.
+
+    Raises: Refused sector_unknown.
+    """
+    found = _coded(given, SECTORS)
+    if found is None:
+        raise Refused(SECTOR_UNKNOWN)
+    return found
+
+
+def _coded(given: str, table: Mapping[str, tuple[str, str]]) -> str | None:
+    wanted = given.strip().casefold()
+    if not wanted:
+        return ""
+    for code, names in table.items():
+        if wanted in (code.casefold(), *(name.casefold() for name in names)):
+            return code
+    return None
 
 
 def fit_roles(roles: Iterable[str], granter: frozenset[str] | None) -> tuple[str, ...]:

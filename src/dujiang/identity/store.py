@@ -12,6 +12,8 @@ _ORG = Table(
     Column("name", Text, nullable=False), Column("folded", Text, nullable=False, unique=True),
     Column("did", Text, nullable=False, unique=True), Column("public", LargeBinary, nullable=False),
     Column("sealed", LargeBinary, nullable=False), Column("operator", Integer, nullable=False),
+    Column("province", Text, nullable=False, server_default=""),
+    Column("sector", Text, nullable=False, server_default=""),
 )  # fmt: skip
 _PERSON = Table(
     "identity_person", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False, index=True),
@@ -29,12 +31,18 @@ _PASS = Table(
 )  # fmt: skip
 
 _ORG_ADD = Sql(insert(_ORG))
-_ORG_COLUMNS = (_ORG.c.id, _ORG.c.name, _ORG.c.did, _ORG.c.public, _ORG.c.sealed, _ORG.c.operator)
+_ORG_COLUMNS = (
+    _ORG.c.id, _ORG.c.name, _ORG.c.did, _ORG.c.public, _ORG.c.sealed, _ORG.c.operator, _ORG.c.province, _ORG.c.sector,
+)  # fmt: skip
 _ORG_GET = Sql(select(*_ORG_COLUMNS).where(_ORG.c.id == bindparam("id")))
 _ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
 _ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
 _ORG_OPERATOR = Sql(select(*_ORG_COLUMNS).where(_ORG.c.operator == 1))
 _ORG_LIST = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id).limit(bindparam("count")))
+_ORG_DESCRIBE = Sql(
+    update(_ORG).where(_ORG.c.id == bindparam("of_id"))
+    .values(province=bindparam("to_province"), sector=bindparam("to_sector"))
+)  # fmt: skip
 _PERSON_ADD = Sql(insert(_PERSON))
 _PERSON_COLUMNS = (_PERSON.c.id, _PERSON.c.org, _PERSON.c.name, _PERSON.c.roles, _PERSON.c.password)
 _PERSON_GET = Sql(select(*_PERSON_COLUMNS).where(_PERSON.c.id == bindparam("id"), _PERSON.c.revoked == 0))
@@ -72,8 +80,13 @@ def add_organisation(db: Session, org: Organisation) -> None:
     """Keeps a new organisation; the caller has looked that the name is free."""
     db.run(
         _ORG_ADD, id=org.id, name=org.name, folded=org.name.casefold(), did=org.did, public=org.public,
-        sealed=org.sealed, operator=int(org.operator),
+        sealed=org.sealed, operator=int(org.operator), province=org.province, sector=org.sector,
     )  # fmt: skip
+
+
+def describe(db: Session, org: str, province: str, sector: str) -> None:
+    """Says an organisation's province and sector."""
+    db.run(_ORG_DESCRIBE, of_id=org, to_province=province, to_sector=sector)
 
 
 def organisation(db: Session, org: str) -> Organisation | None:
@@ -180,9 +193,11 @@ def _org(rows: list[Row]) -> Organisation | None:
 
 
 def _organisation(row: Row) -> Organisation:
-    org, name, did, public, sealed, operates = row
+    org, name, did, public, sealed, operates, province, sector = row
     assert isinstance(public, bytes) and isinstance(sealed, bytes)
-    return Organisation(str(org), str(name), str(did), public, sealed, bool(operates))
+    return Organisation(
+        str(org), str(name), str(did), public, sealed, bool(operates), str(province), str(sector)
+    )
 
 
 def _person(row: Row) -> Person:

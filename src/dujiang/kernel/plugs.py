@@ -6,7 +6,7 @@ Each Protocol has one abstract contract test that runs against every implementat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -155,4 +155,8 @@ class Profiler(Protocol):
 
         Raises: Unavailable with one constant code, whatever went wrong.
         """
+        ...
+
+    def judge(self, path: Path, demands: Any, others: Mapping[str, Path], day: str) -> Any:
+        """The evidence of each declared rule in a normalised copy; `others`: the copies of named versions."""
         ...

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
+from dujiang.kernel.tables import Session
 from dujiang.ledger import book, note, rules, store
-from dujiang.ledger.model import NO_SUCH_TREE, Record
+from dujiang.ledger.model import NO_SUCH_TREE, Counted, Record, Scope, Sum
 from dujiang.ledger.tree import Prover
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
@@ -90,7 +92,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
     count = max(1, min(ask.limit, most))
     rows = count if ask.about is None else most
     before = size if ask.before is None else ask.before
-    org = None if _oversees(caller) else caller.org
+    org = None if oversees(caller) else caller.org
     found: list[Entry] = []
     for _ in range(_PAGES_MAX):
         page = store.page(tx.db, org, before, rows)
@@ -121,7 +123,7 @@ def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
     record = _own(tx, caller, ask.entry)
     known = store.key(tx.db)
     assert known is not None
-    fields = rules.visible(record, caller.org, oversees=_oversees(caller))
+    fields = rules.visible(record, caller.org, oversees=oversees(caller))
     return Receipt(book.receipt(tx.db, record, fields, note.vkey(known[0], known[1])))
 
 
@@ -147,17 +149,30 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
 
 
+def sums(db: Session, quantity: str, bucket: str, scope: Scope) -> list[Sum]:
+    """A quantity of each flow in the log, for the packages downstream; `bucket`: day, month, or empty: together."""
+    return store.sums(db, quantity, bucket, scope)
+
+
+def counted(
+    db: Session, quantity: str, scope: Scope, only: Mapping[str, str], before: int | None, count: int
+) -> list[Counted]:
+    """The entries behind such a sum, newest first; `only` as `store.counted` takes it."""
+    return store.counted(db, quantity, scope, only, store.last(db)[0] if before is None else before, count)
+
+
+def oversees(caller: Caller) -> bool:
+    """Whether the caller may see the entries of all organisations."""
+    return bool(caller.roles & _OVERSEERS)
+
+
 def _own(tx: Tx, caller: Caller, index: int) -> Record:
     record = store.entry(tx.db, index)
-    if record is None or not (_oversees(caller) or store.sees(tx.db, caller.org, index)):
+    if record is None or not (oversees(caller) or store.sees(tx.db, caller.org, index)):
         raise Refused(NOT_FOUND)
     return record
 
 
 def _seen(record: Record, caller: Caller) -> Entry:
-    facts = rules.visible(record, caller.org, oversees=_oversees(caller))
+    facts = rules.visible(record, caller.org, oversees=oversees(caller))
     return Entry(record.index, record.act, record.time_ms, facts)
-
-
-def _oversees(caller: Caller) -> bool:
-    return bool(caller.roles & _OVERSEERS)

@@ -93,6 +93,9 @@ class LedgerBook:
         )  # fmt: skip
         parties = cast("list[str]", told.get("parties") or [])
         store.add_entry(tx.db, record, dict.fromkeys([record.org, *parties]))
+        if told.get("figures"):
+            day = rules.day_of(record.time_ms)
+            store.add_figures(tx.db, record.index, day, rules.month_of(day), rules.figures_of(told))
         self._full += self._edge.append(leaf_hash(leaf))
         self._open.append(record)
         return record.index

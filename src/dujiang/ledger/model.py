@@ -44,6 +44,60 @@ class Record:
     salts: dict[str, str]
 
 
+QUANTITIES = ("organisations", "products", "contracts", "questions", "statistics", "rows", "amount_minor")
+"""What is counted in the log; whole numbers, an amount in minor units of the flow's currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Between whom, where and for what an entry counts (流通); an empty text: not stated."""
+
+    from_org: str = ""
+    to_org: str = ""
+    from_province: str = ""
+    to_province: str = ""
+    from_sector: str = ""
+    to_sector: str = ""
+    purpose: str = ""
+    product: str = ""
+    contract: str = ""
+    currency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which figures: of these UTC days (since 1970, both counted), and of one organisation or currency."""
+
+    first: int
+    last: int
+    org: str | None = None
+    """Only flows from or to this organisation; None: all."""
+    currency: str = ""
+    """Only flows in this currency; empty: whatever they are in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """One quantity of a flow over some days."""
+
+    flow: Flow
+    bucket: int
+    """The day (since 1970) or the month (as 202611) it is of, or 0 where they are taken together."""
+    value: int
+    entries: int
+    """How many entries it comes from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What one entry counts of a quantity."""
+
+    index: int
+    act: str
+    time_ms: int
+    value: int
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What an offline check of a receipt found."""

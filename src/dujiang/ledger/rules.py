@@ -12,11 +12,12 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any, cast
 
 from dujiang.kernel.canonical import canonical_own, canonical_pair
-from dujiang.ledger.model import Record, Verdict
+from dujiang.ledger.model import QUANTITIES, Flow, Record, Verdict
 from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by, unbase64, vkey
 from dujiang.ledger.tree import included, leaf_hash
 
@@ -26,6 +27,10 @@ SALT_BYTES = 16
 _MEMBERS = frozenset({"type", "v", "index", "leaf", "opened", "path", "checkpoint", "vkey"})
 _PRIVATE = frozenset({"person", "ask_sha256"})
 """Facts only the acting organisation sees."""
+
+
+_TOLD = {"from_org": "from", "to_org": "to"}
+_EPOCH = date(1970, 1, 1)
 
 
 def commitment(field: str, value: object, salt: bytes) -> str:
@@ -46,6 +51,28 @@ def visible(record: Record, org: str, *, oversees: bool) -> dict[str, Any]:
     if oversees or record.org == org:
         return record.facts
     return {field: value for field, value in record.facts.items() if field not in _PRIVATE}
+
+
+def figures_of(facts: Mapping[str, Any]) -> dict[Flow, dict[str, int]]:
+    """What an entry counts: its fact `figures` by flow, each with its quantities (those not told are 0)."""
+    found: dict[Flow, dict[str, int]] = {}
+    for told in facts.get("figures") or ():
+        flow = Flow(**{name: str(told.get(_TOLD.get(name, name), "")) for name in Flow.__slots__})
+        counted = found.setdefault(flow, dict.fromkeys(QUANTITIES, 0))
+        for name in QUANTITIES:
+            counted[name] += int(told.get(name, 0))
+    return found
+
+
+def day_of(time_ms: int) -> int:
+    """The UTC day of a time, in days since 1970."""
+    return time_ms // 86_400_000
+
+
+def month_of(day: int) -> int:
+    """The UTC month of a day since 1970, as 202611."""
+    date = _EPOCH + timedelta(days=day)
+    return date.year * 100 + date.month
 
 
 def receipt_of(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import msgspec
 from sqlalchemy import (
     Column,
+    Index,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -19,7 +21,9 @@ from sqlalchemy import (
 )
 
 from dujiang.kernel.tables import META, Row, Session, Sql
-from dujiang.ledger.model import Record
+from dujiang.ledger.model import QUANTITIES, Counted, Flow, Record, Scope, Sum
+
+Figures = Mapping[Flow, Mapping[str, int]]
 
 _KEY = Table(
     "ledger_key", META, Column("origin", Text, primary_key=True),
@@ -43,6 +47,19 @@ _CHECKPOINT = Table(
     "ledger_checkpoint", META, Column("size", Integer, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False),
 )  # fmt: skip
+_FLOW_COLUMNS = tuple(Flow.__slots__)
+_FLOW = Table(
+    "ledger_flow", META, Column("id", Integer, primary_key=True),
+    *(Column(name, Text, nullable=False) for name in _FLOW_COLUMNS),
+    Index("ledger_flow_once", "contract", *(name for name in _FLOW_COLUMNS if name != "contract"), unique=True),
+    Index("ledger_flow_from", "from_org"), Index("ledger_flow_to", "to_org"),
+)  # fmt: skip
+_FIGURE = Table(
+    "ledger_figure", META, Column("flow", Integer), Column("month", Integer), Column("day", Integer),
+    Column("idx", Integer), *(Column(name, Integer, nullable=False) for name in QUANTITIES),
+    PrimaryKeyConstraint("flow", "month", "day", "idx"), sqlite_with_rowid=False,
+)  # fmt: skip
+"""Its rows lie in the order in which figures sum them: by flow, then by time."""
 
 _KEY_ADD = Sql(insert(_KEY))
 _KEY_GET = Sql(select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed))
@@ -82,6 +99,59 @@ _CHECKPOINT_FOR = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("idx"))
     .order_by(_CHECKPOINT.c.size).limit(1)
 )  # fmt: skip
+_FLOW_ADD = Sql(
+    text(
+        f"INSERT INTO ledger_flow ({', '.join(_FLOW_COLUMNS)}) VALUES (:{', :'.join(_FLOW_COLUMNS)}) "
+        "ON CONFLICT DO NOTHING"
+    )
+)
+_FIGURE_ADD = Sql(
+    text(
+        f"INSERT INTO ledger_figure (flow, month, day, idx, {', '.join(QUANTITIES)}) "
+        f"SELECT id, :month, :day, :idx, :{', :'.join(QUANTITIES)} FROM ledger_flow "
+        f"WHERE {' AND '.join(f'{name} = :{name}' for name in _FLOW_COLUMNS)}"
+    )
+)
+_SOUGHT = ("from_org", "to_org", "from_province", "to_province", "from_sector", "to_sector", "purpose")
+_FLOW_LIST = ", ".join(f"w.{name}" for name in _FLOW_COLUMNS)
+_SCOPE = (
+    "f.day BETWEEN :first AND :last AND (:org IS NULL OR w.from_org = :org OR w.to_org = :org) "
+    "AND (:currency = '' OR w.currency = :currency)"
+)
+_BUCKETS = {"day": "f.day", "month": "f.month", "": ""}
+_SUMS = {
+    (quantity, bucket): Sql(
+        text(
+            f"SELECT {column or '0'}, sum(f.{quantity}), count(*), {_FLOW_LIST} "
+            "FROM ledger_flow w JOIN ledger_figure f ON f.flow = w.id "
+            f"WHERE f.{quantity} <> 0 AND {_SCOPE} GROUP BY w.id{column and ', '}{column}"
+        )
+    )
+    for quantity in QUANTITIES
+    for bucket, column in _BUCKETS.items()
+}
+_KIND = (
+    "CASE WHEN w.from_province = '' OR w.to_province = '' THEN 'unstated' "
+    "WHEN w.from_province = w.to_province THEN 'within' ELSE 'across' END"
+)
+_COUNTED = {
+    quantity: Sql(
+        text(
+            f"SELECT f.idx, e.act, e.time_ms, sum(f.{quantity}) "
+            "FROM ledger_flow w JOIN ledger_figure f ON f.flow = w.id JOIN ledger_entry e ON e.idx = f.idx "
+            f"WHERE f.{quantity} <> 0 AND {_SCOPE} AND f.idx < :before AND (:kind IS NULL OR {_KIND} = :kind) "
+            + "".join(f"AND (:{name} IS NULL OR w.{name} = :{name}) " for name in _SOUGHT)
+            + "GROUP BY f.idx, e.act, e.time_ms ORDER BY f.idx DESC LIMIT :count"
+        )
+    )
+    for quantity in QUANTITIES
+}
+_FIGURES_OF = Sql(
+    text(
+        f"SELECT f.idx, f.day, f.month, {', '.join(f'f.{name}' for name in QUANTITIES)}, {_FLOW_LIST} "
+        "FROM ledger_figure f JOIN ledger_flow w ON w.id = f.flow ORDER BY f.idx, w.id"
+    )
+)
 
 
 def add_key(db: Session, origin: str, public: bytes, sealed: bytes) -> None:
@@ -103,6 +173,39 @@ def add_entry(db: Session, record: Record, sight: Iterable[str]) -> None:
     )  # fmt: skip
     for org in sight:
         db.run(_SIGHT_ADD, org=org, idx=record.index)
+
+
+def add_figures(db: Session, index: int, day: int, month: int, figures: Figures) -> None:
+    """Keeps what an entry counts, for the figures."""
+    for flow, counted in figures.items():
+        named = {name: getattr(flow, name) for name in _FLOW_COLUMNS}
+        db.run(_FLOW_ADD, **named)
+        db.run(_FIGURE_ADD, month=month, day=day, idx=index, **named, **counted)
+
+
+def sums(db: Session, quantity: str, bucket: str, scope: Scope) -> list[Sum]:
+    """A quantity of each flow, in each bucket (day, month, or empty: together) of the scope."""
+    rows = db.run(
+        _SUMS[quantity, bucket], first=scope.first, last=scope.last, org=scope.org, currency=scope.currency
+    )  # fmt: skip
+    return [
+        Sum(Flow(*cast("tuple[str, ...]", row[3:])), *cast("tuple[int, int, int]", row[:3])) for row in rows
+    ]
+
+
+def counted(
+    db: Session, quantity: str, scope: Scope, only: Mapping[str, str], before: int, count: int
+) -> list[Counted]:
+    """The entries that count a quantity in flows that are as `only` says, newest first, below an index.
+
+    `only`: columns of a flow, and `kind`: across, within or unstated provinces.
+    """
+    wanted = {name: only.get(name) for name in (*_SOUGHT, "kind")}
+    rows = db.run(
+        _COUNTED[quantity], first=scope.first, last=scope.last, org=scope.org, currency=scope.currency,
+        before=before, count=count, **wanted,
+    )  # fmt: skip
+    return [Counted(*cast("tuple[int, str, int, int]", row)) for row in rows]
 
 
 def entry(db: Session, index: int) -> Record | None:

@@ -7,12 +7,12 @@ comes in, is put on contracts, and goes from there to those who earned it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from dujiang.catalogue import acts as catalogue
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contracts
 from dujiang.contract import performance
+from dujiang.contract.flow import flow
 from dujiang.contract.model import ACTIVE, CONTRACT_FREE, NOT_ACTIVE, Contract
 from dujiang.identity import acts as identity
 from dujiang.identity.model import Organisation
@@ -43,6 +43,7 @@ from dujiang.market.model import (
     Cause,
     Kind,
     Paper,
+    Purse,
     State,
 )  # fmt: skip
 from dujiang.market.model import Quote as Quoted
@@ -107,7 +108,8 @@ class Deposit:
     currency: str
     reference: str
     """The bank's reference; each is booked once for ever."""
-    account: Literal["balance", "payable"] = "balance"
+    account: Purse = Purse.balance
+    """balance, or payable to cover a refund of what was paid out already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Withdraw:
     currency: str
     reference: str
     """The bank's reference; each is booked once for ever."""
-    account: Literal["balance", "payable", "platform"] = "payable"
+    account: Purse = Purse.payable
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +244,7 @@ def quote(tx: Tx, caller: Caller, ask: Quote, case: object) -> Priced | Declined
 
 
 def _first_cost(tx: Tx, caller: Caller, product: str, until_ms: int) -> Priced:
-    offered = catalogue.offered(tx.db, product)
+    offered = catalogue.offered(tx.db, product, tx.now_ms)
     price = offered.terms.price
     parts = tuple(
         performance.line_of(per, 1, amount)
@@ -292,10 +294,10 @@ def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Booked:
     )
 
 
-def _outside(tx: Tx, cause: Cause, wanted: str, kind: str, reference: str, amount: Money) -> Booked:
+def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amount: Money) -> Booked:
     org, reference = _named(tx.db, wanted), rules.stated(reference)
     account, outside = Account(org.id, Kind(kind)), books.clearing(tx.db)
-    if account.kind is Kind.platform and not org.operator:
+    if account.kind is Kind.platform and (cause is Cause.deposit or not org.operator):
         raise Refused(ACCOUNT_UNFIT)
     name = f"{cause}:{reference}"
     if store.transaction(tx.db, name) is not None:
@@ -358,7 +360,7 @@ def _ordered(tx: Tx, caller: Caller, held: Contract, ask: Order, currency: str) 
 def prepare_bill(node: Node, caller: Caller, ask: MakeBill) -> _Counted:
     """The ended uses that stand on no bill, summed off the writer's thread: they do not change any more.
 
-    Raises: Refused not_found, contract_free, period_unfit.
+    Raises: Refused not_found, contract_free, days_unfit.
     """
     until_ms = _until_ms(ask, node.clock.now_ms())
     with node.database.reading() as db:
@@ -415,7 +417,8 @@ def settle(tx: Tx, caller: Caller, ask: Settle) -> Shown:
         for name, amount in rules.parts(one.postings).items():
             earned[name] = earned.get(name, 0) + amount
     performance.settled(tx, held, made.amount.amount_minor)
-    _tell(tx, made, made.amount, *known.values(), platform_minor=earned.pop("platform", 0))
+    counts = flow(tx.db, held, amount_minor=made.amount.amount_minor, currency=price.currency)
+    _tell(tx, made, made.amount, *known.values(), platform_minor=earned.pop("platform", 0), figures=[counts])
     return statements.shown(tx.db, replace(made, state=State.settled))
 
 
@@ -448,7 +451,8 @@ def refund(tx: Tx, caller: Caller, ask: Refund) -> Shown:
     store.add_bill(tx.db, note, tuple(replace(line, credited_by=None) for line in chosen))
     if all(line.credited_by or line in chosen for line in lines):
         store.set_state(tx.db, made.id, State.settled, State.refunded)
-    _tell(tx, note, total, *sorted(paid_back), of=made.id)
+    counts = flow(tx.db, held, amount_minor=-total.amount_minor, currency=total.currency)
+    _tell(tx, note, total, *sorted(paid_back), of=made.id, figures=[counts])
     return statements.shown(tx.db, note)
 
 
@@ -483,7 +487,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Listed:
 def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
     """What was on an organisation's accounts, what moved in a period, and what is there after it.
 
-    Raises: Refused not_found, period_unfit.
+    Raises: Refused not_found, days_unfit.
     """
     return statements.statement(tx, caller, ask)
 
@@ -491,7 +495,7 @@ def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
 def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     """The statement as a file: CSV, or the journal of beancount or hledger.
 
-    Raises: Refused not_found, period_unfit, export_too_long.
+    Raises: Refused not_found, days_unfit, export_too_long.
     """
     return statements.export(tx, caller, ask)
 

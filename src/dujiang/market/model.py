@@ -35,6 +35,23 @@ class Kind(StrEnum):
     """The mirror of the money outside, at the operator's bank (清算): minus what is inside."""
 
 
+class Purse(StrEnum):
+    """The accounts that money comes to and leaves from (出入金账户)."""
+
+    balance = "balance"
+    payable = "payable"
+    platform = "platform"
+    """The operator's fees; money only leaves from there."""
+
+
+class Form(StrEnum):
+    """The forms of a statement file (对账文件格式)."""
+
+    csv = "csv"
+    beancount = "beancount"
+    hledger = "hledger"
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """One account (账户): its organisation, its kind and, for an allowance, its contract."""
@@ -239,8 +256,8 @@ SHARE_UNKNOWN = Code(
     "Have the operator admit it under the name the terms use.",
     "价格中的分成方不是本节点的机构。", "请由运营方以条款中的名称接入该机构。",
 )  # fmt: skip
-PERIOD_UNFIT = Code(
-    "period_unfit", 400, Exit.usage,
+DAYS_UNFIT = Code(
+    "days_unfit", 400, Exit.usage,
     "A period is two ISO dates, the first not after the last.", "Write them like 2026-11-01.",
     "期间应为两个 ISO 日期，且起始日不晚于截止日。", "请写作 2026-11-01 的形式。",
 )  # fmt: skip
@@ -253,5 +270,5 @@ CODES = (
     AMOUNT_UNFIT, CURRENCY_UNFIT, CURRENCY_DIFFERS, REFERENCE_UNFIT, REFERENCE_USED, BALANCE_SHORT, AMOUNT_BEYOND,
     QUOTE_EXPIRED, QUOTE_DIFFERS, QUOTE_WHAT, NOTHING_TO_BILL, BILL_SETTLED, BILL_OPEN, REFUNDED, EARNED_SHORT,
     ACCOUNT_UNFIT, SHARE_UNKNOWN,
-    PERIOD_UNFIT, EXPORT_LONG,
+    DAYS_UNFIT, EXPORT_LONG,
 )  # fmt: skip

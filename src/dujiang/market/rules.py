@@ -17,7 +17,7 @@ from dujiang.kernel.money import Money, minor
 from dujiang.market.model import (
     AMOUNT_UNFIT,
     CURRENCY_UNFIT,
-    PERIOD_UNFIT,
+    DAYS_UNFIT,
     REFERENCE_CHARACTERS_MAX,
     REFERENCE_UNFIT,
     Account,
@@ -63,16 +63,16 @@ def stated(text: str) -> str:
 def period(since: str | None, until: str | None, now_ms: int) -> tuple[int, int]:
     """The times a period of days spans, the last day included: from, and the first millisecond after.
 
-    Raises: Refused period_unfit.
+    Raises: Refused days_unfit.
     """
     try:
         first = date.fromisoformat(since) if since is not None else date(1970, 1, 1)
         last = date.fromisoformat(until) if until is not None else day(now_ms)
         after = last + timedelta(days=1)
     except (ValueError, OverflowError):
-        raise Refused(PERIOD_UNFIT) from None
+        raise Refused(DAYS_UNFIT) from None
     if first > last:
-        raise Refused(PERIOD_UNFIT)
+        raise Refused(DAYS_UNFIT)
     return _ms(first), _ms(after)
 
 

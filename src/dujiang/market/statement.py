@@ -6,7 +6,6 @@ Everybody sees their own; the operator and the auditor see everybody's.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from dujiang.contract import performance
 from dujiang.identity import acts as identity
@@ -17,7 +16,7 @@ from dujiang.kernel.money import Money
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.market import rules, store, wire
-from dujiang.market.model import EXPORT_LONG, Account, Bill, BillLine, Kind, Paper
+from dujiang.market.model import EXPORT_LONG, Account, Bill, BillLine, Form, Kind, Paper
 from dujiang.market.wire import Holding, Move
 
 POSTINGS_MAX = 100_000
@@ -144,7 +143,7 @@ class Stated:
 class Export:
     """The form and the days of a statement file."""
 
-    format: Literal["csv", "beancount", "hledger"] = "csv"
+    format: Form = Form.csv
     since: str | None = None
     until: str | None = None
     org: str | None = None
@@ -236,7 +235,7 @@ def listed(tx: Tx, caller: Caller, ask: List) -> Listed:
 def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
     """A statement of an organisation's accounts.
 
-    Raises: Refused not_found, period_unfit.
+    Raises: Refused not_found, days_unfit.
     """
     org = _whose(tx.db, caller, ask.org)
     since_ms, until_ms = rules.period(ask.since, ask.until, tx.now_ms)
@@ -257,7 +256,7 @@ def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
 def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     """A statement as a file.
 
-    Raises: Refused not_found, period_unfit, export_too_long.
+    Raises: Refused not_found, days_unfit, export_too_long.
     """
     if ask.whole and (ask.org is not None or not _oversees(caller)):
         raise Refused(NOT_FOUND)
@@ -269,12 +268,13 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     owners = [one.id for one in identity.organisations(tx.db, POSTINGS_MAX)] if ask.whole else [org.id]
     holdings = [one for owner in owners for one in _holdings(tx.db, owner, since_ms, until_ms)]
     days = (_day(since_ms), _day(until_ms - 1))
-    if ask.format == "csv":
+    if ask.format is Form.csv:
         return Exported(f"statement-{days[1]}.csv", wire.csv_text(lines))
     words = wire.whole_books if ask.whole else wire.own_books
     journal = words(holdings, lines, days)
-    made = wire.beancount(journal) if ask.format == "beancount" else wire.hledger(journal)
-    return Exported(f"statement-{days[1]}.{'beancount' if ask.format == 'beancount' else 'journal'}", made)
+    if ask.format is Form.beancount:
+        return Exported(f"statement-{days[1]}.beancount", wire.beancount(journal))
+    return Exported(f"statement-{days[1]}.journal", wire.hledger(journal))
 
 
 def check(tx: Tx, caller: Caller, ask: Check) -> Checked:

@@ -23,11 +23,11 @@ from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.plugs import guarded as form_of
 from dujiang.plugs import profile as measuring
 from dujiang.plugs import sketch as look
-from dujiang.plugs import tabular, workbook
+from dujiang.plugs import tabular, verdict, workbook
 from dujiang.plugs.cage import ENGINE_FAILED, Failure, Limits, Standby, Worker, lend, take_back
 from dujiang.plugs.sketch import Sketch, quoted
 from dujiang.plugs.worker import path_of
-from dujiang.quality.model import Profile
+from dujiang.quality.model import RULES_WRONG, Demand, Evidence, Profile
 from dujiang.registry.model import Table, Use
 
 INGEST = Limits(
@@ -170,6 +170,35 @@ class Duck:
             with Worker() as worker:
                 worker.begin(self._ingest, [readable.fileno(), scratch], [], question=False)
                 return measuring.measure(worker.ask, f"read_parquet('{path_of(0)}')", columns, day)
+
+    def judge(
+        self, path: Path, demands: Sequence[Demand], others: Mapping[str, Path], day: str
+    ) -> tuple[Evidence, ...]:
+        """What declared rules find in a normalised copy; `others`: the copies of the versions they name.
+
+        Raises:
+            Refused: rules_wrong (a pattern the engine does not read).
+            Unavailable: engine_failed, engine_deadline.
+        """
+        parquet = tabular.Form("parquet")
+        with _disk(), contextlib.ExitStack() as stack:
+            files = [
+                stack.enter_context(self._readable(each, parquet))[1] for each in (path, *others.values())
+            ]
+            scratch = stack.enter_context(_scratch(None))
+            with Worker() as worker:
+                handles = [*(file.fileno() for file in files), scratch]
+                worker.begin(self._ingest, handles, [], question=False)
+                for place, demand in enumerate(demands):
+                    statement = verdict.probe(demand)
+                    if statement is not None and isinstance(worker.attempt(statement), Failure):
+                        raise Refused(RULES_WRONG, problems=f"quality[{place}].arguments.pattern: RE2")
+                cells, *rest = (
+                    verdict.Cells.of(worker.ask, f"read_parquet('{path_of(index)}')")
+                    for index in range(len(files))
+                )
+                named = dict(zip(others, rest, strict=True))
+                return verdict.count(worker.ask, cells, named, demands, day)
 
     def export(
         self,

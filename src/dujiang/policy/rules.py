@@ -49,6 +49,11 @@ _SHARES_MAX = 20
 _WEIGHT_MAX = 10**6
 _LATER = frozenset({"price"})
 """Fields that came after the first release: left out of the hash at their default, so that old hashes hold."""
+OTHER = "other"
+"""The class of purposes in free text."""
+_CLASSES = frozenset(word for word, _ in PURPOSES)
+_ALLOTMENTS = 4
+"""The ceiling over all organisations where the terms do not say one."""
 _WORDS = {spoken: word for word, chinese in PURPOSES for spoken in (word, chinese)}
 
 
@@ -61,6 +66,12 @@ def purpose_word(text: str) -> str:
     """A purpose as compared: the vocabulary's word for either language's label, else the folded text."""
     folded = fold(text)
     return _WORDS.get(folded, folded)
+
+
+def purpose_class(text: str) -> str:
+    """The vocabulary's word of a purpose, for figures; free text is `other`, so that it names nobody."""
+    word = purpose_word(text)
+    return word if word in _CLASSES else OTHER
 
 
 def terms_of(file: TermsFile) -> Terms:
@@ -186,6 +197,11 @@ def permits(
     if terms.questions is not None and questions_used >= terms.questions:
         return QUESTIONS_SPENT
     return None
+
+
+def ceiling_of(terms: Terms) -> int:
+    """Most statistics over all organisations: as the terms say, else four allotments."""
+    return terms.ceiling_statistics or _ALLOTMENTS * terms.statistics
 
 
 def normal(terms: Terms) -> Terms:

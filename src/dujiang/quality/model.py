@@ -4,17 +4,19 @@
 2. The same content under the same formula has the same grade, whoever asks and when (dates apart: a rule on
    the future is judged at the day of grading).
 3. What cannot be computed from the table is unknown (None), never full marks.
+4. What a provider declares is counted beside what the table proposes; where both say the same of a column,
+   the declared rule takes the proposed one's place, and `Public` tells how many did.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dujiang.kernel.errors import Code, Exit
 from dujiang.registry.model import Kind
 
-FORMULA = "dujiang-quality-1"
+FORMULA = "dujiang-quality-2"
 """Name of the formula of `rules.graded`; another formula has another name."""
 
 
@@ -31,7 +33,7 @@ class Dimension(StrEnum):
 
 
 class Check(StrEnum):
-    """What a proposed rule demands of a column (质量规则)."""
+    """What a rule demands of a column, or of the whole table (质量规则)."""
 
     not_null = "not_null"
     filled = "filled"
@@ -43,6 +45,139 @@ class Check(StrEnum):
     unique = "unique"
     rows_unique = "rows_unique"
     not_future = "not_future"
+    valid = "valid"
+    """Every value is one a declared rule allows; nothing is said of empty cells."""
+    matched = "matched"
+    """Every value stands in a column of another table."""
+    row_count = "row_count"
+    fresh = "fresh"
+    """The newest value is not too old on the day of grading."""
+
+
+FEEDS = {
+    Check.not_null: Dimension.completeness,
+    Check.filled: Dimension.completeness,
+    Check.row_count: Dimension.completeness,
+    Check.in_range: Dimension.accuracy,
+    Check.in_set: Dimension.conformity,
+    Check.in_pattern: Dimension.conformity,
+    Check.valid: Dimension.conformity,
+    Check.one_type: Dimension.consistency,
+    Check.matched: Dimension.consistency,
+    Check.unique: Dimension.uniqueness,
+    Check.rows_unique: Dimension.uniqueness,
+    Check.not_future: Dimension.timeliness,
+    Check.fresh: Dimension.timeliness,
+}
+"""Which dimension a rule feeds."""
+
+
+class Metric(StrEnum):
+    """What a declared rule counts (质量指标); the names of ODCS 3.1, the last two are ours."""
+
+    nullValues = "nullValues"
+    missingValues = "missingValues"
+    """Empty cells, and those whose value is one of `arguments.missingValues`."""
+    invalidValues = "invalidValues"
+    """Values that are not as the arguments say."""
+    duplicateValues = "duplicateValues"
+    """Values (or rows of `arguments.properties`) beyond the first of each."""
+    rowCount = "rowCount"
+    unmatchedValues = "unmatchedValues"
+    """Values that no row of another registered table of the same organisation has."""
+    daysOld = "daysOld"
+    """Whole days from the newest value to the day of grading."""
+
+
+class Unit(StrEnum):
+    """What a declared rule's bound is about: rows, or per cent of the rows checked."""
+
+    rows = "rows"
+    percent = "percent"
+
+
+class Reading(StrEnum):
+    """How a text must be readable (ODCS logicalType)."""
+
+    integer = "integer"
+    number = "number"
+    boolean = "boolean"
+    date = "date"
+    timestamp = "timestamp"
+
+
+Plain = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a metric is counted by; the names of ODCS 3.1."""
+
+    missingValues: tuple[Plain | None, ...] | None = None
+    """Values that stand for a missing one; an empty cell always does."""
+    validValues: tuple[Plain, ...] | None = None
+    """All values there may be."""
+    pattern: str | None = None
+    """RE2 regular expression that a text must contain; `^` and `$` bind it to the whole."""
+    minimum: Plain | None = None
+    """Smallest value of a number, date or time (ISO text)."""
+    maximum: Plain | None = None
+    """Largest one."""
+    minLength: int | None = None
+    """Fewest characters of a text."""
+    maxLength: int | None = None
+    """Most characters of a text."""
+    logicalType: Reading | None = None
+    """What a text must be readable as."""
+    properties: tuple[str, ...] | None = None
+    """Columns that together must not repeat; for a rule on the table."""
+    version: str | None = None
+    """The registered version whose values count as partners."""
+    versionProperty: str | None = None
+    """Its column; None: the one of the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """One declared rule (声明的质量规则): a metric, what it is about, and the bound it must keep."""
+
+    metric: Metric
+    """nullValues, missingValues, invalidValues, duplicateValues, rowCount; unmatchedValues, daysOld."""
+    property: str | None = None
+    """The column; None: the table."""
+    arguments: Arguments = field(default_factory=Arguments)
+    """What the metric is counted by."""
+    mustBe: int | float | None = None
+    """No bound at all: must be 0."""
+    mustNotBe: int | float | None = None
+    mustBeGreaterThan: int | float | None = None
+    mustBeGreaterOrEqualTo: int | float | None = None
+    mustBeLessThan: int | float | None = None
+    mustBeLessOrEqualTo: int | float | None = None
+    mustBeBetween: tuple[int | float, ...] | None = None
+    """Lowest and highest number, both included."""
+    mustNotBeBetween: tuple[int | float, ...] | None = None
+    unit: Unit = Unit.rows
+    """Whether the bound is a number of rows (or days) or per cent of the rows checked."""
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a rules file holds: the declared rules of a table."""
+
+    quality: tuple[Demand, ...]
+    """The rules, each as in the `quality` of an ODCS 3.1 data contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was counted for a declared rule."""
+
+    checked: int
+    failing: int
+    observed: int | None = None
+    """Rows of the table, or days since its newest value; None where there is no value."""
 
 
 class Fault(StrEnum):
@@ -145,6 +280,17 @@ class Rule:
     failed: int
     bounds: tuple[str, ...] = ()
     """Lowest and highest value, the members of the set, or the shape."""
+    declared: bool = False
+    """Whether the provider declared it; else the table proposed it."""
+    kept: bool | None = None
+    """Whether a declared rule's bound is kept; None: a proposed rule, kept where nothing failed."""
+    observed: int | None = None
+    """What a declared rule on the whole table measured: rows, or days since the newest value."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the rule is not kept."""
+        return self.failed > 0 if self.kept is None else not self.kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +317,21 @@ class PersonalColumn:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A proposed class and level (分类分级建议); a person decides, a catalogue of important data prevails."""
+    """A proposed class and level (分类分级建议).
+
+    Important and core data are named by the authorities' catalogues, so the class proposed is always the general
+    one; a person decides.
+    """
 
     category: Category
     level: int
     """1 (open) to 4 within the general class."""
     why: str
     why_zh: str
+    personal: bool = False
+    """Whether identifiers of people were found (个人信息)."""
+    sensitive: bool = False
+    """Whether identity numbers or bank cards are among them (敏感个人信息)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +363,10 @@ class Graded:
     personal: tuple[PersonalColumn, ...]
     classification: Classification
     profile: Profile
+    demands: tuple[Demand, ...] = ()
+    """The rules the provider declared."""
+    replaced: int = 0
+    """Proposed rules whose place a declared one took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +390,19 @@ class Public:
     rules: int
     rules_failed: int
     graded_ms: int
+    rules_declared: int = 0
+    """How many of the rules the provider declared; the others follow from the table."""
+    rules_replaced: int = 0
+    """Rules that follow from the table and whose place a declared one took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A grade as it stands beside a product in a list."""
+
+    grade: str
+    formula: str
+    graded_ms: int
 
 
 NOT_GRADED = Code(
@@ -239,4 +410,10 @@ NOT_GRADED = Code(
     "This version has no grade yet.", "Its provider can grade it with `dujiang grade VERSION`.",
     "该版本尚无质量等级。", "其提供方可用 `dujiang grade 版本号` 进行评级。",
 )  # fmt: skip
-CODES = (NOT_GRADED,)
+RULES_WRONG = Code(
+    "rules_wrong", 400, Exit.usage,
+    "The declared rules do not fit the table: {problems}.",
+    "Correct these fields; `dujiang schema grade` prints their form.",
+    "声明的质量规则与表不符：{problems}。", "请更正这些字段；`dujiang schema grade` 会打印其格式。",
+)  # fmt: skip
+CODES = (NOT_GRADED, RULES_WRONG)

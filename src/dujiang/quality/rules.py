@@ -2,6 +2,7 @@
 
 The formula, numbered as in `FORMULA`:
 1. Each column proposes rules from what nearly all of its values do; a rule counts items checked and failed.
+   A rule the provider declared is counted beside them, or in the place of the one that says the same.
 2. A dimension's score is the items that hold over the items checked, over all its rules (GB/T 36344-2018:
    a ratio per indicator); a dimension without a rule is unknown and takes no part.
 3. The grade is the mean of the known dimensions, weighted by `WEIGHTS`, against `GRADES`.
@@ -12,16 +13,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 
 from dujiang.quality.model import (
+    FEEDS,
     FORMULA,
     Category,
     Check,
     Classification,
     ColumnProfile,
+    Demand,
     Dimension,
+    Evidence,
     Fault,
     Finding,
     Graded,
@@ -34,6 +38,7 @@ from dujiang.quality.model import (
     Score,
     Tally,
 )
+from dujiang.quality.odcs import rule_of
 from dujiang.registry.model import Kind
 
 WEIGHTS = {
@@ -61,6 +66,13 @@ STRONG = frozenset({Personal.identity_number, Personal.email})
 """Forms that chance does not make: a few of them are enough to tell."""
 SENSITIVE = frozenset({Personal.identity_number, Personal.bank_card})
 
+_SAME: dict[Check, frozenset[Check]] = {each: frozenset({each}) for each in Check} | {
+    # Empty cells alone say nothing of codes that hide among the values.
+    Check.not_null: frozenset(),
+    Check.filled: frozenset({Check.filled, Check.not_null}),
+}
+"""The proposed rules whose place a declared one takes."""
+
 _NUMBERS = (Kind.integer, Kind.decimal)
 _TIMES = (Kind.date, Kind.timestamp)
 _WORDS = frozenset(
@@ -70,6 +82,19 @@ _WORDS = frozenset(
 _CUT = re.compile(r"(\b(or|and|of|the|to|for|with|than|in)|[或和与及的]|[?？,，;；:：/\\(（\[])$", re.I)
 _PAIRS = ("()", "（）", "[]", "【】")
 
+_WHY = {
+    "many": (
+        "Identifiers of ten million people or more: ask the authority whether this is important data.",
+        "含一千万人以上的个人信息：请向主管部门确认是否属于重要数据。",
+    ),
+    "sensitive": ("Sensitive personal identifiers were found.", "发现敏感个人信息。"),
+    "personal": ("Personal identifiers were found.", "发现个人信息。"),
+    "entity": (
+        "Rows are about entities; no identifier was found.",
+        "按主体逐行记录，未发现标识信息。",
+    ),
+    "none": ("No personal identifier was found.", "未发现个人信息。"),
+}
 _SAID: dict[Fault, tuple[str, str]] = {
     Fault.missing_code: (
         "Numbers far apart from the others look like codes for a missing value.",
@@ -96,9 +121,15 @@ _SAID: dict[Fault, tuple[str, str]] = {
 }
 
 
-def graded(profile: Profile, entity: str | None) -> Graded:
-    """The whole grading of a profile; `entity`: the column of the protected entity, if there is one."""
-    rules = tuple(proposed(profile))
+def graded(profile: Profile, entity: str | None, judged: Sequence[tuple[Demand, Evidence]] = ()) -> Graded:
+    """The whole grading of a profile; `entity`: the column of the protected entity, if there is one.
+
+    `judged`: what the provider declared, with what was counted for it.
+    """
+    declared = tuple(rule_of(demand, found) for demand, found in judged)
+    own = tuple(proposed(profile))
+    left = tuple(rule for rule in own if not _said_by(rule, declared))
+    rules = left + declared
     scores = tuple(score(rules, dimension) for dimension in Dimension)
     ppm = overall(scores)
     personal = personal_columns(profile)
@@ -106,6 +137,7 @@ def graded(profile: Profile, entity: str | None) -> Graded:
         formula=FORMULA, grade=grade(ppm), ppm=ppm, scores=scores, rules=rules,
         findings=tuple(findings(profile)), personal=personal,
         classification=classified(personal, profile.rows, entity), profile=profile,
+        demands=tuple(demand for demand, _ in judged), replaced=len(own) - len(left),
     )  # fmt: skip
 
 
@@ -121,9 +153,16 @@ def public(version: str, made: Graded, graded_ms: int) -> Public:
             for each in made.scores
         ),
         rules=len(made.rules),
-        rules_failed=sum(1 for rule in made.rules if rule.failed),
+        rules_failed=sum(1 for rule in made.rules if rule.broken),
         graded_ms=graded_ms,
+        rules_declared=sum(1 for rule in made.rules if rule.declared),
+        rules_replaced=made.replaced,
     )
+
+
+def _said_by(own: Rule, declared: Sequence[Rule]) -> bool:
+    """Whether a declared rule says of the same column what a proposed one does."""
+    return any(rule.column == own.column and own.check in _SAME[rule.check] for rule in declared)
 
 
 def score(rules: tuple[Rule, ...], dimension: Dimension) -> Score:
@@ -151,7 +190,7 @@ def proposed(profile: Profile) -> Iterator[Rule]:
         yield _filled(column, profile.rows)
         yield from _valued(column)
     if profile.rows:
-        yield Rule(Check.rows_unique, Dimension.uniqueness, "", profile.rows, profile.repeated)
+        yield _rule(Check.rows_unique, "", profile.rows, profile.repeated)
 
 
 def findings(profile: Profile) -> Iterator[Finding]:
@@ -232,27 +271,22 @@ def personal_columns(profile: Profile) -> tuple[PersonalColumn, ...]:
 
 
 def classified(personal: tuple[PersonalColumn, ...], rows: int, entity: str | None) -> Classification:
-    """A proposed class and level (GB/T 43697-2024, levels of the general class by custom)."""
+    """A proposed level of the general class (GB/T 43697-2024; its levels by custom), and why."""
     kinds = {each.personal for each in personal} - {Personal.organisation_code}
+    sensitive = bool(kinds & SENSITIVE)
     if kinds and rows >= PEOPLE_MANY:
-        return Classification(
-            Category.important, 4, "Identifiers of ten million people or more.", "含一千万人以上的个人信息。"
-        )
-    if kinds & SENSITIVE:
-        level = 4 if len(kinds) > 1 else 3
-        return Classification(
-            Category.general, level, "Sensitive personal identifiers were found.", "发现敏感个人信息。"
-        )
-    if kinds:
-        return Classification(Category.general, 3, "Personal identifiers were found.", "发现个人信息。")
-    if entity is not None:
-        return Classification(
-            Category.general,
-            2,
-            "Rows are about entities; no identifier was found.",
-            "按主体逐行记录，未发现标识信息。",
-        )
-    return Classification(Category.general, 1, "No personal identifier was found.", "未发现个人信息。")
+        level, said = 4, _WHY["many"]
+    elif sensitive:
+        level, said = 4 if len(kinds) > 1 else 3, _WHY["sensitive"]
+    elif kinds:
+        level, said = 3, _WHY["personal"]
+    else:
+        level, said = (2, _WHY["entity"]) if entity is not None else (1, _WHY["none"])
+    return Classification(Category.general, level, *said, personal=bool(kinds), sensitive=sensitive)
+
+
+def _rule(check: Check, column: str, checked: int, failed: int, bounds: tuple[str, ...] = ()) -> Rule:
+    return Rule(check, FEEDS[check], column, checked, failed, bounds)
 
 
 def _filled(column: ColumnProfile, rows: int) -> Rule:
@@ -260,7 +294,7 @@ def _filled(column: ColumnProfile, rows: int) -> Rule:
     needed = column.nulls * 100 <= rows * NULL_PERCENT_MAX
     hidden = sum(each.rows for each in missing_codes(column) + missing_words(column))
     check = Check.not_null if needed else Check.filled
-    return Rule(check, Dimension.completeness, column.name, rows, column.nulls + hidden)
+    return _rule(check, column.name, rows, column.nulls + hidden)
 
 
 def _valued(column: ColumnProfile) -> Iterator[Rule]:
@@ -270,20 +304,20 @@ def _valued(column: ColumnProfile) -> Iterator[Rule]:
     if column.kind in _NUMBERS and column.distinct > 2:
         codes = missing_codes(column)
         failed = sum(each.rows for each in codes)
-        yield Rule(Check.in_range, Dimension.accuracy, column.name, present, failed, _range(column, codes))
+        yield _rule(Check.in_range, column.name, present, failed, _range(column, codes))
     if column.kind is Kind.text:
-        yield Rule(Check.one_type, Dimension.consistency, column.name, present, mixed(column))
+        yield _rule(Check.one_type, column.name, present, mixed(column))
     if _is_set(column):
         members = tuple(sorted(each.value for each in column.top))
-        yield Rule(Check.in_set, Dimension.conformity, column.name, present, 0, members)
+        yield _rule(Check.in_set, column.name, present, 0, members)
     elif (shape := _shape(column)) is not None:
         failed = present - shape.rows
-        yield Rule(Check.in_pattern, Dimension.conformity, column.name, present, failed, (shape.value,))
+        yield _rule(Check.in_pattern, column.name, present, failed, (shape.value,))
     if _is_key(column):
         repeats = present - column.distinct
-        yield Rule(Check.unique, Dimension.uniqueness, column.name, present, repeats)
+        yield _rule(Check.unique, column.name, present, repeats)
     if column.kind in _TIMES:
-        yield Rule(Check.not_future, Dimension.timeliness, column.name, present, column.future)
+        yield _rule(Check.not_future, column.name, present, column.future)
 
 
 def _found(column: ColumnProfile, rows: int) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import cast
 from sqlalchemy import Column, Integer, Table, Text, text
 
 from dujiang.kernel.tables import META, Session, Sql
-from dujiang.quality.model import Graded
+from dujiang.quality.model import Graded, Mark
 from dujiang.quality.wire import graded_of, graded_text
 
 _GRADE = Table(
@@ -30,6 +30,12 @@ _LATEST = Sql(
         " ORDER BY created_ms DESC, formula DESC LIMIT 1"
     )
 )
+_MARK = Sql(
+    text(
+        "SELECT grade, formula, created_ms FROM quality_grade WHERE version = :version"
+        " ORDER BY created_ms DESC, formula DESC LIMIT 1"
+    )
+)
 
 
 def keep(db: Session, org: str, version: str, graded: Graded, now_ms: int) -> None:
@@ -44,3 +50,9 @@ def latest(db: Session, version: str) -> tuple[Graded, int] | None:
     """The newest grading of a version of any organisation, and when it was made."""
     rows = db.run(_LATEST, version=version)
     return (graded_of(str(rows[0][0])), int(cast("int", rows[0][1]))) if rows else None
+
+
+def mark(db: Session, version: str) -> Mark | None:
+    """The letter of the newest grading of a version, without reading the whole of it."""
+    rows = db.run(_MARK, version=version)
+    return Mark(str(rows[0][0]), str(rows[0][1]), int(cast("int", rows[0][2]))) if rows else None

@@ -1,13 +1,15 @@
-"""Registry's tables: versions of resources, and the salt that ranks an organisation's rows."""
+"""Registry's tables: resources, versions, rights, cases, and the salt that ranks an organisation's rows."""
 
 from __future__ import annotations
 
 from typing import cast
 
+import msgspec
 from sqlalchemy import Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.registry.model import Version
+from dujiang.registry.right import Basis, Case, CaseKind, DataClass, End, Estate, Grant, Limits, Right
 from dujiang.registry.wire import table_of, table_text
 
 _VERSION = Table(
@@ -31,6 +33,27 @@ _SALT = Table(
 _SERIAL = Table(
     "registry_serial", META, Column("month", Text, primary_key=True), Column("last", Integer, nullable=False)
 )
+_RESOURCE = Table(
+    "registry_resource", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
+    Column("basis", Text, nullable=False), Column("data_class", Text, nullable=False),
+    Column("registered", Integer, nullable=False), Column("created_ms", Integer, nullable=False),
+)  # fmt: skip
+_GRANT = Table(
+    "registry_grant", META, Column("id", Text, primary_key=True), Column("resource", Text, nullable=False),
+    Column("kind", Text, nullable=False), Column("org", Text, nullable=False),
+    Column("granter", Text, nullable=False), Column("parent", Text), Column("start", Text, nullable=False),
+    Column("until", Text), Column("onward", Integer, nullable=False), Column("purposes", Text),
+    Column("scope", Text, nullable=False), Column("limits", Text), Column("created_ms", Integer, nullable=False),
+    Column("ended_ms", Integer), Column("ending", Text),
+    Index("registry_grant_resource", "resource", "kind", "org"), Index("registry_grant_org", "org", "id"),
+    Index("registry_grant_granter", "granter", "id"),
+)  # fmt: skip
+_CASE = Table(
+    "registry_case", META, Column("number", Text, primary_key=True), Column("kind", Text, nullable=False),
+    Column("resource", Text, nullable=False), Column("org", Text, nullable=False),
+    Column("created_ms", Integer, nullable=False), Column("version", Text), Column("from_org", Text),
+    Index("registry_case_resource", "resource"),
+)  # fmt: skip
 
 _FIELDS = (
     "id, resource, org, number, title, shape, format, encoding, sha256_source, sha256_plain, sha256_guarded,"
@@ -66,6 +89,81 @@ _SERIAL_UP = Sql(
     )
 )
 _SERIAL_GET = Sql(text("SELECT last FROM registry_serial WHERE month = :month"))
+_RESOURCE_ADD = Sql(
+    text(
+        "INSERT INTO registry_resource (id, org, basis, data_class, registered, created_ms)"
+        " VALUES (:id, :org, :basis, :data_class, 1, :created_ms)"
+    )
+)
+_RESOURCE_GET = Sql(
+    text("SELECT id, org, basis, data_class, registered, created_ms FROM registry_resource WHERE id = :id")
+)
+_RESOURCE_SET = Sql(
+    text(
+        "UPDATE registry_resource SET org = :org, basis = :basis, data_class = :data_class,"
+        " registered = :registered WHERE id = :id"
+    )
+)
+_VERSIONS_TO = Sql(text("UPDATE registry_version SET org = :org WHERE resource = :resource"))
+_CERTIFY = Sql(text("UPDATE registry_version SET certificate = :certificate WHERE id = :id AND org = :org"))
+_GRANT_FIELDS = (
+    "id, resource, kind, org, granter, parent, start, until, onward, purposes, scope, limits, created_ms,"
+    " ended_ms, ending"
+)
+_GRANT_ADD = Sql(
+    text(
+        f"INSERT INTO registry_grant ({_GRANT_FIELDS}) VALUES (:id, :resource, :kind, :org, :granter, :parent,"
+        " :start, :until, :onward, :purposes, :scope, :limits, :created_ms, NULL, NULL)"
+    )
+)
+_GRANT_GET = Sql(text(f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE id = :id"))
+_GRANTS = Sql(
+    text(
+        f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE resource = :resource AND ended_ms IS NULL ORDER BY id"
+    )
+)
+_GRANTS_OF = Sql(
+    text(
+        f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE resource = :resource AND kind = :kind AND org = :org"
+        " AND ended_ms IS NULL ORDER BY id"
+    )
+)
+_GRANTS_SEEN = Sql(
+    text(
+        f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE (org = :org OR granter = :org) AND id < :before"
+        " ORDER BY id DESC LIMIT :count"
+    )
+)
+_GRANTS_SEEN_OF = Sql(
+    text(
+        f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE (org = :org OR granter = :org) AND id < :before"
+        " AND resource = :resource ORDER BY id DESC LIMIT :count"
+    )
+)
+_GRANT_END = Sql(
+    text(
+        "UPDATE registry_grant SET ended_ms = :ended_ms, ending = :ending WHERE id = :id AND ended_ms IS NULL"
+    )
+)
+_GRANT_TO = Sql(text("UPDATE registry_grant SET org = :org, granter = :granter WHERE id = :id"))
+_CASE_ADD = Sql(
+    text(
+        "INSERT INTO registry_case (number, kind, resource, org, created_ms, version, from_org)"
+        " VALUES (:number, :kind, :resource, :org, :created_ms, :version, :from_org)"
+    )
+)
+_CASES = Sql(
+    text(
+        "SELECT number, kind, resource, org, created_ms, version, from_org FROM registry_case"
+        " WHERE resource = :resource ORDER BY number"
+    )
+)
+_PARTED = Sql(
+    text(
+        "SELECT 1 FROM registry_version v JOIN registry_case c ON c.resource = v.resource"
+        " WHERE c.kind = 'transfer' AND c.from_org = :org AND v.sha256_plain = :sha256 AND v.org <> :org LIMIT 1"
+    )
+)
 
 
 def add_version(db: Session, org: str, version: Version, certificate: str) -> None:
@@ -121,6 +219,133 @@ def next_serial(db: Session, month: str) -> int:
     """The next registration of this home in a month (YYYYMM), from 1."""
     db.run(_SERIAL_UP, month=month)
     return int(cast("int", db.run(_SERIAL_GET, month=month)[0][0]))
+
+
+def add_resource(db: Session, org: str, one: Estate) -> None:
+    """Keeps a resource of an organisation at its first registration."""
+    db.run(
+        _RESOURCE_ADD, id=one.id, org=org, basis=one.basis, data_class=one.data_class, created_ms=one.created_ms
+    )  # fmt: skip
+
+
+def resource(db: Session, resource_id: str) -> Estate | None:
+    """A resource of any organisation."""
+    rows = db.run(_RESOURCE_GET, id=resource_id)
+    return _estate(rows[0]) if rows else None
+
+
+def save_resource(db: Session, one: Estate) -> None:
+    """Keeps what may change of a resource: its holder, what is declared of it, whether it is registered."""
+    db.run(
+        _RESOURCE_SET, id=one.id, org=one.org, basis=one.basis, data_class=one.data_class,
+        registered=int(one.registered),
+    )  # fmt: skip
+
+
+def move_versions(db: Session, resource_id: str, org: str) -> None:
+    """Makes the versions of a resource another organisation's."""
+    db.run(_VERSIONS_TO, resource=resource_id, org=org)
+
+
+def certify(db: Session, org: str, version_id: str, certificate: str) -> None:
+    """Replaces the signed certificate of a version of an organisation."""
+    db.run(_CERTIFY, org=org, id=version_id, certificate=certificate)
+
+
+def add_grant(db: Session, one: Grant) -> None:
+    """Keeps a new grant."""
+    db.run(
+        _GRANT_ADD, id=one.id, resource=one.resource, kind=one.right, org=one.org, granter=one.granter,
+        parent=one.parent, start=one.start, until=one.until, onward=int(one.onward),
+        purposes=None if one.purposes is None else msgspec.json.encode(one.purposes).decode(), scope=one.scope,
+        limits=None if one.limits is None else msgspec.json.encode(one.limits).decode(), created_ms=one.created_ms,
+    )  # fmt: skip
+
+
+def grant(db: Session, grant_id: str) -> Grant | None:
+    """A grant of any organisation, ended or not."""
+    rows = db.run(_GRANT_GET, id=grant_id)
+    return _grant(rows[0]) if rows else None
+
+
+def grants(db: Session, resource_id: str) -> list[Grant]:
+    """The grants of a resource that were not ended, the oldest first."""
+    return [_grant(row) for row in db.run(_GRANTS, resource=resource_id)]
+
+
+def grants_of(db: Session, org: str, resource_id: str, right: Right) -> list[Grant]:
+    """The grants of a right an organisation has in a resource that were not ended, the oldest first."""
+    return [_grant(row) for row in db.run(_GRANTS_OF, resource=resource_id, kind=right, org=org)]
+
+
+def grants_seen(db: Session, org: str, resource_id: str | None, before: str, count: int) -> list[Grant]:
+    """The grants an organisation has or gave below an id, the newest first, ended or not."""
+    if resource_id is None:
+        return [_grant(row) for row in db.run(_GRANTS_SEEN, org=org, before=before, count=count)]
+    rows = db.run(_GRANTS_SEEN_OF, org=org, resource=resource_id, before=before, count=count)
+    return [_grant(row) for row in rows]
+
+
+def end_grant(db: Session, grant_id: str, ended_ms: int, end: End) -> None:
+    """Ends a grant, once and for all."""
+    db.run(_GRANT_END, id=grant_id, ended_ms=ended_ms, ending=end)
+
+
+def move_grant(db: Session, grant_id: str, org: str, granter: str) -> None:
+    """Puts other organisations in the place of a grant's two sides."""
+    db.run(_GRANT_TO, id=grant_id, org=org, granter=granter)
+
+
+def add_case(db: Session, one: Case) -> None:
+    """Keeps a registration case."""
+    db.run(
+        _CASE_ADD, number=one.number, kind=one.kind, resource=one.resource, org=one.org,
+        created_ms=one.created_ms, version=one.version, from_org=one.from_org,
+    )  # fmt: skip
+
+
+def cases(db: Session, resource_id: str) -> list[Case]:
+    """The registration cases of a resource, the oldest first."""
+    return [_case(row) for row in db.run(_CASES, resource=resource_id)]
+
+
+def parted_with(db: Session, org: str, sha256_plain: str) -> bool:
+    """Whether an organisation transferred a resource with this content and does not hold it now."""
+    return bool(db.run(_PARTED, org=org, sha256=sha256_plain))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _estate(row: Row) -> Estate:
+    id_, org, basis, data_class, registered, created = row
+    return Estate(
+        str(id_), str(org), Basis(str(basis)), DataClass(str(data_class)), bool(registered),
+        int(cast("int", created)),
+    )  # fmt: skip
+
+
+def _grant(row: Row) -> Grant:
+    id_, res, kind, org, granter, parent, start, until, onward, purposes, scope, limits, made, ended, end = (
+        row
+    )
+    return Grant(
+        id=str(id_), resource=str(res), right=Right(str(kind)), org=str(org), granter=str(granter),
+        parent=_text(parent), start=str(start), until=_text(until), onward=bool(onward),
+        purposes=None if purposes is None else msgspec.json.decode(str(purposes), type=tuple[str, ...]),
+        scope=str(scope), limits=None if limits is None else msgspec.json.decode(str(limits), type=Limits),
+        created_ms=int(cast("int", made)), ended_ms=None if ended is None else int(cast("int", ended)),
+        end=None if end is None else End(str(end)),
+    )  # fmt: skip
+
+
+def _case(row: Row) -> Case:
+    number, kind, res, org, created, version, from_org = row
+    return Case(
+        str(number), CaseKind(str(kind)), str(res), str(org), int(cast("int", created)), _text(version),
+        _text(from_org),
+    )  # fmt: skip
 
 
 def _version(row: Row) -> Version:

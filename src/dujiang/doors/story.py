@@ -1,0 +1,240 @@
+"""The story the demonstration tells: the life of real tables of two fields, by the same acts as production.
+
+Each step does its work, checks what came of it, and gives the line a person reads with what stands below it.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from dujiang import acts
+from dujiang import home as homes
+from dujiang.doors.data import keep_upload
+from dujiang.doors.local import pieces
+from dujiang.doors.loops import Loops
+from dujiang.kernel.act import Caller, bind
+from dujiang.kernel.errors import Declined, spoken
+from dujiang.kernel.shape import build, plain
+from dujiang.ledger.rules import verify
+from dujiang.policy.wire import terms_file
+
+Told = tuple[str, list[str]]
+"""The line of a step, and the lines below it."""
+
+PARTIES: dict[str, tuple[str, ...]] = {
+    "operator": ("operator",),
+    "auditor": ("auditor",),
+    "hospital": ("provider", "consumer"),
+    "laboratory": ("provider", "consumer"),
+    "insurer": ("provider", "consumer"),
+    "transport": ("provider", "consumer"),
+}
+"""Who takes part, by the names of their texts, with their roles."""
+_TABLES = (
+    ("clinic", "hospital", "seqn"),
+    ("laboratory", "laboratory", "seqn"),
+    ("household", "insurer", "seqn"),
+    ("flights", "transport", None),
+    ("weather", "transport", None),
+    ("planes", "insurer", "tailnum"),
+)
+_QUESTION = (
+    "select sex, count(*) as people, avg(systolic_1) as systolic from clinic where age >= 18 group by sex"
+)
+_SAME = (
+    "SELECT sex, COUNT(*) AS people, AVG(systolic_1) AS systolic FROM clinic WHERE NOT (age < 18) GROUP BY 1"
+)
+_FORBIDDEN = "select * from clinic limit 10"
+_NEXT = "select avg(bmi) as bmi, stddev(bmi) as spread from clinic where age between {low} and {high}"
+_AGES = ((20, 39), (40, 59), (60, 79), (18, 29), (30, 49), (50, 69))
+
+
+@dataclass(slots=True)
+class Story:
+    """The parties and what they have made so far; `steps` names what is told, in order."""
+
+    home: homes.Home
+    language: str
+    made: list[dict[str, Any]]
+    """What making the home said of each party, in the order of `PARTIES`."""
+    loops: Loops = field(init=False)
+    people: dict[str, Caller] = field(default_factory=dict[str, Caller])
+    product: dict[str, str] = field(default_factory=dict[str, str])
+    version: dict[str, str] = field(default_factory=dict[str, str])
+    contract: str = ""
+    receipt: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        """Finds who each key speaks for."""
+        self.loops = Loops(self.home)
+        for name, one in zip(PARTIES, self.made, strict=True):
+            caller = self.home.caller_of_key(one["api_key"])
+            assert caller is not None
+            self.people[name] = caller
+
+    @classmethod
+    def begun(cls, path: Path, language: str) -> Story:
+        """A story at its start: a new home with the parties in it.
+
+        Raises: Refused and Unavailable of `home.create`.
+        """
+        named = [(words()[name][language], roles) for name, roles in PARTIES.items()]
+        home, made = homes.create(path, named)
+        try:
+            return cls(home, language, made)
+        except BaseException:
+            home.close()
+            raise
+
+    def parties(self) -> str:
+        """The names of those who have data."""
+        return ("、" if self.language == "zh" else ", ").join(map(self.say, list(PARTIES)[2:]))
+
+    def steps(self) -> list[tuple[str, Callable[[], Told]]]:
+        """Every step with its name."""
+        names = ("offer", "grade", "find", "agree", "ask", "refuse", "budget", "verify")
+        return [(name, getattr(self, name)) for name in names]
+
+    def offer(self) -> Told:
+        """Six tables are registered and published by their owners."""
+        by_owner: dict[str, list[str]] = {}
+        for table, owner, entity in _TABLES:
+            with resources.as_file(resources.files("dujiang") / "samples" / f"{table}.parquet") as path:
+                upload = keep_upload(self.home, self.people[owner], path.name, pieces(path))
+            terms = terms_file((resources.files("dujiang") / "samples" / f"{table}.toml").read_text("utf-8"))
+            made = self._do(owner, "catalogue.offer", upload=upload, entity=entity, terms=plain(terms))
+            self.product[table], self.version[table] = made["product"], made["registered"]
+            by_owner.setdefault(owner, []).append(table)
+        lines = [
+            self.say("offered_by", self.say(owner), ", ".join(tables)) for owner, tables in by_owner.items()
+        ]
+        return self.say("offer", len(_TABLES)), lines
+
+    def grade(self) -> Told:
+        """The insurer has its interviews graded; what is wrong in them is found."""
+        graded = self._do("insurer", "quality.grade", version=self.version["household"])
+        found = [
+            f"{each['column']} {', '.join(each['values'])}"
+            for each in graded["graded"]["findings"]
+            if each["fault"] in ("missing_code", "odd_category")
+        ]  # fmt: skip
+        assert len(found) >= 4
+        public = graded["public"]
+        line = self.say("grade", self.say("insurer"), "household", public["grade"], public["formula"])
+        return line, [self.say("fault", "; ".join(found))]
+
+    def find(self) -> Told:
+        """The insurer searches in its own language."""
+        found = self._do("insurer", "catalogue.search", words=self.say("word"))["items"]
+        assert found[0]["product"] == self.product["clinic"]
+        title = found[0]["title_zh" if self.language == "zh" else "title"]
+        return self.say("find", self.say("insurer"), self.say("word"), title), []
+
+    def agree(self) -> Told:
+        """The insurer and the hospital negotiate and both sign."""
+        shown = self._agreed("insurer", "clinic")
+        self.contract = shown["contract"]
+        entries = self._do("insurer", "ledger.list", about=shown["product"], limit=100)["items"]
+        count = sum(entry["act"].startswith("contract.") for entry in entries)
+        line = self.say("agree", self.say("insurer"), self.say("hospital"), shown["state"], count)
+        return line, [shown["terms_zh" if self.language == "zh" else "terms"]]
+
+    def ask(self) -> Told:
+        """A question, its cost before and after, and the same in other words for nothing."""
+        quote = self._do("insurer", "cleanroom.check", contract=self.contract, sql=_QUESTION)
+        answer = self._answer("insurer", (self.contract,), _QUESTION)
+        self.receipt = self._do("insurer", "ledger.prove", entry=answer["entry"])["receipt"]
+        again = self._answer("insurer", (self.contract,), _SAME)
+        assert again["rows"] == answer["rows"] and again["statistics"] == 0
+        errors = ", ".join(f"{error:g}" for error in quote["plus_minus"] if error is not None)
+        left = answer["statistics_left"]
+        return self.say("ask", self.say("insurer"), _QUESTION), [
+            *_table(answer),
+            self.say("cost", errors, answer["statistics"], quote["statistics_left"], left),
+            self.say("again", again["statistics_left"]),
+        ]
+
+    def refuse(self) -> Told:
+        """Rows are asked for, and are not given."""
+        said = self._ask("insurer", (self.contract,), _FORBIDDEN)
+        assert isinstance(said, Declined)
+        lines = [self._refusal(said)]
+        if said.offer:
+            lines.append(self.say("rewrite", said.offer))
+        return self.say("ask", self.say("insurer"), _FORBIDDEN), lines
+
+    def budget(self) -> Told:
+        """The insurer goes on asking until its account is spent."""
+        for count, (low, high) in enumerate(_AGES):
+            said = self._ask("insurer", (self.contract,), _NEXT.format(low=low, high=high))
+            if isinstance(said, Declined):
+                assert said.code.name == "budget_spent"
+                return self.say("budget", count, self._refusal(said)), []
+        raise AssertionError("the account did not run out")
+
+    def verify(self) -> Told:
+        """The receipt of the first answer, checked without the home."""
+        verdict = verify(json.loads(json.dumps(self.receipt)), self.home.book.vkey)
+        assert verdict.ok and verdict.trusted
+        return self.say("verify", verdict.index, verdict.size, verdict.signer), []
+
+    def say(self, word: str, *names: Any) -> str:
+        """A sentence of the story in its language."""
+        return words()[word][self.language].format(*names)
+
+    def _do(self, who: str, act: str, **ask: Any) -> dict[str, Any]:
+        """The reply of an act that must be done, in JSON values."""
+        reply = self._run(who, act, ask)
+        assert not isinstance(reply, Declined), (act, reply.code.name)
+        return plain(reply)
+
+    def _run(self, who: str, act: str, ask: dict[str, Any]) -> Any:
+        return self.home.run(act, self.people[who], build(bind(acts.ACTS[act]).ask, ask)).reply
+
+    def _agreed(self, who: str, table: str) -> dict[str, Any]:
+        begun = self._do(who, "contract.request", product=self.product[table], purpose="analyse")
+        self.loops.until_quiet()
+        shown = self._do(who, "contract.show", contract=begun["contract"])
+        assert shown["status"] == "active", shown
+        return shown
+
+    def _ask(self, who: str, contracts: tuple[str, ...], sql: str) -> Any:
+        said = self._run(who, "cleanroom.ask", {"contracts": list(contracts), "sql": sql})
+        self.loops.until_quiet()
+        return said
+
+    def _answer(self, who: str, contracts: tuple[str, ...], sql: str) -> dict[str, Any]:
+        said = self._ask(who, contracts, sql)
+        assert not isinstance(said, Declined), (sql, said.code.name, said.names)
+        answer = self._do(who, "cleanroom.show", job=said.job)
+        assert answer["state"] == "done"
+        return answer
+
+    def _refusal(self, said: Declined) -> str:
+        why, _ = spoken(said.code, said.names, self.language)
+        return self.say("refused", why, said.code.name)
+
+
+def words() -> dict[str, dict[str, str]]:
+    """Every sentence of the story, by name and language."""
+    return tomllib.loads((Path(__file__).parent / "templates" / "story.toml").read_text(encoding="utf-8"))
+
+
+def _table(answer: dict[str, Any]) -> list[str]:
+    """An answer as lines of aligned cells."""
+    rows = [answer["columns"], *answer["rows"]]
+    widths = [max(len(_cell(row[i])) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(_cell(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
