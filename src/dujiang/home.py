@@ -1,7 +1,8 @@
 """The composition root: the only place where plugs meet packages.
 
 A home is a folder: `home.json` (what it is), `state.sqlite` (state and log), `files/` (tables),
-`profiles/` (API keys of the command line), `config.toml` (settings), `lock`. Its master key lies beside it.
+`profiles/` (API keys of the command line), `config.toml` (settings), `lock`. Beside it lie its master
+key and the file that says how far its log has come, so that an older copy cannot sign a second history.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from dujiang.kernel.runner import Runner
 from dujiang.kernel.tables import Sql
 from dujiang.kernel.writer import Bell, Writer
 from dujiang.ledger import book
-from dujiang.plugs import cage, duck, folder, migrations, sqlite, tabular, vault
+from dujiang.plugs import cage, duck, folder, highwater, migrations, sqlite, tabular, vault
 from dujiang.plugs.clocks import SystemClock
 from dujiang.registry import acts as registry
 
@@ -66,7 +67,23 @@ AUTHORITY_UNFIT = Code(
     "An authority is a host name, with a port if needed.", "Give something like data.example.org.",
     "机构标识所用的域名（authority）应为主机名，可带端口。", "请填写如 data.example.org 的名称。",
 )  # fmt: skip
-CODES = (HOME_MISSING, HOME_EXISTS, HOME_BUSY, HOME_NEWER, HOME_BROKEN, AUTHORITY_UNFIT)
+LOG_WOULD_FORK = Code(
+    "log_would_fork", 409, Exit.conflict,
+    "This home has answered for log entries that its database does not have: an older copy was put back.",
+    "Put the newest copy back. If it is lost, `dujiang restore --new-log`: the log goes on under a new name.",
+    "本节点曾确认过的日志条目已不在数据库中：数据库是较早的副本。",
+    "请放回最新的副本；若已丢失，请运行 `dujiang restore --new-log`，日志将以新名称延续。",
+)  # fmt: skip
+LOG_END_UNKNOWN = Code(
+    "log_end_unknown", 409, Exit.conflict,
+    "Nothing beside this home says how far its log has come: it is a copy, or its .high file is gone.",
+    "Put the .high file back. If no other copy will ever run, `dujiang restore --same-log`; else `--new-log`.",
+    "节点目录旁没有日志进度记录：它是一个副本，或其 .high 文件已丢失。",
+    "请放回 .high 文件；若其他副本不会再运行，用 `dujiang restore --same-log`，否则用 `--new-log`。",
+)  # fmt: skip
+CODES = (
+    HOME_MISSING, HOME_EXISTS, HOME_BUSY, HOME_NEWER, HOME_BROKEN, AUTHORITY_UNFIT, LOG_WOULD_FORK, LOG_END_UNKNOWN,
+)  # fmt: skip
 _WAIT_S = 10.0
 _VERSION = Sql(text("SELECT version_num FROM alembic_version"))
 
@@ -74,7 +91,15 @@ _VERSION = Sql(text("SELECT version_num FROM alembic_version"))
 def codes() -> dict[str, Code]:
     """The one table of refusals of the whole program."""
     table = dict(acts.codes())
-    for declared in (sqlite.CODES, vault.CODES, folder.CODES, tabular.CODES, cage.CODES, CODES):
+    for declared in (
+        sqlite.CODES,
+        vault.CODES,
+        folder.CODES,
+        tabular.CODES,
+        cage.CODES,
+        highwater.CODES,
+        CODES,
+    ):
         table.update({code.name: code for code in declared})
     return table
 
@@ -90,6 +115,7 @@ class Home:
     writer: Writer
     runner: Runner
     lock: IO[str]
+    mark: highwater.HighWater
     warm: Callable[[], None]
     """Starts the process the next question finds ready; a served home calls it once."""
 
@@ -121,6 +147,7 @@ class Home:
     def close(self) -> None:
         """Finishes what is queued and lets the home go."""
         self.writer.close()
+        self.mark.close()
         self.node.engine.close()
         self.node.database.close()
         self.lock.close()
@@ -138,6 +165,8 @@ def create(
         raise Refused(HOME_EXISTS)
     if vault.key_path(path).exists() and "DUJIANG_MASTER_KEY" not in os.environ:
         raise Refused(HOME_EXISTS)
+    if highwater.path_of(path).exists():
+        raise Refused(HOME_EXISTS)
     authority = _authority(authority)
     before = _Before(path)
     try:
@@ -149,11 +178,9 @@ def create(
         migrations.upgrade(_url(path))
         os.chmod(path / "state.sqlite", 0o600)
         database = sqlite.SqliteDatabase(path / "state.sqlite")
-        _found(database, vault.SealedVault(master), authority)
-        with open(path / "home.json", "x", encoding="utf-8") as file:
-            file.write(json.dumps({"v": 1, "authority": authority}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        mark = highwater.Mark(os.urandom(16).hex(), _found(database, vault.SealedVault(master), authority))
+        highwater.write(highwater.path_of(path), mark)
+        describe(path, authority, mark.home)
         for place in (path, path.parent):  # the second one holds the master key, too
             folder.sync_folder(place)
         home = open_home(path, config, clock, uniform=uniform)
@@ -184,7 +211,7 @@ def open_home(
     """
     if not (path / "home.json").is_file():
         raise Refused(HOME_MISSING)
-    authority = _read(path)
+    authority, marked = _read(path)
     config = config or load(path / "config.toml")
     lock = _lock(path, wait_s)
     try:
@@ -199,15 +226,40 @@ def open_home(
             config, clock, database, safe, files, engine, engine, uniform or SystemSource(), authority
         )
         ledger = book.LedgerBook(database, safe, clock, config.clock_step_s_max * 1000)
+        mark = _mark(path, authority, marked, ledger)
         registry.sweep(node)
         bell = Bell()
         writer = Writer(node, ledger, bell)
         return Home(
-            path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock, engine.warm
+            path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock, mark, engine.warm
         )
     except BaseException:
         lock.close()
         raise
+
+
+def described(path: Path) -> tuple[str, str]:
+    """The authority of a home and the mark that tells it from others (none before its first opening by this version).
+
+    Raises: Refused home_missing, home_broken, home_newer.
+    """
+    if not (path / "home.json").is_file():
+        raise Refused(HOME_MISSING)
+    authority, mark = _read(path)
+    return authority, mark or ""
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Holds a home without opening it.
+
+    Raises: Refused home_busy; Unavailable home_read_only.
+    """
+    lock = _lock(path, 0.0)
+    try:
+        yield
+    finally:
+        lock.close()
 
 
 def holder(path: Path) -> str | None:
@@ -224,11 +276,51 @@ def holder(path: Path) -> str | None:
     return None
 
 
-def _found(database: sqlite.SqliteDatabase, safe: vault.SealedVault, authority: str) -> None:
+def describe(path: Path, authority: str, mark: str) -> None:
+    """Writes what a home is into its home.json, durably, in place of what stood there.
+
+    Raises: OSError.
+    """
+    fresh = path / "home.json.new"
+    with open(fresh, "w", encoding="utf-8") as file:
+        file.write(json.dumps({"v": 1, "authority": authority, "mark": mark}) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, path / "home.json")
+    folder.sync_folder(path)
+
+
+def _found(database: sqlite.SqliteDatabase, safe: vault.SealedVault, authority: str) -> str:
     writing = database.writing()
-    book.found(writing.begin(), safe, authority)
+    signed = book.found(writing.begin(), safe, authority)
     writing.commit()
     database.close()
+    return signed
+
+
+def _mark(path: Path, authority: str, marked: str | None, ledger: book.LedgerBook) -> highwater.HighWater:
+    """The open file beside the home, once it is sure that the log stands on what it has signed.
+
+    A home of a version that kept no such file gets one.
+    Raises: Refused log_would_fork, log_end_unknown; Unavailable high_water_failed.
+    """
+    place = highwater.path_of(path)
+    mark = highwater.read(place)
+    if marked is None:
+        mark = highwater.Mark(os.urandom(16).hex(), ledger.head)
+        highwater.write(place, mark)
+        try:
+            describe(path, authority, mark.home)
+        except OSError:
+            raise Unavailable(folder.FILES_FAILED) from None
+    elif mark is None or mark.home != marked:
+        raise Refused(LOG_END_UNKNOWN)
+    elif not ledger.holds(mark.note):
+        raise Refused(LOG_WOULD_FORK)
+    held = highwater.HighWater(place, mark)
+    held.raise_to(ledger.head)
+    ledger.follow(held.raise_to)
+    return held
 
 
 def _engine(config: Config) -> duck.Duck:
@@ -260,7 +352,15 @@ def _check_version(path: Path) -> None:
     if found != migrations.HEAD:
         if not migrations.known(found):
             raise Refused(HOME_NEWER)
-        migrations.upgrade(_url(path))
+        _upgrade(path, found)
+
+
+def _upgrade(path: Path, found: str) -> None:
+    """Upgrades the database; a copy of it as it was stays until the next upgrade, for who must go back at once."""
+    for earlier in path.glob("state.before-*.sqlite"):
+        earlier.unlink()
+    sqlite.copy(path / "state.sqlite", path / f"state.before-{migrations.HEAD}.sqlite")
+    migrations.upgrade(_url(path))
 
 
 def _lock(path: Path, wait_s: float) -> IO[str]:
@@ -283,17 +383,19 @@ def _lock(path: Path, wait_s: float) -> IO[str]:
         return lock
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> tuple[str, str | None]:
     try:
         found = cast("dict[str, Any]", json.loads((path / "home.json").read_text(encoding="utf-8")))
-        version, authority = found["v"], found["authority"]
+        version, authority, mark = found["v"], found["authority"], found.get("mark")
         if type(version) is not int or version < 1 or not isinstance(authority, str):
+            raise ValueError
+        if mark is not None and not isinstance(mark, str):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
         raise Refused(HOME_BROKEN) from None
     if version != 1:
         raise Refused(HOME_NEWER)
-    return authority
+    return authority, mark
 
 
 def _authority(given: str | None) -> str:
@@ -320,6 +422,7 @@ class _Before:
         self._path = path
         self._missing = [place for place in (path, *path.parents) if not place.exists()]
         self._key_was_there = vault.key_path(path).exists()
+        self._mark_was_there = highwater.path_of(path).exists()
 
     def restore(self) -> None:
         """Removes what was made, and nothing else; the folder was missing or empty."""
@@ -331,6 +434,8 @@ class _Before:
         with contextlib.suppress(OSError):
             if not self._key_was_there:
                 vault.key_path(self._path).unlink(missing_ok=True)
+            if not self._mark_was_there:
+                highwater.path_of(self._path).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             for place in self._missing:
                 place.rmdir()

@@ -229,6 +229,7 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+    run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
 
 
 def _figures(made: Scenario) -> None:

@@ -319,9 +319,10 @@ def fill(disk: Path, room_kb: int) -> Path:
 
 
 def copy(home: Home, folder: Path) -> Path:
-    """A copy of the home with its key."""
+    """A copy of the home with its key and the file that says how far its log has come."""
     shutil.copytree(home.path, folder / "home")
-    shutil.copy(home.path.with_name("home.key"), folder / "home.key")
+    for beside in ("home.key", "home.high"):
+        shutil.copy(home.path.with_name(beside), folder / beside)
     return folder / "home"
 
 

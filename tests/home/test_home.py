@@ -255,16 +255,26 @@ def test_a_database_of_a_newer_version_is_refused_unchanged(made: Path, sql: str
 
 
 def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> None:
-    """As a home of schema 0001 lies on the disk: the later tables are not there yet."""
-    with contextlib.closing(sqlite3.connect(made / "state.sqlite")) as db:
-        db.execute("DROP TABLE quality_grade")
-        db.execute("UPDATE alembic_version SET version_num = '0001'")
+    """As a home of schema 0001 lies on the disk: later tables and columns are not there yet."""
+    old, now = made / "old.sqlite", made / "state.sqlite"
+    migrations.upgrade(f"sqlite:///{old}", "0001")
+    with contextlib.closing(sqlite3.connect(old)) as db:
+        db.execute("ATTACH ? AS now", (str(now),))
+        for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            if table != "alembic_version":
+                columns = ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
+                db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM now.{table}")
         db.commit()
+    for part in ("", "-wal", "-shm"):
+        now.with_name(f"{now.name}{part}").unlink(missing_ok=True)
+    before = old.rename(now).read_bytes()
     with home.opened(made) as again:
         assert again.run("identity.register", NODE, identity.Register("丙")).reply.name == "丙"
-    with contextlib.closing(sqlite3.connect(made / "state.sqlite")) as db:
+    with contextlib.closing(sqlite3.connect(now)) as db:
         assert db.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrations.HEAD,)]
         assert db.execute("SELECT count(*) FROM quality_grade").fetchall() == [(0,)]
+    kept = made / f"state.before-{migrations.HEAD}.sqlite"
+    assert kept.read_bytes()[100:] == before[100:] and kept.stat().st_mode & 0o077 == 0
 
 
 def test_a_missing_or_ruined_database_is_said(made: Path) -> None:

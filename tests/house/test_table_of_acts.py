@@ -28,6 +28,7 @@ REASONED: dict[str, str] = {
     "link": "makes the single-use link that `enter` takes",
     "enter": "signs in by a single-use link, without a password",
     "leave": "the counterpart of login and enter",
+    "restore": "a log that goes on under a new name after an older copy was put back says so; only the node may",
     "hear": "what comes from outside is heard; only the node itself may",
     "pending": "what the job loop has to run; only the node itself may ask",
     "quote": "a price said in advance; everybody knows the word",

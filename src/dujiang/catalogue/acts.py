@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dujiang.catalogue import authority, rules, store
+from dujiang.catalogue import authority, draft, rules, store
 from dujiang.catalogue.model import (
     DECLARATION_NEEDS_FILE,
     PAGE_WRONG,
@@ -30,11 +30,11 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.policy import rules as policy
 from dujiang.policy import wire as policy_wire
-from dujiang.policy.model import TERMS_WRONG, Noise, Problem, Terms, TermsFile
+from dujiang.policy.model import Noise, Terms, TermsFile
 from dujiang.quality import acts as quality
 from dujiang.quality.model import Public
 from dujiang.registry import acts as registry
-from dujiang.registry.model import Declared, Loss, Note, Proposal, Version
+from dujiang.registry.model import Loss, Note, Proposal, Version
 from dujiang.registry.right import Basis, DataClass, Source
 
 
@@ -198,9 +198,9 @@ def prepare_offer(node: Node, caller: Caller, ask: Offer) -> registry.Prepared:
     Raises: Refused terms_wrong and the codes of registration.
     """
     file = ask.terms or TermsFile()
-    _check(file, ask.title)
-    declared = _declared(ask.upload, ask.entity, file, ask.name, ask.title)
-    return _fitting(node, registry.prepare_version(node, caller, declared), policy.terms_of(file))
+    draft.check_file(file, ask.title)
+    declared = draft.declared(ask.upload, ask.entity, file, ask.name, ask.title)
+    return draft.fitting(node, registry.prepare_version(node, caller, declared), policy.terms_of(file))
 
 
 def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Published:
@@ -252,19 +252,19 @@ def prepare_publish(node: Node, caller: Caller, ask: Publish) -> registry.Prepar
         before = None if prefix_of(ask.product) == "res" else _mine(db, caller.org, ask.product)
         if before is None and not registry.operating(db, caller.org, ask.product, node.clock.now_ms()):
             raise Refused(NOT_FOUND)
-        table = _newest(db, caller, before, ask.product).table
+        table = draft.newest(db, caller, before, ask.product).table
     file = ask.terms or TermsFile()
-    _check(file, ask.title)
+    draft.check_file(file, ask.title)
     terms = before.terms if ask.terms is None and before is not None else policy.terms_of(file)
     if ask.upload is None:
         declares = (ask.entity, ask.name, file.rows_per_entity, file.entities_max)
         if file.fields or any(each is not None for each in declares):
             raise Refused(DECLARATION_NEEDS_FILE)
-        _refuse(policy.check_columns(terms, [column.name for column in table.columns]))
+        draft.check_columns(terms, table)
         return None
     title = ask.title or (before.title if before else None)
-    declared = _declared(ask.upload, ask.entity, file, ask.name or table.name, title)
-    return _fitting(node, registry.prepare_version(node, caller, declared), terms)
+    declared = draft.declared(ask.upload, ask.entity, file, ask.name or table.name, title)
+    return draft.fitting(node, registry.prepare_version(node, caller, declared), terms)
 
 
 def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | None) -> Published:
@@ -277,17 +277,17 @@ def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | 
         file = ask.terms or TermsFile()
         before = None if prefix_of(ask.product) == "res" else _mine(tx.db, caller.org, ask.product)
         if prepared is None:
-            version = _newest(tx.db, caller, before, ask.product)
+            version = draft.newest(tx.db, caller, before, ask.product)
         else:
             version = registry.add_version(tx, caller, prepared, before.resource if before else ask.product)
         if before is None:
             product = _first(tx, caller, file, ask.title, version)
-            _refuse(policy.check_columns(product.terms, [column.name for column in version.table.columns]))
+            draft.check_columns(product.terms, version.table)
             store.add_product(tx.db, caller.org, product)
             return _published(tx, product, version, prepared)
         terms = before.terms if ask.terms is None else policy.normal(policy.terms_of(file))
         # `prepare` judged another version's columns if one was published meanwhile.
-        _refuse(policy.check_columns(terms, [column.name for column in version.table.columns]))
+        draft.check_columns(terms, version.table)
         authority.may_offer(tx.db, caller.org, before.resource, terms, tx.now_ms)
         product = replace(
             before,
@@ -431,36 +431,6 @@ def _offered(product: Product) -> Offered:
     )
 
 
-def _declared(
-    upload: str, entity: str | None, file: TermsFile, name: str | None, title: str | None
-) -> Declared:
-    return Declared(
-        upload=upload,
-        entity=entity,
-        name=name,
-        title=title or file.title,
-        fields=file.fields,
-        rows_per_entity=file.rows_per_entity,
-        entities_max=file.entities_max,
-    )
-
-
-def _check(file: TermsFile, title: str | None) -> None:
-    _refuse(policy.check_file(file if title is None else replace(file, title=title)))
-
-
-def _refuse(problems: tuple[Problem, ...]) -> None:
-    if problems:
-        raise Refused(TERMS_WRONG, problems="; ".join(map(str, problems)))
-
-
-def _fitting(node: Node, prepared: registry.Prepared, terms: Terms) -> registry.Prepared:
-    """The prepared files, if the terms name only their columns."""
-    with registry.kept_or_dropped(node, prepared):
-        _refuse(policy.check_columns(terms, [column.name for column in prepared.table.columns]))
-    return prepared
-
-
 def _mine(db: Session, org: str, product_id: str) -> Product:
     product = store.find(db, product_id)
     if product is None or product.org != org:
@@ -468,15 +438,6 @@ def _mine(db: Session, org: str, product_id: str) -> Product:
     if product.state is State.withdrawn:
         raise Refused(PRODUCT_WITHDRAWN)
     return product
-
-
-def _newest(db: Session, caller: Caller, before: Product | None, resource: str) -> Version:
-    """The registered version to publish without a file: of one's own resource the one before, else the newest."""
-    if before is not None:
-        version = registry.version(db, before.registered)
-        if version.org == caller.org:
-            return version
-    return registry.newest_version(db, before.resource if before else resource)
 
 
 def _published(tx: Tx, product: Product, version: Version, prepared: registry.Prepared | None) -> Published:

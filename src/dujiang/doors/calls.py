@@ -53,6 +53,8 @@ class Refusal(Exception):
         """Start and length of the place in the caller's own text."""
         self.receipt: dict[str, Any] | None = body.get("receipt")
         """The receipt of the entry the refusal itself left, if it left one."""
+        self.exit = exit
+        """The exit status of the command line for it."""
         self.again = exit == Exit.failure
         """Whether the same may succeed later as it is."""
         self.text = text

@@ -25,12 +25,17 @@ _DIRECT = {
     "init": ("Make a home with its organisations", "创建节点目录与机构"),
     "up": ("Serve this home over HTTP", "启动节点服务"),
     "demo": ("Watch a table being used without being seen", "演示：数据可用不可见"),
-    "verify": ("Check a receipt offline", "离线验证回执"),
+    "verify": ("Check a receipt or certificate offline", "离线验证回执或证书"),
     "show": ("Show whatever an id names", "按编号查看对象"),
     "doctor": ("Check this machine and this home", "检查本机与节点目录"),
+    "mcp": ("Let an agent work within a mandate (MCP)", "让智能体在授权范围内工作（MCP）"),
+    "backup": ("Copy this home, also while it is served", "备份节点目录（可在服务运行时）"),
+    "restore": ("Put a home back from a backup", "从备份恢复节点目录"),
     "acts": ("List every act", "列出全部行为"),
     "schema": ("Print a form as JSON Schema", "打印数据格式"),
 }
+_APART = ("backup", "restore")
+"""Commands that have a file of their own."""
 _ORDER = (
     "demo",
     "init",
@@ -118,8 +123,9 @@ def app(language: str = "en") -> App:
     zh = language == "zh"
     for name, titles in _DIRECT.items():
         order = place.get(name, len(place))
+        module = name if name in _APART else "direct"
         top.command(
-            f"dujiang.doors.direct:{name}", name=name, help=titles[zh], sort_key=order, group=everyday
+            f"dujiang.doors.{module}:{name}", name=name, help=titles[zh], sort_key=order, group=everyday
         )
     rooms: dict[str, App] = {}
     for act in ACTS.values():

@@ -96,6 +96,7 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
         from dujiang import home
         from dujiang.doors import show
         from dujiang.doors.serve import serve
+        from dujiang.doors.tools import Tools
 
         def ready(url: str) -> None:
             if options.json:
@@ -107,7 +108,7 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
         # A node that serves holds the home for as long as it likes: not worth waiting for.
         waits = {"wait_s": 0.0} if home.holder(options.home) else {}
         with home.opened(options.home, **waits) as held:
-            serve(held, host, port, ready)
+            serve(held, host, port, ready, {"/mcp": Tools})
         return Answer(None)
 
     return deed
@@ -168,24 +169,31 @@ def doctor(*, port: int = 8000) -> Deed:
     return deed
 
 
-def verify(receipt: Path, *, vkey: str | None = None) -> Deed:
-    """Check a receipt offline, without a home, an account or a network.
+def verify(receipt: Path, *, vkey: str | None = None, did_key: str | None = None) -> Deed:
+    """Check a receipt or a registration certificate offline, without a home, an account or a network.
 
     Parameters
     ----------
     receipt
-        The file of a receipt (or of an answer that holds one); - reads standard input.
+        The file of a receipt or a certificate (or of an answer that holds one); - reads standard input.
     vkey
-        The verifier key of the log you expect, one line, or a file that holds it.
+        Of a receipt: the verifier key of the log you expect, one line, or a file that holds it.
+    did_key
+        Of a certificate: its issuer's key, as did:key, as x of a JWK, or a file with its DID document.
     """
 
     def deed(options: Options) -> Answer:
+        from dujiang.doors import certificate
         from dujiang.doors.usage import key_line
         from dujiang.ledger import rules
         from dujiang.ledger.model import NOT_A_RECEIPT, NOT_VERIFIED
 
+        raw = _file(receipt)
+        shown = certificate.found_in(raw)
+        if shown is not None:
+            return certificate.checked(shown, did_key, options.language)
         pinned = None if vkey is None else key_line(vkey)
-        found = rules.verify(_receipt(receipt), pinned)
+        found = rules.verify(_receipt(raw), pinned)
         body: dict[str, Any] = {
             "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
             "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
@@ -197,6 +205,56 @@ def verify(receipt: Path, *, vkey: str | None = None) -> Deed:
         why, fix = spoken(code, {"step": found.step or ""}, options.language)
         said = {"ok": False, "signer": found.signer, "trusted": False, "step": found.step}
         return Answer({**said, "code": code.name, "why": why, "fix": fix}, int(code.exit))
+
+    return deed
+
+
+def mcp(
+    *,
+    products: list[str] | None = None,
+    purposes: list[str] | None = None,
+    statistics_max: int = 0,
+    allow: list[str] | None = None,
+    mandate: str = "agent",
+    vkey: str | None = None,
+) -> Deed:
+    """Let an agent find, agree and ask over the Model Context Protocol, within a mandate.
+
+    Parameters
+    ----------
+    products
+        Ids of the products it may agree on and ask about, or any; none: it only finds and looks.
+    purposes
+        Purposes it may state, or any.
+    statistics_max
+        Most statistics it may take, over all its questions and however often it is started.
+    allow
+        Further acts it may run, such as contract.terminate.
+    mandate
+        Name of the mandate whose count goes on.
+    vkey
+        The verifier key of the log you expect, one line, or a file that holds it.
+    """
+
+    def deed(options: Options) -> Answer:
+        from dujiang.doors import agent as agents
+        from dujiang.doors.calls import Refusal
+        from dujiang.doors.mandate import MCP_MISSING, Mandate
+        from dujiang.doors.usage import key_line, parts
+
+        given = Mandate(
+            parts(products), parts(purposes), max(0, statistics_max), agents.known(parts(allow)), mandate
+        )
+        try:
+            agent = agents.open_agent(options, given, None if vkey is None else key_line(vkey))
+        except Refusal as no:
+            return Answer({"code": no.code, "why": no.why, "fix": no.fix}, no.exit)
+        try:
+            from dujiang.doors.mcp import serve
+        except ImportError:
+            raise Refused(MCP_MISSING) from None
+        serve(agent)
+        return Answer(None)
 
     return deed
 
@@ -292,12 +350,15 @@ def _organisation(text: str, *, first: bool) -> tuple[str, tuple[str, ...]]:
     return text, ("operator", "provider", "consumer") if first else ("provider", "consumer")
 
 
-def _receipt(path: Path) -> Any:
+def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            raw = file.read(_RECEIPT_BYTES_MAX)
+            return file.read(_RECEIPT_BYTES_MAX)
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
+
+
+def _receipt(raw: bytes) -> Any:
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError):
@@ -313,11 +374,11 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import flow, usage
+    from dujiang.doors import backup, calls, certificate, flow, frames, mandate, tools, usage
     from dujiang.doors.local import codes
 
     table = codes()
-    for door in (flow, usage, sys.modules[__name__]):
+    for door in (backup, calls, certificate, flow, frames, mandate, tools, usage, sys.modules[__name__]):
         table.update({code.name: code for code in door.CODES})
     return [
         {

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,13 +19,14 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from dujiang import __version__, acts
 from dujiang import home as home_module
 from dujiang.doors import data, gate, openapi, page
 from dujiang.doors import desk as desks
 from dujiang.doors.desk import NOT_JSON, Desk, body
-from dujiang.doors.gate import Receive, Scope, Send
+from dujiang.doors.gate import App, Receive, Scope, Send
 from dujiang.home import Home
 from dujiang.identity.model import NOT_SIGNED_IN
 from dujiang.kernel.act import NOBODY, Act, bind
@@ -94,8 +97,11 @@ class ActRoute(APIRoute):
         self.app = ActDoor(desk, act)
 
 
-def app(home: Home) -> FastAPI:
-    """The HTTP application of an open home; its `state.desk` is closed by the one who serves it."""
+def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyType({})) -> FastAPI:
+    """The HTTP application of an open home; its `state.desk` is closed by the one who serves it.
+
+    `further`: what stands above this door and answers at a path of its own, made over the same desk.
+    """
     declared = (*CODES, *desks.CODES, *data.CODES)
     desk = Desk(home, {**home_module.codes(), **{code.name: code for code in declared}})
     made = FastAPI(
@@ -129,6 +135,7 @@ def app(home: Home) -> FastAPI:
     made.add_api_route("/org/{org}/did.json", did_document, include_in_schema=False)
     made.add_api_route("/openapi.json", described, include_in_schema=False)
     made.add_api_route("/healthz", healthy, include_in_schema=False)
+    made.router.routes.extend(Route(path, door(desk), methods=["POST"]) for path, door in further.items())
     page.add(made, desk)
     made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
     return made

@@ -11,7 +11,8 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -35,9 +36,15 @@ _HEAD_BYTES_MAX = 64 * 1024
 
 
 def serve(
-    home: Home, host: str = "127.0.0.1", port: int = 8000, ready: Callable[[str], None] | None = None
+    home: Home,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    ready: Callable[[str], None] | None = None,
+    further: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Serves a home until it is told to end; `ready` is called with the address once it answers.
+
+    `further`: doors by path that stand above this one, see `http.app`.
 
     Raises: Refused port_taken.
     """
@@ -45,7 +52,7 @@ def serve(
     listening = _listen(host, port)
     url = _address(listening)
     data.sweep(home)
-    app = http.app(home)
+    app = http.app(home, further)
     loops = Loops(home)
     server = Server(app, url, lambda: _begin(home, loops, url, ready))
     try:

@@ -123,6 +123,11 @@ def hint(word: str, known: Sequence[str]) -> str:
     return f" ({', '.join(near)}?)" if near else ""
 
 
+def parts(items: Iterable[str] | None) -> tuple[str, ...]:
+    """The words of a flag that may be repeated or hold several with commas between."""
+    return tuple(part.strip() for item in items or () for part in item.split(",") if part.strip())
+
+
 def key_line(vkey: str) -> str:
     """A verifier key: the line itself, or the line in the file it names.
 

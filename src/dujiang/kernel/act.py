@@ -132,6 +132,10 @@ class Book(Protocol):
         """Signs the tree of everything appended in this transaction; called once before its commit."""
         ...
 
+    def committed(self) -> None:
+        """What was sealed is durable; called before anybody is answered. Never raises."""
+        ...
+
     def receipt(self, index: int) -> dict[str, object]:
         """The receipt of an entry of a committed transaction, opened for its own caller."""
         ...

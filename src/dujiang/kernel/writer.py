@@ -152,6 +152,7 @@ class Writer:
                 job.future.set_exception(failure)
             return
         # Before anybody is answered: what listens to commits knows of this one when its caller does.
+        self._book.committed()
         self._bell.ring()
         for job in batch:
             _settle(job)

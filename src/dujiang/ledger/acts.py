@@ -11,7 +11,7 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, note, rules, store
+from dujiang.ledger import book, rules, store
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Record, Scope, Sum
 from dujiang.ledger.tree import Prover
 
@@ -85,6 +85,23 @@ class Receipt:
     receipt: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """The newest checkpoint of the log that an older copy of the home was put back to."""
+
+    origin: str
+    size: int
+    root: str
+    """In hexadecimal."""
+    parties: tuple[str, ...] = ()
+    """The organisations of the home: what they count on since that checkpoint may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The entry is written: everybody who follows the log sees where its new name begins."""
+
+
 def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
     """The entries that concern the caller's organisation; the auditor and the operator see all."""
     size, _ = store.last(tx.db)
@@ -121,10 +138,8 @@ def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
     Raises: Refused not_found.
     """
     record = _own(tx, caller, ask.entry)
-    known = store.key(tx.db)
-    assert known is not None
     fields = rules.visible(record, caller.org, oversees=oversees(caller))
-    return Receipt(book.receipt(tx.db, record, fields, note.vkey(known[0], known[1])))
+    return Receipt(book.receipt(tx.db, record, fields))
 
 
 def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
@@ -147,6 +162,13 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
     roots = [base64.b64encode(root).decode() for root in (Prover(ask.old, fetch).root(), grown.root())]
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
+
+
+def restore(tx: Tx, caller: Caller, ask: Restore) -> Restored:
+    """Writes that the log goes on under a new name, and from which checkpoint of the old one."""
+    del caller
+    tx.tell(before=ask.origin, size=ask.size, root=ask.root, parties=list(ask.parties))
+    return Restored()
 
 
 def sums(db: Session, quantity: str, bucket: str, scope: Scope) -> list[Sum]:

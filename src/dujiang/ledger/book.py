@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,14 +24,48 @@ _PURPOSE = "ledger"
 _KEPT = 4
 
 
-def found(db: Session, vault: Vault, origin: str) -> None:
-    """Begins a log: its key and the checkpoint of the empty tree."""
+def found(db: Session, vault: Vault, origin: str) -> str:
+    """The signed checkpoint of the empty tree of a new log, kept with its key."""
     private = Ed25519PrivateKey.generate()
-    public = private.public_key().public_bytes_raw()
-    sealed = vault.seal(private.private_bytes_raw(), _PURPOSE)
-    store.add_key(db, origin, public, sealed)
+    public = _keep(db, vault, private, origin, 0)
     text = note.checkpoint_text(origin, 0, Edge().root())
-    store.add_checkpoint(db, 0, note.signed(text, origin, public, private.sign(text.encode())))
+    signed = note.signed(text, origin, public, private.sign(text.encode()))
+    store.add_checkpoint(db, 0, signed)
+    return signed
+
+
+def renew(db: Session, vault: Vault, authority: str) -> str:
+    """The new name under which the log goes on, with a new key; what was signed stays under the old ones.
+
+    The name holds the beginning of the key: two copies that go on so have two names.
+    """
+    private = Ed25519PrivateKey.generate()
+    store.drop_unused_keys(db)
+    origin = f"{authority}/{private.public_key().public_bytes_raw()[:6].hex()}"
+    _keep(db, vault, private, origin, store.last(db)[0] + 1)
+    return origin
+
+
+def head_of(db: Session) -> tuple[str, str]:
+    """The newest checkpoint of a database, and the verifier key of the log as it goes on."""
+    newest, known = store.checkpoint(db), store.key(db)
+    assert newest is not None and known is not None
+    return newest[1], note.vkey(known[0], known[1])
+
+
+def stands_on(db: Session, signed: str) -> bool:
+    """Whether a checkpoint is one the log of a database signed and still stands on."""
+    try:
+        size = note.read_checkpoint(signed).size
+    except note.NotANote:
+        return False
+    return store.checkpoint_at(db, size) == signed
+
+
+def _keep(db: Session, vault: Vault, private: Ed25519PrivateKey, origin: str, since: int) -> bytes:
+    public = private.public_key().public_bytes_raw()
+    store.add_key(db, origin, public, vault.seal(private.private_bytes_raw(), _PURPOSE), since)
+    return public
 
 
 class LedgerBook:
@@ -45,6 +79,7 @@ class LedgerBook:
         self._lock = threading.Lock()
         self._sealed_batches: list[_Batch] = []
         self._open: list[Record] = []
+        self._follower: Callable[[str], None] | None = None
         with database.reading() as db:
             known = store.key(db)
             assert known is not None
@@ -62,6 +97,12 @@ class LedgerBook:
     def reload(self, db: Session) -> None:
         """The right edge of the tree as committed."""
         size, self._last_ms = store.last(db)
+        head = store.checkpoint(db)
+        assert head is not None
+        with self._lock:
+            # What a failed commit took back was sealed, too.
+            self._sealed_batches = [batch for batch in self._sealed_batches if batch.size <= size]
+            self._head = self._sealed_head = head[1]
         levels: list[list[bytes]] = []
         level = 0
         while size >> (8 * level):
@@ -71,6 +112,27 @@ class LedgerBook:
         self._edge = Edge(size, levels)
         self._open = []
         self._full: list[tuple[int, int, list[bytes]]] = []
+
+    @property
+    def head(self) -> str:
+        """The newest signed checkpoint of what is committed."""
+        return self._head
+
+    def follow(self, follower: Callable[[str], None]) -> None:
+        """Calls `follower` with every new checkpoint, once it is committed and before anybody is answered."""
+        self._follower = follower
+
+    def committed(self) -> None:
+        """Gives the checkpoint of the committed transaction to who follows."""
+        if self._sealed_head != self._head:
+            self._head = self._sealed_head
+            if self._follower is not None:
+                self._follower(self._head)
+
+    def holds(self, signed: str) -> bool:
+        """Whether a checkpoint is one this log signed and still stands on."""
+        with self._database.reading() as db:
+            return stands_on(db, signed)
 
     def next_index(self) -> int:
         """The index the next entry will have."""
@@ -120,6 +182,7 @@ class LedgerBook:
         )
         with self._lock:
             self._sealed_batches = [*self._sealed_batches[-_KEPT + 1 :], batch]
+            self._sealed_head = signed
         self._open, self._full = [], []
 
     def receipt(self, index: int) -> dict[str, object]:
@@ -134,7 +197,7 @@ class LedgerBook:
         with self._database.reading() as db:
             record = store.entry(db, index)
             assert record is not None
-            return receipt(db, record, record.facts, self.vkey)
+            return receipt(db, record, record.facts)
 
     def _fetch(self, fresh: dict[tuple[int, int], list[bytes]]) -> Any:
         def fetch(level: int, number: int) -> list[bytes]:
@@ -169,7 +232,7 @@ class _Batch:
         self.prover = prover
 
 
-def receipt(db: Session, record: Record, fields: Mapping[str, Any], key: str) -> dict[str, object]:
+def receipt(db: Session, record: Record, fields: Mapping[str, Any]) -> dict[str, object]:
     """The receipt of a committed entry under the first checkpoint that covers it.
 
     The entry must exist.
@@ -178,5 +241,7 @@ def receipt(db: Session, record: Record, fields: Mapping[str, Any], key: str) ->
     if head is None:
         raise ValueError("no checkpoint covers the entry")
     size, signed = head
+    known = store.key(db, size)
+    assert known is not None
     path = Prover(size, lambda level, number: store.tile(db, level, number)).inclusion(record.index)
-    return rules.receipt_of(record, fields, path, signed, key)
+    return rules.receipt_of(record, fields, path, signed, note.vkey(known[0], known[1]))

@@ -28,6 +28,7 @@ Figures = Mapping[Flow, Mapping[str, int]]
 _KEY = Table(
     "ledger_key", META, Column("origin", Text, primary_key=True),
     Column("public", LargeBinary, nullable=False), Column("sealed", LargeBinary, nullable=False),
+    Column("since", Integer, nullable=False, server_default="0"),
 )  # fmt: skip
 _ENTRY = Table(
     "ledger_entry", META, Column("idx", Integer, primary_key=True, autoincrement=False),
@@ -61,8 +62,13 @@ _FIGURE = Table(
 )  # fmt: skip
 """Its rows lie in the order in which figures sum them: by flow, then by time."""
 
+_EVER = 2**62
 _KEY_ADD = Sql(insert(_KEY))
-_KEY_GET = Sql(select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed))
+_KEY_GET = Sql(
+    select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed).where(_KEY.c.since <= bindparam("size"))
+    .order_by(_KEY.c.since.desc()).limit(1)
+)  # fmt: skip
+_KEY_DROP = Sql(text("DELETE FROM ledger_key WHERE since > (SELECT max(size) FROM ledger_checkpoint)"))
 _ENTRY_ADD = Sql(insert(_ENTRY))
 _ENTRY_COLUMNS = (
     _ENTRY.c.idx, _ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.leaf, _ENTRY.c.org, _ENTRY.c.facts, _ENTRY.c.salts,
@@ -95,6 +101,7 @@ _CHECKPOINT_ADD = Sql(insert(_CHECKPOINT))
 _CHECKPOINT_LAST = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).order_by(_CHECKPOINT.c.size.desc()).limit(1)
 )
+_CHECKPOINT_AT = Sql(select(_CHECKPOINT.c.note).where(_CHECKPOINT.c.size == bindparam("size")))
 _CHECKPOINT_FOR = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("idx"))
     .order_by(_CHECKPOINT.c.size).limit(1)
@@ -154,14 +161,19 @@ _FIGURES_OF = Sql(
 )
 
 
-def add_key(db: Session, origin: str, public: bytes, sealed: bytes) -> None:
-    """Keeps the log's own key."""
-    db.run(_KEY_ADD, origin=origin, public=public, sealed=sealed)
+def add_key(db: Session, origin: str, public: bytes, sealed: bytes, since: int = 0) -> None:
+    """Keeps a key of the log, which signs checkpoints of `since` entries and more."""
+    db.run(_KEY_ADD, origin=origin, public=public, sealed=sealed, since=since)
 
 
-def key(db: Session) -> tuple[str, bytes, bytes] | None:
-    """The log's origin, public key (32 bytes) and sealed private key."""
-    rows = db.run(_KEY_GET)
+def drop_unused_keys(db: Session) -> None:
+    """Removes keys that have not signed yet: a beginning that was cut short."""
+    db.run(_KEY_DROP)
+
+
+def key(db: Session, size: int = _EVER) -> tuple[str, bytes, bytes] | None:
+    """The origin, public key (32 bytes) and sealed private key that sign a checkpoint of `size` entries."""
+    rows = db.run(_KEY_GET, size=size)
     return (str(rows[0][0]), _bytes(rows[0][1]), _bytes(rows[0][2])) if rows else None
 
 
@@ -253,6 +265,12 @@ def checkpoint(db: Session, index: int | None = None) -> tuple[int, str] | None:
     """The newest checkpoint, or the first that covers the entry at `index`: (size, note)."""
     rows = db.run(_CHECKPOINT_LAST) if index is None else db.run(_CHECKPOINT_FOR, idx=index)
     return (_int(rows[0][0]), str(rows[0][1])) if rows else None
+
+
+def checkpoint_at(db: Session, size: int) -> str | None:
+    """The checkpoint that was signed of exactly `size` entries, if one was."""
+    rows = db.run(_CHECKPOINT_AT, size=size)
+    return str(rows[0][0]) if rows else None
 
 
 def _record(row: Row) -> Record:

@@ -6,10 +6,12 @@ as the disk keeps its word. Readers are pooled connections; each sees one commit
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -77,6 +79,32 @@ def _failed(error: sqlite3.Error) -> Unavailable:
     if getattr(error, "sqlite_errorname", "").startswith("SQLITE_CONSTRAINT"):
         return Unavailable(DATABASE_FAILED)
     return lost(error)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copies a database as it is at one moment, whatever is written meanwhile; then it is on the disk.
+
+    Page by page, not `VACUUM INTO`: that may number the rows of tables without a key anew.
+    Raises: Unavailable database_failed, disk_full, home_read_only.
+    """
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with (
+            closing(sqlite3.connect(source, isolation_level=None)) as read,
+            closing(sqlite3.connect(target, isolation_level=None)) as written,
+        ):
+            read.execute("PRAGMA query_only=ON")
+            read.backup(written)
+        handle = os.open(target, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except sqlite3.Error as error:
+        raise lost(error) from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise Unavailable(DISK_FULL if full else DATABASE_FAILED) from None
 
 
 class SqliteDatabase:

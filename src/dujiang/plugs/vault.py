@@ -68,6 +68,15 @@ def make_master(home: Path, environment: Mapping[str, str] = os.environ) -> byte
     if given := environment.get("DUJIANG_MASTER_KEY"):
         return _decode(given)
     master = os.urandom(32)
+    keep_master(home, master)
+    return master
+
+
+def keep_master(home: Path, master: bytes) -> None:
+    """Writes the master key beside the home, durably, where there is none yet.
+
+    Raises: OSError.
+    """
     path = key_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -75,7 +84,6 @@ def make_master(home: Path, environment: Mapping[str, str] = os.environ) -> byte
         file.write(base64.b64encode(master) + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    return master
 
 
 def read_master(home: Path, environment: Mapping[str, str] = os.environ) -> bytes:

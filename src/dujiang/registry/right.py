@@ -267,6 +267,14 @@ def standing(chain: Sequence[Grant], today: str) -> Standing:
     return Standing.early if any(today < each.start for each in chain) else Standing.live
 
 
+def withdrawn(registration: str, cases: Iterable[Case]) -> bool:
+    """Whether a registration was withdrawn after it was made; registering again does not bring it back.
+
+    `cases`: of its resource; numbers of one home grow with time.
+    """
+    return any(each.kind is CaseKind.cancellation and each.number > registration for each in cases)
+
+
 def chain_of(grants: Mapping[str, Grant], leaf: str) -> tuple[Grant, ...]:
     """A grant and those above it, up to its registration; shorter where one is not known."""
     found: list[Grant] = []
@@ -342,9 +350,9 @@ CORE_DATA = Code(
     "核心数据不予登记。", "请勿使其进入流通。",
 )  # fmt: skip
 CERTIFICATE_UNVERIFIED = Code(
-    "certificate_unverified", 400, Exit.unverified,
-    "This is no certificate of this register ({step}).", "Show the certificate as it was exported.",
-    "这不是本登记簿签发的证书（{step}）。", "请出示导出的原始证书。",
+    "certificate_unverified", 422, Exit.unverified,
+    "The certificate does not verify: {step}.", "Ask its holder for the certificate as it was exported.",
+    "证书验证失败：{step}。", "请向持有方索取导出的原始证书。",
 )  # fmt: skip
 CODES = (
     RIGHT_MISSING, RIGHT_BEYOND, GRANT_WRONG, GRANT_SELF, GRANTS_MANY, RESOURCE_WITHDRAWN,

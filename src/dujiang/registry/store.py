@@ -79,6 +79,7 @@ _OF_CONTENT = Sql(
         f"SELECT {_FIELDS} FROM registry_version WHERE org = :org AND sha256_plain = :sha256 ORDER BY id DESC"
     )
 )
+_FILES = Sql(text("SELECT id, sha256_plain, sha256_guarded FROM registry_version ORDER BY id"))
 _CERTIFICATE = Sql(text("SELECT certificate FROM registry_version WHERE org = :org AND id = :id"))
 _SALT_GET = Sql(text("SELECT sealed FROM registry_salt WHERE org = :org"))
 _SALT_ADD = Sql(text("INSERT INTO registry_salt (org, sealed) VALUES (:org, :sealed)"))
@@ -196,6 +197,11 @@ def versions(db: Session, org: str, resource: str) -> list[Version]:
 def of_content(db: Session, org: str, sha256_plain: str) -> list[Version]:
     """The versions of an organisation with this normalised content, the newest first."""
     return [_version(row) for row in db.run(_OF_CONTENT, org=org, sha256=sha256_plain)]
+
+
+def files(db: Session) -> list[tuple[str, str, str]]:
+    """Every version of the home with the hashes of its normalised and its registered file."""
+    return [(str(row[0]), str(row[1]), str(row[2])) for row in db.run(_FILES)]
 
 
 def certificate(db: Session, org: str, version_id: str) -> str | None:

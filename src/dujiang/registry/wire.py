@@ -18,7 +18,7 @@ import msgspec
 from dujiang.identity.rules import decode, encode, header_of, key_of, verified
 from dujiang.kernel.canonical import canonical, sha256_hex
 from dujiang.registry.model import Table, Version
-from dujiang.registry.right import RIGHTS_ZH, Case, Estate, Grant, Standing
+from dujiang.registry.right import RIGHTS_ZH, Case, Estate, Grant, Standing, withdrawn
 
 CREDENTIALS = "https://www.w3.org/ns/credentials/v2"
 REGISTRATION, GRANT = "DataRegistrationCredential", "DataRightCredential"
@@ -87,7 +87,7 @@ def certificate(
                 for each in roots
             ],
             "cases": [_case_value(each, dids) for each in cases],
-            "state": "registered" if estate.registered else "withdrawn",
+            "state": "withdrawn" if withdrawn(version.registration, cases) else "registered",
             "asOf": instant(now_ms),
         },
     }

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 HEAD = "0005"
 """The schema this program works with."""
 
 
-def upgrade(url: str) -> None:
-    """Brings a database to `HEAD`, in one transaction per step."""
+def upgrade(url: str, to: str = "head") -> None:
+    """Brings a database to `HEAD`, or to an earlier version, in one transaction per step."""
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
+
+
+def version_of(database: Path) -> str:
+    """The schema version of a database file, or nothing where it says none."""
+    try:
+        with closing(sqlite3.connect(database)) as db:
+            rows = db.execute("SELECT version_num FROM alembic_version").fetchall()
+    except sqlite3.Error:
+        return ""
+    return str(rows[0][0]) if len(rows) == 1 else ""
 
 
 def known(revision: str) -> bool:

@@ -1,0 +1,189 @@
+"""A home put back from a backup, or going on after an older copy was put back by hand.
+
+1. Everything is checked before anything is written: the seal, every hash, every record, tile and signature.
+2. The file beside the home says how far its log has come. Where the copy is behind it, going on would sign a
+   second history of the same log: refused. `--new-log` goes on under a new log name and key, and says so in an
+   entry; receipts of the old name verify as ever, also those of entries that are lost.
+3. Where nothing says how far the log has come (another machine), a person must: `--same-log` if no other copy
+   of the home will ever run again, else `--new-log`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from dujiang import home
+from dujiang.doors import backup, profiles
+from dujiang.doors.local import Answer, Options
+from dujiang.doors.verbs import Deed
+from dujiang.identity import acts as identity
+from dujiang.kernel.act import NODE
+from dujiang.kernel.errors import Refused, Unavailable
+from dujiang.ledger import book, fsck, note
+from dujiang.ledger.acts import Restore
+from dujiang.plugs import highwater, migrations, sqlite, vault
+from dujiang.plugs.folder import sync_folder
+
+_Flag = Annotated[bool, Parameter(negative=())]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    same_log: bool
+    new_log: bool
+
+
+def restore(folder: Path | None = None, *, same_log: _Flag = False, new_log: _Flag = False) -> Deed:
+    """Put a home back from a backup; without one, let this home go on after an older copy was put back.
+
+    Parameters
+    ----------
+    folder
+        The backup.
+    same_log
+        Go on with the same log: no other copy of this home will ever run again.
+    new_log
+        Go on under a new log name and key; receipts of the old one verify as before.
+    """
+
+    def deed(options: Options) -> Answer:
+        wish = _Wish(same_log, new_log)
+        path = options.home
+        before = _in_place(path, wish) if folder is None else _from_backup(folder, path, wish)
+        return _begun(path, before)
+
+    return deed
+
+
+def _from_backup(folder: Path, path: Path, wish: _Wish) -> note.Checkpoint | None:
+    """The checkpoint the old log ends with if a new one begins, else None; the home stands at its place then."""
+    said, _ = backup.read(folder)
+    beside = highwater.read(highwater.path_of(path))
+    if beside is not None and beside.home != said.mark:
+        raise Refused(home.HOME_EXISTS)  # of another home, whose log nothing else guards
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise Refused(home.HOME_EXISTS)
+    master, kept = _master(folder, path)
+    safe = vault.SealedVault(master)
+    made = backup.check(folder, safe)
+    if not migrations.known(said.schema):
+        raise Refused(home.HOME_NEWER)
+    staged = path.with_name(f".{path.name}.restoring")
+    shutil.rmtree(staged, ignore_errors=True)
+    try:
+        _copy(folder, staged, made, safe)
+        before = _settled(staged, path, made.authority, made.mark, safe, wish)
+        if not kept:
+            vault.keep_master(path, master)
+        if path.exists():
+            path.rmdir()
+        os.rename(staged, path)
+        sync_folder(path.parent)
+        return before
+    except OSError:
+        raise Unavailable(backup.BACKUP_FAILED) from None
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _in_place(path: Path, wish: _Wish) -> note.Checkpoint | None:
+    authority, mark = home.described(path)
+    with home.locked(path):
+        safe = vault.SealedVault(vault.read_master(path))
+        found = migrations.version_of(path / backup.DATABASE_FILE)
+        if not migrations.known(found):
+            raise Refused(home.HOME_NEWER)
+        if found != migrations.HEAD:
+            migrations.upgrade(f"sqlite:///{path / backup.DATABASE_FILE}")
+        return _settled(path, path, authority, mark, safe, wish)
+
+
+def _settled(
+    staged: Path, path: Path, authority: str, mark: str, safe: vault.SealedVault, wish: _Wish
+) -> note.Checkpoint | None:
+    """Lets the log of a copy go on as it may, and says so beside the home at `path`."""
+    database = sqlite.SqliteDatabase(staged / backup.DATABASE_FILE)
+    try:
+        with database.reading() as db:
+            if wrong := fsck.whole(db):
+                raise Refused(backup.BACKUP_BROKEN, name=f"log, {wrong}")
+            signed, _ = book.head_of(db)
+            beside = highwater.read(highwater.path_of(path))
+            known = beside is not None and beside.home == mark
+            stands = known and book.stands_on(db, beside.note if beside else "")
+        if not wish.new_log:
+            if known and not stands:
+                raise Refused(home.LOG_WOULD_FORK)
+            if not known and not wish.same_log:
+                raise Refused(home.LOG_END_UNKNOWN)
+        else:
+            writing = database.writing()
+            book.renew(writing.begin(), safe, authority)
+            writing.commit()
+    finally:
+        database.close()
+    turn = beside.turn + 1 if beside else 0
+    highwater.write(highwater.path_of(path), highwater.Mark(mark, signed, turn))
+    return note.read_checkpoint(signed) if wish.new_log else None
+
+
+def _begun(path: Path, before: note.Checkpoint | None) -> Answer:
+    """What the home says once it has been opened; a new log begins with an entry that names the old one."""
+    with home.opened(path) as held:
+        receipt = None
+        if before is not None:
+            with held.node.database.reading() as db:
+                known = tuple(each.id for each in identity.organisations(db, 2**31))
+            ask = Restore(before.origin, before.size, before.root.hex(), known)
+            receipt = held.run("ledger.restore", NODE, ask).receipt
+        head = note.read_checkpoint(held.book.head)
+        body: dict[str, Any] = {
+            "home": str(path), "entries": head.size, "log": "same" if before is None else "new",
+            "origin": held.book.origin, "vkey": held.book.vkey,
+        }  # fmt: skip
+    return Answer(body if receipt is None else {**body, "receipt": receipt}, human=body)
+
+
+def _copy(folder: Path, staged: Path, made: backup.Manifest, safe: vault.SealedVault) -> None:
+    staged.mkdir(parents=True, mode=0o700)
+    for part in ("files", "profiles"):
+        (staged / part).mkdir(mode=0o700)
+    for name in made.files:
+        if name in (backup.KEY_FILE, backup.PROFILES_FILE):
+            continue
+        (staged / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, staged / name)
+        os.chmod(staged / name, 0o444 if name.startswith("files/") else 0o600)
+        _sync(staged / name)
+    migrations.upgrade(f"sqlite:///{staged / backup.DATABASE_FILE}")
+    if known := backup.profiles_of(folder, safe):
+        profiles.write(staged, known)
+    home.describe(staged, made.authority, made.mark)
+    for place in (each for each in staged.rglob("*") if each.is_dir()):
+        place.chmod(0o700)
+        sync_folder(place)
+    (staged / backup.LAST).write_text(json.dumps({"made_ms": made.made_ms, "entries": made.size}), "utf-8")
+
+
+def _master(folder: Path, path: Path) -> tuple[bytes, bool]:
+    """The master key, and whether it lies beside the home or in the environment already."""
+    if vault.key_path(path).exists() or os.environ.get("DUJIANG_MASTER_KEY"):
+        return vault.read_master(path), True
+    if not (folder / backup.KEY_FILE).is_file():
+        raise Unavailable(vault.KEY_UNREADABLE)
+    return backup.master_of(folder, os.environ.get(backup.PASSPHRASE, "")), False
+
+
+def _sync(place: Path) -> None:
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,63 @@
+"""Whether the log in the database is the log that was signed: every record, leaf, tile and the newest checkpoint.
+
+1. Entries are numbered without a gap. 2. A record's facts and salts give its leaf. 3. The leaves give the tiles.
+4. The tiles give the root of the newest checkpoint, of that size. 5. It is signed by the log's key of that size.
+"""
+
+from __future__ import annotations
+
+from dujiang.kernel.tables import Session
+from dujiang.ledger import note, rules, store
+from dujiang.ledger.tree import Edge, Prover, leaf_hash
+
+_PAGE = 1000
+
+
+def head(db: Session) -> str | None:
+    """The first of rules 4 and 5 that does not hold, or None: quick, whatever the size of the log."""
+    newest = store.checkpoint(db)
+    size, _ = store.last(db)
+    if newest is None or newest[0] != size:
+        return "4 size"
+    known = store.key(db, size)
+    try:
+        checkpoint = note.read_checkpoint(newest[1])
+    except note.NotANote:
+        return "5 checkpoint"
+    if known is None or checkpoint.origin != known[0] or not note.signed_by(checkpoint, known[0], known[1]):
+        return "5 signature"
+    try:
+        root = Prover(size, lambda level, number: store.tile(db, level, number)).root()
+    except IndexError:
+        return "3 tiles"
+    return None if checkpoint.size == size and checkpoint.root == root else "4 root"
+
+
+def whole(db: Session) -> str | None:
+    """The first rule that does not hold, or None; reads every entry."""
+    size, _ = store.last(db)
+    edge = Edge()
+    for first in range(0, size, _PAGE):
+        page = store.page(db, None, min(size, first + _PAGE), min(_PAGE, size - first))
+        for place, record in enumerate(reversed(page), first):
+            if record.index != place:
+                return "1 numbers"
+            if not _opens(record.leaf, record.act, record.time_ms, record.facts, record.salts):
+                return "2 records"
+            for level, number, hashes in edge.append(leaf_hash(record.leaf.encode())):
+                if store.tile(db, level, number) != hashes:
+                    return "3 tiles"
+    if edge.size != size:
+        return "1 numbers"
+    if any(store.tile(db, level, number) != hashes for level, number, hashes in edge.partial()):
+        return "3 tiles"
+    return head(db)
+
+
+def _opens(leaf: str, act: str, time_ms: int, facts: dict[str, object], salts: dict[str, str]) -> bool:
+    # A salt that was erased leaves its commitment standing: only what can be opened is compared.
+    if facts.keys() != salts.keys():
+        return True
+    return (
+        rules.leaf_of(act, time_ms, facts, {k: bytes.fromhex(v) for k, v in salts.items()}).decode() == leaf
+    )
