@@ -163,13 +163,14 @@ def _card(body: Mapping[str, Any], language: str, around: str = "") -> Renderabl
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     parts: list[RenderableType] = []
+    around = _currency(body, around)
     for name, value in spoken(body, language, around):
         if is_document(value):
             grid.add_row(label(name), Text("(--json)", style="dim"))
         elif is_table(value):
-            parts += [Text(f"\n{label(name)}", style="bold"), _listed(value, language)]
+            parts += [Text(f"\n{label(name)}", style="bold"), _listed(value, language, around)]
         elif isinstance(value, dict):
-            parts += [Text(f"\n{label(name)}", style="bold"), _card(value, language)]
+            parts += [Text(f"\n{label(name)}", style="bold"), _card(value, language, around)]
         else:
             grid.add_row(label(name), Text(cell(value, name)))
     return Group(grid, *parts) if grid.row_count else Group(*parts)
