@@ -268,6 +268,11 @@ def unbilled(db: Session, contract: Contract, until_ms: int) -> tuple[int, int, 
     return after, last, tuple(lines)
 
 
+def ended(db: Session, contract: Contract, after: int, last: int, count: int) -> list[Use]:
+    """The ended uses of a contract between two numbers, at most `count`: what stands behind a bill."""
+    return store.ended_uses(db, contract.org, contract.id, after, last, count)
+
+
 def billed(tx: Tx, contract: Contract, last: int) -> None:
     """Says up to which number uses stand on a bill."""
     _kept(tx, contract, replace(allowance(tx.db, contract), billed=last))

@@ -130,6 +130,12 @@ _USE_COLUMNS = (
     _USE.c.unit_minor, _USE.c.rows, _USE.c.row_minor, _USE.c.held_minor, _USE.c.amount_minor, _USE.c.no,
 )  # fmt: skip
 _USE_ALL = Sql(select(*_USE_COLUMNS).where(_USE.c.id == bindparam("id")).order_by(_USE.c.contract))
+_USE_RANGE = Sql(
+    select(*_USE_COLUMNS).where(
+        _USE.c.org == bindparam("org"), _USE.c.contract == bindparam("contract"), _USE.c.no > bindparam("after"),
+        _USE.c.no <= bindparam("last"),
+    ).order_by(_USE.c.no).limit(bindparam("count"))
+)  # fmt: skip
 _USE_GET = Sql(
     select(_USE.c.id).where(
         _USE.c.id == bindparam("id"), _USE.c.org == bindparam("org"), _USE.c.contract == bindparam("contract")
@@ -269,6 +275,12 @@ def add_use(db: Session, one: Use, ended_ms: int | None) -> None:
 def uses(db: Session, use_id: str) -> list[Use]:
     """What one job is counted as, one record a contract."""
     return [_use(row) for row in db.run(_USE_ALL, id=use_id)]
+
+
+def ended_uses(db: Session, org: str, contract_id: str, after: int, last: int, count: int) -> list[Use]:
+    """The ended uses of a contract between two numbers, in their order."""
+    rows = db.run(_USE_RANGE, org=org, contract=contract_id, after=after, last=last, count=count)
+    return [_use(row) for row in rows]
 
 
 def used(db: Session, org: str, contract_id: str, use_id: str) -> bool:

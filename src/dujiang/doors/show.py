@@ -56,6 +56,8 @@ def answer(given: Answer, options: Options) -> None:
     elif isinstance(given.body, dict) and list(given.body) == ["receipt"]:
         # To keep in a file: nothing may break its lines.
         sys.stdout.write(json.dumps(given.body["receipt"], ensure_ascii=False, indent=2) + "\n")
+    elif isinstance(given.body, dict) and list(given.body) == ["name", "text"]:
+        sys.stdout.write(given.body["text"])  # a file, for another program
     elif (body := given.body if given.human is None else given.human) not in (None, {}, []):
         console().print(rendered(body, options.language))
         if isinstance(body, dict) and body.get("items") == []:

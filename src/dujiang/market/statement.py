@@ -5,7 +5,7 @@ Everybody sees their own; the operator and the auditor see everybody's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dujiang.contract import performance
 from dujiang.identity import acts as identity
@@ -28,6 +28,10 @@ class Show:
     """A bill's or credit note's id."""
 
     bill: str
+    uses: bool = False
+    """With the metered uses behind the bill."""
+    after: int = 0
+    """With the uses after this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,22 @@ class Part:
 
     org: str
     name: str
+    amount_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """One metered use behind a bill."""
+
+    no: int
+    """Its number among the ended uses of the contract."""
+    use: str
+    """The job of the question, or the fee's name."""
+    kind: str
+    at_ms: int
+    quantity: int
+    """0: it failed, or the same was paid before."""
+    rows: int
     amount_minor: int
 
 
@@ -67,6 +87,7 @@ class Shown:
     platform_minor: int | None = None
     """The operator's part, where it is settled; for the provider and those who oversee."""
     earned: tuple[Part, ...] = ()
+    uses: tuple[Metered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +203,15 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
     made = store.bill(tx.db, ask.bill)
     if made is None or not (caller.org in (made.org, made.consumer) or _oversees(caller)):
         raise Refused(NOT_FOUND)
-    return shown(tx.db, made, split=caller.org == made.org or _oversees(caller))
+    found = shown(tx.db, made, split=caller.org == made.org or _oversees(caller))
+    held = performance.performed(tx.db, made.contract) if ask.uses and made.last else None
+    if held is None:
+        return found
+    after = max(made.first - 1, ask.after)
+    uses = performance.ended(tx.db, held, after, made.last, tx.node.config.page_rows_max)
+    return replace(found, uses=tuple(
+        Metered(one.no or 0, one.id, one.kind, one.at_ms, one.quantity, one.rows, one.amount_minor) for one in uses
+    ))  # fmt: skip
 
 
 def shown(db: Session, made: Bill, *, split: bool = True) -> Shown:
