@@ -193,11 +193,11 @@ def beancount(journal: Journal) -> str:
         lines += [
             f"  {account}  {decimal(amount, currency)} {currency}" for account, amount, currency in entry.legs
         ]
-    # Beancount asserts at the beginning of a day: the one after the last.
+    # Beancount asserts at the beginning of a day, here the one after the last, and by itself lets a minor unit pass.
     after = (date.fromisoformat(journal.until) + timedelta(days=1)).isoformat()
     lines.append("")
     lines += [
-        f"{after} balance {account}  {decimal(amount, currency)} {currency}"
+        f"{after} balance {account}  {decimal(amount, currency)} ~ 0 {currency}"
         for account, amount, currency in journal.closing
     ]
     return "\n".join(lines) + "\n"
