@@ -15,8 +15,8 @@ SQL = "select 性别, count(*) as n from 就诊 where 体重 > {} group by 性�
 
 
 def agreed(life: Life, price: Price | None = PRICE, people: int = 200, **terms: Any) -> str:
-    """The id of the insurer's active contract for a product at a price."""
-    return life.agree(life.offer(TermsFile(price=price, **terms), people=people).product)
+    """The id of the insurer's active contract for a product at a price; a table of its own each time."""
+    return life.agree(life.offer(TermsFile(price=price, **terms), salt=life.size(), people=people).product)
 
 
 def deposited(
@@ -46,10 +46,11 @@ def billed(life: Life, contract: str) -> market.Shown:
 
 
 def accounts(life: Life, caller: Caller, org: str | None = None) -> dict[str, int]:
-    """What is on an organisation's accounts, by kind, contracts together."""
+    """What is on an organisation's accounts in CNY, by kind, contracts together."""
     found: dict[str, int] = {}
     for one in life.run("market.list", caller, market.List(org)).accounts:
-        found[one.account] = found.get(one.account, 0) + one.amount_minor
+        if one.currency == "CNY":
+            found[one.account] = found.get(one.account, 0) + one.amount_minor
     return found
 
 
