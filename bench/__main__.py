@@ -12,7 +12,17 @@ from rich.table import Table
 from bench import page
 from bench.figure import Figure, keep
 
-FAMILIES = ("start", "wheels", "writing", "checking", "asking", "questions", "finding", "proving")
+FAMILIES = (
+    "start",
+    "wheels",
+    "writing",
+    "checking",
+    "asking",
+    "questions",
+    "finding",
+    "proving",
+    "observing",
+)
 
 
 def main(names: list[str]) -> int:

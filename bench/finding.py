@@ -14,6 +14,8 @@ from dujiang.catalogue.acts import Search
 from dujiang.catalogue.model import Product, State
 from dujiang.kernel.act import Tx
 from dujiang.policy.model import Terms
+from dujiang.registry import store as registered
+from dujiang.registry.right import Grant, Right
 
 PRODUCTS = 100_000
 _WORDS = 3000
@@ -74,6 +76,12 @@ def _filled(
                 tx.new_id("off"), "", title, about, terms, "0" * 64, tx.now_ms,
             )  # fmt: skip
             store.add_product(tx.db, space.hospital.org, one)
+            # Only what its provider has a right to operate is found; a search looks at that for each hit it shows.
+            right = Grant(
+                tx.new_id("rgt"), one.resource, Right.operate, one.org, one.org, None, "2000-01-01", None, True, None,
+                "", None, tx.now_ms,
+            )  # fmt: skip
+            registered.add_grant(tx.db, right)
             store.index(tx.db, one.id, rules.weighted_terms([title], [about]))
             made.append((one.id, f"{title}\n{about}"))
 

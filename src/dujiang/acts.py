@@ -28,6 +28,12 @@ ACTS: dict[str, Act] = {
         Act("identity.describe", WRITES, _ANY, "Say your organisation's province and sector", "填报所在省份与行业"),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
         Act("identity.grant", WRITES, _ANY, "Issue an API key", "签发密钥"),
+        Act(
+            "identity.assign", WRITES, _ANY, "Give a person other roles", "变更人员角色", positional=("person",),
+            examples=("dujiang identity assign PERSON --roles provider,consumer",),
+        ),
+        Act("identity.unlock", WRITES, _ANY, "Let a person sign in again", "解除登录锁定", positional=("person",)),
+        Act("identity.password", WRITES, _ANY, "Change your password", "修改密码"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
@@ -75,6 +81,10 @@ ACTS: dict[str, Act] = {
             "catalogue.publish", WRITES, ("provider",), "Publish a new version", "发布新版本", None,
             ("product", "upload"),
         ),
+        Act(
+            "catalogue.answer", WRITES, ("provider",), "Say how requests are answered", "设定申请的应答策略",
+            positional=("product", "strategy"),
+        ),
         Act("catalogue.withdraw", WRITES, ("provider",), "Withdraw a product", "下架产品", positional=("product",)),
         Act(
             "catalogue.search", READS, _ANY, "Find products", "查找产品", verb="find", positional=("words",),
@@ -87,6 +97,24 @@ ACTS: dict[str, Act] = {
             positional=("product",), until=("contract.show", "contract"),
             examples=("dujiang agree PRODUCT --purpose analyse",),
         ),
+        Act("contract.inbox", READS, _ANY, "See what waits for you and what happened", "查看收件箱", "inbox"),
+        Act("contract.look", KEEPS, _ANY, "Mark the inbox as looked at", "标记收件箱已读", positional=("upto",)),
+        Act(
+            "contract.accept", WRITES, ("provider", "consumer"), "Accept what waits for you", "接受待办的申请或反要约",
+            positional=("contract",), until=("contract.show", "contract"),
+        ),
+        Act(
+            "contract.refuse", WRITES, ("provider", "consumer"), "Refuse what waits for you", "拒绝待办的申请或反要约",
+            positional=("contract",),
+        ),
+        Act(
+            "contract.counter", WRITES, ("provider", "consumer"), "Answer with changed terms", "以变更后的条款答复",
+            positional=("contract",), examples=("dujiang contract counter NEGOTIATION --days 30 --questions 20",),
+        ),
+        Act(
+            "contract.comment", WRITES, ("provider", "consumer"), "Send the other side a remark", "给对方留言",
+            positional=("contract", "text"),
+        ),
         Act("contract.hear", WRITES, _NODE, "Hear a message of the other side", "处理对方消息"),
         Act("contract.terminate", WRITES, ("provider", "consumer"), "End a contract", "终止合约", None, ("contract",)),
         Act(
@@ -95,12 +123,15 @@ ACTS: dict[str, Act] = {
         Act("contract.list", READS, _ANY, "List your contracts", "列出合约"),
         Act(
             "cleanroom.check", READS, ("consumer",), "See what a question would take", "预估查询用量",
-            verb="quote", positional=("contract", "sql"),
+            verb="quote", positional=("contracts", "sql"),
         ),
         Act(
             "cleanroom.ask", WRITES, ("consumer",), "Ask a question", "提问", verb="ask",
             positional=("contracts", "sql"), until=("cleanroom.show", "job"), preview="cleanroom.check",
             examples=('dujiang ask CONTRACT "select sex, count(*) from visits group by sex" --out answer.csv',),
+        ),
+        Act(
+            "cleanroom.stop", WRITES, ("provider", "consumer"), "Stop a question", "停止查询", "stop", ("job",),
         ),
         Act("cleanroom.pending", READS, _NODE, "List questions to run", "列出待计算的查询"),
         Act("cleanroom.complete", WRITES, _NODE, "Complete a question", "完成计算"),
@@ -136,6 +167,10 @@ ACTS: dict[str, Act] = {
         Act(
             "observatory.show", READS, _ANY, "Show figures of the log", "查看流通指标", verb="figures",
             examples=("dujiang figures --by province", "dujiang figures --by purpose --period 2026-11"),
+        ),
+        Act(
+            "observatory.reconcile", READS, ("auditor", "operator"), "Compare the log with what is kept",
+            "核对存证与业务记录", verb="reconcile",
         ),
         Act("observatory.list", READS, _ANY, "List a figure's entries", "列出指标的存证条目", positional=("cell",)),
         Act("post.list", READS, _NODE, "List messages to deliver", "列出待投递消息"),

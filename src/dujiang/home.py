@@ -26,10 +26,10 @@ from dujiang.cleanroom.noise import SystemSource
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import NODE, Caller, Node, Outcome
 from dujiang.kernel.config import Config, load
-from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.kernel.errors import Code, Declined, Exit, Refused, Unavailable
 from dujiang.kernel.ids import new_id
 from dujiang.kernel.plugs import Clock, Uniform
-from dujiang.kernel.runner import Runner
+from dujiang.kernel.runner import INTERNAL, Runner, spoken_error
 from dujiang.kernel.tables import Sql
 from dujiang.kernel.writer import Bell, Writer
 from dujiang.ledger import book
@@ -84,6 +84,9 @@ LOG_END_UNKNOWN = Code(
 CODES = (
     HOME_MISSING, HOME_EXISTS, HOME_BUSY, HOME_NEWER, HOME_BROKEN, AUTHORITY_UNFIT, LOG_WOULD_FORK, LOG_END_UNKNOWN,
 )  # fmt: skip
+Watcher = Callable[[str, Caller, int, float, str], None]
+"""(act, caller, when it began in nanoseconds since 1970, seconds it took, "ok" or the code of its refusal)."""
+CANCELLED = "cancelled"
 _WAIT_S = 10.0
 _VERSION = Sql(text("SELECT version_num FROM alembic_version"))
 
@@ -116,16 +119,53 @@ class Home:
     runner: Runner
     lock: IO[str]
     mark: highwater.HighWater
+    watchers: list[Watcher]
+    """Who is told of every act once it has ended, whatever came of it; they must be quick and not raise."""
     warm: Callable[[], None]
     """Starts the process the next question finds ready; a served home calls it once."""
 
     def run(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Outcome:
         """The outcome of one act; see `Runner.run`."""
-        return self.runner.run(name, caller, ask, key)
+        if not self.watchers:
+            return self.runner.run(name, caller, ask, key)
+        began_ns, began_s = time.time_ns(), time.perf_counter()
+        code = INTERNAL.name
+        try:
+            outcome = self.runner.run(name, caller, ask, key)
+            code = _code(outcome)
+            return outcome
+        except Exception as error:
+            code = spoken_error(error)[0].name
+            raise
+        finally:
+            self._seen(name, caller, began_ns, time.perf_counter() - began_s, code)
 
     def start(self, name: str, caller: Caller, ask: object, key: str | None = None) -> Future[Outcome] | None:
         """A future of the outcome where no thread is needed; see `Runner.start`."""
-        return self.runner.start(name, caller, ask, key)
+        if not self.watchers:
+            return self.runner.start(name, caller, ask, key)
+        began_ns, began_s = time.time_ns(), time.perf_counter()
+        try:
+            started = self.runner.start(name, caller, ask, key)
+        except Exception as error:
+            took = time.perf_counter() - began_s
+            self._seen(name, caller, began_ns, took, spoken_error(error)[0].name)
+            raise
+        if started is not None:
+
+            def done(future: Future[Outcome]) -> None:
+                error = None if future.cancelled() else future.exception()
+                code = spoken_error(error)[0].name if error else CANCELLED
+                if error is None and not future.cancelled():
+                    code = _code(future.result())
+                self._seen(name, caller, began_ns, time.perf_counter() - began_s, code)
+
+            started.add_done_callback(done)
+        return started
+
+    def _seen(self, name: str, caller: Caller, began_ns: int, seconds: float, code: str) -> None:
+        for watcher in self.watchers:
+            watcher(name, caller, began_ns, seconds, code)
 
     def caller_of_key(self, secret: str) -> Caller | None:
         """Who an API key speaks for."""
@@ -231,8 +271,8 @@ def open_home(
         bell = Bell()
         writer = Writer(node, ledger, bell)
         return Home(
-            path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock, mark, engine.warm
-        )
+            path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock, mark, [], engine.warm,
+        )  # fmt: skip
     except BaseException:
         lock.close()
         raise
@@ -288,6 +328,10 @@ def describe(path: Path, authority: str, mark: str) -> None:
         os.fsync(file.fileno())
     os.replace(fresh, path / "home.json")
     folder.sync_folder(path)
+
+
+def _code(outcome: Outcome) -> str:
+    return outcome.reply.code.name if isinstance(outcome.reply, Declined) else "ok"
 
 
 def _found(database: sqlite.SqliteDatabase, safe: vault.SealedVault, authority: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dujiang.catalogue import acts as catalogue
+from dujiang.catalogue.model import Strategy
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.identity import acts as identity
@@ -23,6 +24,7 @@ from dujiang.registry.right import Basis, Right
 from tests.life import Life
 
 PASSWORD = "a sentence is a good password"
+NEW_PASSWORD = "another sentence is as good"
 COUNTED = "select 性别, count(*) as n from 就诊 group by 性别"
 
 
@@ -103,6 +105,12 @@ def _people(made: Scenario) -> None:
     run("identity.show", life.insurer, identity.Show())
     run("identity.list", life.insurer, identity.List())
     run("identity.login", NOBODY, identity.Login("保险公司", "李", PASSWORD))
+    li = Caller(life.insurer.org, person, frozenset({"consumer"}))
+    run("identity.password", li, identity.Password(PASSWORD, NEW_PASSWORD))
+    run("identity.unlock", life.insurer, identity.Unlock(person))
+    run("identity.assign", life.insurer, identity.Assign(person, ("consumer",)))
+    invited = run("identity.invite", life.insurer, identity.Invite("孙", ("consumer",)))
+    run("identity.enter", NOBODY, identity.Enter(invited.token, PASSWORD))
     token = run("identity.link", life.insurer, identity.Link()).token
     session = run("identity.enter", NOBODY, identity.Enter(token)).session
     run("identity.leave", NOBODY, identity.Leave(session))
@@ -125,6 +133,8 @@ def _table(made: Scenario) -> str:
     run("quality.grade", life.hospital, quality.Grade(registered.version))
     run("quality.show", life.hospital, quality.Show(registered.version))
     run("quality.show", life.insurer, quality.Show(registered.version))
+    run("quality.export", life.hospital, quality.Export(registered.version))
+    made.refuse("quality.export", life.insurer, quality.Export(registered.version))
     other = run(
         "catalogue.offer", life.hospital, catalogue.Offer(life.upload(life.hospital, 3), "编号")
     ).product
@@ -170,11 +180,38 @@ def _contract(made: Scenario, product: str) -> None:
     run("contract.show", life.hospital, contract.Show(made.contract))
     run("contract.list", life.insurer, contract.List())
     run("contract.list", life.hospital, contract.List())
+    _talk(made, product)
+
+
+def _talk(made: Scenario, product: str) -> None:
+    """A negotiation of people: asked, countered both ways, remarked on, accepted; and one that is refused."""
+    life, run = made.life, made.run
+    run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.ask))
+    for end in ("accept", "refuse"):
+        begun = run("contract.request", life.insurer, contract.Request(product, "analyse")).contract
+        made.deliver()
+        (waiting,) = run("contract.inbox", life.hospital, contract.Inside()).waiting
+        run("contract.comment", life.hospital, contract.Remark(waiting.contract, "请说明用途"))
+        run("contract.counter", life.hospital, contract.Counter(waiting.contract, days=30, comment="30 天"))
+        made.deliver()
+        if end == "refuse":
+            run("contract.refuse", life.insurer, contract.Refuse(begun, "太短"))
+        else:
+            run("contract.counter", life.insurer, contract.Counter(begun, days=20))
+            made.deliver()
+            run("contract.accept", life.hospital, contract.Accept(waiting.contract))
+        made.deliver()
+    run(
+        "contract.look",
+        life.insurer,
+        contract.Look(run("contract.inbox", life.insurer, contract.Inside()).upto),
+    )
+    run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.agree))
 
 
 def _questions(made: Scenario) -> None:
     life, run = made.life, made.run
-    run("cleanroom.check", life.insurer, cleanroom.Check(made.contract, COUNTED))
+    run("cleanroom.check", life.insurer, cleanroom.Check((made.contract,), COUNTED))
     asked = run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     (job,) = run("cleanroom.pending", NODE, cleanroom.Pending()).jobs
     assert job == asked.job
@@ -184,6 +221,13 @@ def _questions(made: Scenario) -> None:
     run("cleanroom.show", life.hospital, cleanroom.Show(job))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), COUNTED))
     run("cleanroom.ask", life.insurer, cleanroom.Ask((made.contract,), "select * from 就诊"))
+    unwanted = run(
+        "cleanroom.ask",
+        life.insurer,
+        cleanroom.Ask((made.contract,), COUNTED.replace("group", "where 体重 > 50 group")),
+    )
+    run("cleanroom.stop", life.hospital, cleanroom.Stop(unwanted.job))
+    made.refuse("cleanroom.stop", life.insurer, cleanroom.Stop(unwanted.job))
     run("cleanroom.list", life.insurer, cleanroom.List())
     run("cleanroom.list", life.hospital, cleanroom.List())
 
@@ -239,5 +283,7 @@ def _figures(made: Scenario) -> None:
             run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
         run("observatory.list", caller, observatory.List("35-44"))
     run("observatory.show", life.auditor, observatory.Show())
+    found = run("observatory.reconcile", life.auditor, observatory.Reconcile())
+    assert found.findings == (), found.findings
     made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
     made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))

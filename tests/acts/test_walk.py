@@ -20,12 +20,20 @@ from dujiang.kernel.errors import Declined, Refused
 from dujiang.kernel.shape import plain
 from dujiang.ledger import rules
 from dujiang.market import acts as market
-from tests.acts.scenario import COUNTED, PASSWORD, Played, Scenario, play
+from tests.acts.scenario import COUNTED, NEW_PASSWORD, PASSWORD, Played, Scenario, play
 from tests.life import opened
 
 _BOOKS = {"market.show", "market.list", "market.statement", "market.export"}
 OVERSIGHT = {
-    role: {"ledger.list", "ledger.show", "ledger.prove", "observatory.show", "observatory.list", *_BOOKS}
+    role: {
+        "ledger.list",
+        "ledger.show",
+        "ledger.prove",
+        "observatory.show",
+        "observatory.list",
+        "observatory.reconcile",
+        *_BOOKS,
+    }
     for role in ("auditor", "operator")
 }
 """The one table of exceptions: who reads what is another's, and by which acts."""
@@ -137,8 +145,8 @@ def test_nobody_is_refused_before_the_ask_is_looked_at(scenario: Scenario, act: 
 @pytest.mark.parametrize(
     "act",
     [
-        "contract.show", "contract.terminate", "cleanroom.check", "cleanroom.ask", "cleanroom.show", "market.order",
-        "market.bill", "market.settle", "market.refund", "market.show",
+        "contract.show", "contract.terminate", "cleanroom.check", "cleanroom.ask", "cleanroom.stop", "cleanroom.show",
+        "market.order", "market.bill", "market.settle", "market.refund", "market.show",
     ],
 )  # fmt: skip
 def test_what_belongs_to_others_does_not_exist_for_a_third_party(scenario: Scenario, act: str) -> None:
@@ -180,7 +188,7 @@ def test_an_entry_of_two_parties_shows_its_person_to_one(scenario: Scenario) -> 
 
 def secrets(scenario: Scenario) -> set[str]:
     """What nobody may see but its holder: keys, tokens, sealed keys, passwords, rows."""
-    found = {PASSWORD, "机密"} | {made["api_key"] for made in scenario.life.made}
+    found = {PASSWORD, NEW_PASSWORD, "机密"} | {made["api_key"] for made in scenario.life.made}
     for played in scenario.played:
         for member in ("api_key", "token", "session"):
             found |= {value for value in [getattr(played.reply, member, None)] if value}

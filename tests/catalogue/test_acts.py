@@ -18,6 +18,7 @@ from dujiang.kernel.shape import plain
 from dujiang.policy import wire
 from dujiang.policy.model import Noise, Terms, TermsFile
 from dujiang.policy.rules import sentence, terms_sha256
+from dujiang.quality import acts as quality
 from dujiang.registry.model import Field
 from tests.registry.space import Space, opened, patients
 
@@ -86,6 +87,18 @@ def test_a_card_tells_no_count_and_is_the_same_for_everybody(space: Space) -> No
         assert hidden not in said
     columns = {column.name: column for column in cards[0].columns}
     assert columns["备注"].uses == () and columns["体重"].lo == "40"
+
+
+def test_a_product_carries_the_grade_of_its_table(space: Space) -> None:
+    made = offer(space, 77, TermsFile(title="graded wares"))
+    shown = space.run("catalogue.show", space.insurer, acts.Show(made.product))
+    (item,) = space.run("catalogue.search", space.insurer, acts.Search("graded wares")).items
+    assert (shown.quality, item.grade, item.formula, item.graded_ms) == (None, None, None, None)
+    told = space.run("quality.grade", space.hospital, quality.Grade(made.registered)).public
+    shown = space.run("catalogue.show", space.insurer, acts.Show(made.product))
+    (item,) = space.run("catalogue.search", space.insurer, acts.Search("graded wares")).items
+    assert shown.quality == told
+    assert (item.grade, item.formula, item.graded_ms) == (told.grade, told.formula, told.graded_ms)
 
 
 def test_a_column_without_a_use_shows_no_bounds(space: Space) -> None:

@@ -31,12 +31,12 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def compute(self, sql: str, guarded: Path) -> list[list[object]]:
+    def compute(self, sql: str, *guarded: Path, **more: Any) -> list[list[object]]:
         """Rows, or the engine's one failure."""
         self.runs += 1
         if self.failing:
             raise Unavailable(FILES_FAILED)
-        return self.inner.compute(sql, guarded)
+        return self.inner.compute(sql, *guarded, **more)
 
 
 SALT = iter(range(10, 1000))

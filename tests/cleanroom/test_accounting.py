@@ -38,7 +38,7 @@ def asked(
     noise: Noise = Noise.gaussian,
     presence: int = 0,
 ) -> Plan:
-    return Plan("t", "", "", keys, statistics, (), (), presence, noise, touched_max=touched)
+    return Plan("t", "", "", keys, statistics, (), (), (presence,), noise, touched_max=touched)
 
 
 @given(st.lists(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")), st.integers(1, 10**6))

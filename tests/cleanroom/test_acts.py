@@ -44,7 +44,7 @@ def test_the_same_question_twice_before_its_answer_is_charged_once(life: Life) -
 def test_a_quote_costs_nothing_and_says_what_the_question_takes(life: Life) -> None:
     made = offer(life)
     on = life.agree(made.product)
-    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check(on, COUNTED))
+    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check((on,), COUNTED))
     assert (quote.statistics, quote.statistics_left, spent(life, made.resource, None), used(life, on)) == (
         2,
         50,
@@ -53,7 +53,7 @@ def test_a_quote_costs_nothing_and_says_what_the_question_takes(life: Life) -> N
     )
     given = answer(life, on, COUNTED)
     assert (quote.columns, quote.plus_minus) == (given.columns, given.plus_minus)
-    assert life.run("cleanroom.check", life.insurer, cleanroom.Check(on, COUNTED)).statistics == 0
+    assert life.run("cleanroom.check", life.insurer, cleanroom.Check((on,), COUNTED)).statistics == 0
 
 
 def test_an_account_runs_out_exactly_and_then_declines_with_an_entry(life: Life) -> None:
@@ -91,7 +91,7 @@ def test_the_accounts_of_all_organisations_have_a_ceiling(life: Life) -> None:
     mine, theirs = life.agree(made.product), life.agree(made.product, life.rival)
     answer(life, mine, COUNTED)
     answer(life, mine, "select 性别, count(*) from 就诊 where 体重 > 50 group by 性别")
-    quote = life.run("cleanroom.check", life.rival, cleanroom.Check(theirs, ONE))
+    quote = life.run("cleanroom.check", life.rival, cleanroom.Check((theirs,), ONE))
     assert quote.statistics_left == 2
     declined = life.run("cleanroom.ask", life.rival, cleanroom.Ask((theirs,), MEAN))
     assert code_of(declined) is not None and declined.code.name == "ceiling_reached"

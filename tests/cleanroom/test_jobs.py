@@ -27,7 +27,7 @@ def test_an_engine_that_fails_closes_the_statistics_and_gives_nothing_back(life:
     assert failed.declined is not None and life.records()[-1].facts["declined"] == failed.declined["code"]
     again = life.ask(on, COUNTED)
     assert isinstance(again, Declined) and again.code.name == "statistic_closed"
-    quoted = life.run("cleanroom.check", life.insurer, cleanroom.Check(on, COUNTED))
+    quoted = life.run("cleanroom.check", life.insurer, cleanroom.Check((on,), COUNTED))
     assert code_of(quoted) is again.code
     assert answer(life, on, ONE).rows and spent(life, made.resource, life.insurer.org) == 4
 
@@ -84,7 +84,7 @@ def test_what_is_no_question_is_declined_with_an_entry_and_takes_nothing(life: L
     size, counted = life.size(), used(life, on)
     assert code_of(life.ask(on, sql)) is not None
     assert life.size() == size + 1 and used(life, on) == counted
-    assert code_of(life.run("cleanroom.check", life.insurer, cleanroom.Check(on, sql))) is not None
+    assert code_of(life.run("cleanroom.check", life.insurer, cleanroom.Check((on,), sql))) is not None
 
 
 _SHARED: list[str] = []
@@ -96,10 +96,10 @@ def _shared(life: Life) -> str:
     return _SHARED[0]
 
 
-def test_a_question_goes_to_one_contract_that_is_the_askers(life: Life) -> None:
+def test_a_question_goes_to_contracts_that_are_the_askers_each_once(life: Life) -> None:
     on = _shared(life)
-    for contracts in ((), (on, on)):
-        assert life.refused("cleanroom.ask", life.insurer, cleanroom.Ask(contracts, ONE)) == "one_contract"
+    for contracts in ((), (on, on), tuple(f"ctr_{n}" for n in range(9))):
+        assert life.refused("cleanroom.ask", life.insurer, cleanroom.Ask(contracts, ONE)) == "contracts_wrong"
     assert life.refused("cleanroom.ask", life.rival, cleanroom.Ask((on,), ONE)) == "not_found"
 
 

@@ -33,7 +33,7 @@ def asked(**changes: object) -> Plan:
         statistics=(U, S),
         aggregates=(Aggregate("count", n=0), Aggregate("sum", total=1, hi=Fraction(100))),
         columns=(("ward", ("key", 0)), ("n", ("agg", 0)), ("s", ("agg", 1))),
-        presence=0,
+        presence=(0,),
     )
     return replace(plan, **changes)
 

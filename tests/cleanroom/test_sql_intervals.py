@@ -16,6 +16,7 @@ from dujiang.cleanroom import sqltype
 from dujiang.cleanroom.grammar import parsed, tokenised
 from dujiang.cleanroom.model import Guard
 from dujiang.cleanroom.reading import Reader, Scope
+from dujiang.cleanroom.relation import Member, Relation
 from dujiang.cleanroom.sqltype import Value
 from dujiang.kernel.errors import Refused
 from dujiang.registry.model import Kind
@@ -83,7 +84,9 @@ def read(text: str) -> Value:
     """
     text = f"select {text} from t"
     tree = parsed(text, tokenised(text))
-    return Reader(TABLE, Guard(), text).value(tree.expressions[0], "any", Scope(frozenset({"t"})))
+    return Reader(Relation((Member(TABLE, Guard()),)), text).value(
+        tree.expressions[0], "any", Scope(frozenset({"t"}))
+    )
 
 
 def stays_within(value: Value) -> None:

@@ -130,11 +130,11 @@ def test_too_many_cells_are_refused_by_declared_sizes_alone() -> None:
 
 def test_presence_stands_for_distinct_entities() -> None:
     several = asked("select visits, avg(cost) from 病历 group by visits")
-    assert several.statistics[several.presence].form is Form.entities
+    assert several.statistics[several.presence[0]].form is Form.entities
     single = asked("select visits, avg(cost) from 病历 group by visits", table(entity=False))
-    assert single.statistics[single.presence].form is Form.rows
+    assert single.statistics[single.presence[0]].form is Form.rows
     masked = asked("select visits, count_if(age > 3) from 病历 group by visits", table(entity=False))
-    assert masked.statistics[masked.presence].key.startswith("rows TRUE")
+    assert masked.statistics[masked.presence[0]].key.startswith("rows TRUE")
 
 
 def test_the_bitmap_is_used_only_where_it_is_quicker_and_fits_the_memory() -> None:

@@ -15,6 +15,8 @@ from jsonschema import Draft201909Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT201909
 
+from dujiang.catalogue import acts as catalogue
+from dujiang.catalogue.model import Strategy
 from dujiang.contract import acts as contract
 from dujiang.contract import wire
 from dujiang.identity import acts as identity
@@ -30,6 +32,8 @@ pytestmark = pytest.mark.skipif(
 )
 FILES = {
     "ContractRequestMessage": "contract-request-message-schema.json",
+    "ContractOfferMessage": "contract-offer-message-schema.json",
+    "ContractNegotiation": "contract-negotiation-schema.json",
     "ContractAgreementMessage": "contract-agreement-message-schema.json",
     "ContractAgreementVerificationMessage": "contract-agreement-verification-message-schema.json",
     "ContractNegotiationEventMessage": "contract-negotiation-event-message-schema.json",
@@ -74,7 +78,34 @@ def messages(life: Life) -> dict[str, dict[str, Any]]:
                 found.setdefault(body["@type"], body)
                 with suppress(Refused):  # the answer to a request that was ended meanwhile is out of turn
                     life.hear(envelope)
+    _countered(life, product, found)
     return found
+
+
+def _countered(life: Life, product: str, found: dict[str, dict[str, Any]]) -> None:
+    """Adds the messages of a negotiation in which people answer; the changed request is kept as `again`."""
+    life.run("catalogue.answer", life.hospital, catalogue.Answer(product, Strategy.ask))
+    begun = life.run("contract.request", life.insurer, contract.Request(product, "analyse")).contract
+    _passed(life, found)
+    (held,) = life.run("contract.inbox", life.hospital, contract.Inside()).waiting
+    life.run("contract.counter", life.hospital, contract.Counter(held.contract, days=30))
+    _passed(life, found)
+    life.run("contract.counter", life.insurer, contract.Counter(begun, days=20))
+    (envelope,) = life.taken()
+    found["again"] = _body(life, envelope)
+    life.hear(envelope)
+    life.run("contract.counter", life.hospital, contract.Counter(held.contract, days=25))
+    _passed(life, found)
+    life.run("contract.accept", life.insurer, contract.Accept(begun))
+    (envelope,) = life.taken()
+    found["accepted"] = _body(life, envelope)
+
+
+def _passed(life: Life, found: dict[str, dict[str, Any]]) -> None:
+    for envelope in life.taken():
+        body = _body(life, envelope)
+        found.setdefault(body["@type"], body)
+        life.hear(envelope)
 
 
 def _body(life: Life, envelope: str) -> dict[str, Any]:
@@ -97,9 +128,16 @@ def test_the_judge_says_no(messages: dict[str, dict[str, Any]], kind: str) -> No
         assert not judge(kind).is_valid(less), (kind, member)
 
 
+def test_messages_within_a_negotiation_are_valid_too(messages: dict[str, dict[str, Any]]) -> None:
+    for name, kind in (("again", "ContractRequestMessage"), ("accepted", "ContractNegotiationEventMessage")):
+        assert messages[name]["@type"] == kind
+        judge(kind).validate(json.loads(json.dumps(messages[name])))
+
+
 def test_what_the_protocol_has_no_message_for_is_our_own_word(messages: dict[str, dict[str, Any]]) -> None:
-    own = wire.end("ctr_1")
-    assert own["@type"].startswith("https://") and set(messages) == set(FILES)
+    for own in (wire.end("ctr_1"), wire.comment("neg_1", "neg_2", "text")):
+        assert own["@type"].startswith("https://")
+    assert set(messages) - {"again", "accepted"} == set(FILES)
 
 
 def test_a_did_document_names_the_key_the_messages_are_signed_with(life: Life) -> None:

@@ -85,7 +85,7 @@ def test_every_message_has_its_word_and_nothing_else_has() -> None:
     said = [wire.word_of({"@type": kind}) for kind in wire.MESSAGES] + [
         wire.word_of(wire.event("p", "c", kind)) for kind in ("ACCEPTED", "FINALIZED")
     ]
-    assert set(said) == {*WORDS, "end"}
+    assert set(said) == {*WORDS, "end", "comment", "acknowledge"}
     for other in (
         {},
         {"@type": 1},

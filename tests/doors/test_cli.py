@@ -195,6 +195,35 @@ def test_a_receipt_verifies_offline_and_a_changed_one_does_not(dujiang: Shell, t
     assert ran.exit == Exit.unverified and ran.body["ok"] is False and ran.body["code"] == "not_verified"
 
 
+def test_a_certificate_verifies_offline_by_its_issuer_s_key(dujiang: Shell, tmp_path: Path) -> None:
+    (tmp_path / "v.csv").write_text("id,sex\n" + "".join(f"P{n},{n % 2}\n" for n in range(40)))
+    made = dujiang.json(
+        "registry", "register", str(tmp_path / "v.csv"), "--entity", "id", "--basis", "collected"
+    )
+    file, document = tmp_path / "certificate.json", tmp_path / "did.json"
+    file.write_text(dujiang("registry", "export", made["version"], "--json").out)
+    text = json.loads(file.read_text())["certificate"]
+    document.write_text(dujiang("identity", "show", HOSPITAL, "--json").out)
+    elsewhere = Shell(tmp_path / "nowhere", dujiang.capture)
+    seen = elsewhere.json("verify", str(file))
+    assert seen["ok"] and not seen["trusted"] and "Issuer unknown" in seen["note"]
+    key = json.loads(document.read_text())["did_document"]["verificationMethod"][0]["publicKeyJwk"]["x"]
+    (tmp_path / "certificate.jwt").write_text(text + "\n")
+    for name, pin in ((file, str(document)), (tmp_path / "certificate.jwt", key)):
+        seen = elsewhere.json("verify", str(name), "--did-key", pin)
+        assert seen["trusted"] and seen["subject"]["sourceBasis"] == "collected" and not seen["expired"]
+        assert "Issuer unknown" not in seen["note"] and "registry verify" in seen["note"]
+    wrong = "A" * 42 + "E"
+    ran = elsewhere("verify", str(file), "--did-key", wrong, "--json", ok=False)
+    assert ran.exit == Exit.unverified and ran.body["code"] == "certificate_unverified"
+    assert (
+        elsewhere.json("verify", str(file), "--did-key", "did:web:x", ok=False)["code"]
+        == "did_key_unreadable"
+    )
+    assert elsewhere("verify", str(file), "--did-key", "gone", ok=False).exit == Exit.not_found
+    assert dujiang.json("registry", "verify", text)["stands"]
+
+
 def test_what_is_logged_meanwhile_is_not_the_answer(dujiang: Shell) -> None:
     dujiang("history")
     structlog.get_logger("loops").warning("talk")

@@ -156,6 +156,30 @@ def test_what_stands_in_the_way_of_connecting_is_a_refusal_too(tmp_path: Path, h
     assert tongue.value.code == "argument_wrong"
 
 
+def test_what_is_not_given_is_read_as_the_command_line_reads_it(
+    contract: products.Contract, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUJIANG_HOME", str(home))
+    monkeypatch.setenv("DUJIANG_AS", INSURER)
+    monkeypatch.setenv("DUJIANG_LANG", "zh")
+    found = dujiang.connect().contracts()
+    assert contract.id in [each.id for each in found]
+    assert "用途" in found[0].terms and "use" not in found[0].terms
+    monkeypatch.setenv("DUJIANG_NODE", "http://127.0.0.1:9")
+    monkeypatch.setenv("DUJIANG_KEY", "djk_none")
+    assert consumer(home).contracts()[0].id == found[0].id, "what is said outweighs the environment"
+
+
+def test_what_a_question_cost_is_told(contract: products.Contract) -> None:
+    answer = contract.ask(QUESTION)
+    money = [
+        {"contract": contract.id, "amount": "2.00", "amount_minor": 200, "currency": "CNY", "ended": True}
+    ]
+    priced = products.Answer(contract._calls, {**answer.json, "cost": money})
+    assert "2.00 CNY" in repr(priced) and "2.00 CNY" in priced._repr_html_() and priced.cost == money
+    assert "CNY" not in repr(answer) + answer._repr_html_() and answer.cost == []
+
+
 def test_a_table_in_memory_is_offered_and_its_title_is_inert(home: Path) -> None:
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")

@@ -132,7 +132,7 @@ def test_every_reply_is_as_described(node: Node, contract: str) -> None:
         ("contract.list", {}, 1),
         ("contract.show", {"contract": contract}, 1),
         ("contract.request", {"product": product, "purpose": "x"}, 1),
-        ("cleanroom.check", {"contract": contract, "sql": sql}, 1),
+        ("cleanroom.check", {"contracts": [contract], "sql": sql}, 1),
         ("cleanroom.list", {}, 1),
         ("cleanroom.ask", {"contracts": [contract], "sql": sql}, 1),
     ]

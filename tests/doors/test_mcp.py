@@ -114,7 +114,7 @@ def test_an_agent_finds_agrees_asks_and_cites(home: Path, made: dict[str, Any], 
             _, agreed = await seen.call("contract_request", product=products[0], purpose="analyse")
             contract = agreed["data"]["contract"]
             assert agreed["data"]["status"] == "active" and agreed["cite"]["signer_known"]
-            _, quote = await seen.call("cleanroom_check", contract=contract, sql=QUESTION)
+            _, quote = await seen.call("cleanroom_check", contracts=[contract], sql=QUESTION)
             assert quote["data"]["statistics"] == 2
             _, answer = await seen.call("cleanroom_ask", contracts=[contract], sql=QUESTION)
             assert [row[0] for row in answer["data"]["rows"]] == ["女", "男"] and answer["data"][

@@ -92,6 +92,13 @@ def test_a_person_signs_in_by_a_link_reads_and_leaves(node: Node, reader: Reader
     assert reader.page.locator("h1").inner_text() == organisation
     assert reader.page.locator("table").count() >= 2
     assert reader.complaints == []
+    reader.page.locator("a[href='/people']").click()
+    assert reader.page.locator("form[action='/do/identity/password'] input[type='password']").count() == 2
+    reader.page.goto(node.url)
+    if reader.page.locator("a[href^='/contract/']").count():
+        reader.page.locator("a[href^='/contract/']").first.click()
+        assert reader.page.locator("#comments").count() == 1
+    assert reader.complaints == []
     reader.page.locator("form[action='/leave'] button").click()
     assert reader.page.locator("form[action='/login']").count() == 1
     assert reader.complaints == []
@@ -106,6 +113,10 @@ def test_axe_finds_nothing_to_mend(node: Node, browser: Browser, language: str) 
             _whole(one.page)
         one.page.locator("form[action='/enter'] button").click()
         _whole(one.page)
+        contract = str(one.page.locator("a[href^='/contract/']").first.get_attribute("href"))
+        for place in ("/people", contract, "/enter/inv_x"):
+            one.page.goto(node.url + place)
+            _whole(one.page)
     finally:
         one.close()
 

@@ -103,7 +103,7 @@ def test_money_comes_in_is_used_settled_given_back_and_paid_out(life: Life) -> N
 def test_what_an_allowance_does_not_cover_is_declined_and_charges_nothing(life: Life) -> None:
     on = agreed(life)
     funded(life, on, "122.09", f"short-{on}")
-    quoted = life.run("cleanroom.check", life.insurer, cleanroom.Check(on, SQL.format(50, 2)))
+    quoted = life.run("cleanroom.check", life.insurer, cleanroom.Check((on,), SQL.format(50, 2)))
     (charge,) = quoted.charges
     assert (charge.amount_minor, charge.available_minor, quoted.rows_max) == (12_210, 12_209, 2)
     size = life.size()
@@ -111,7 +111,7 @@ def test_what_an_allowance_does_not_cover_is_declined_and_charges_nothing(life: 
     assert isinstance(declined, Declined) and declined.code.name == "allowance_spent"
     assert declined.names == {"needs": "122.10 CNY", "left": "122.09 CNY"}
     assert life.size() == size + 1 and life.records()[-1].facts["declined"] == "allowance_spent"
-    again = life.run("cleanroom.check", life.insurer, cleanroom.Check(on, SQL.format(50, 2)))
+    again = life.run("cleanroom.check", life.insurer, cleanroom.Check((on,), SQL.format(50, 2)))
     assert (again.statistics_left, again.statistics) == (quoted.statistics_left, quoted.statistics)
     assert life.run("contract.show", life.insurer, contract.Show(on)).questions_used == 0
     assert allowance(life, on) == (12_209, 0, 0)
@@ -336,7 +336,7 @@ def test_a_question_over_two_contracts_holds_on_both_or_on_none(life: Life) -> N
     funded(life, rich, "10", f"rich-{rich}")
 
     def hold(tx: Any) -> Declined | None:
-        both = [performance.performed(tx.db, each) for each in (rich, poor)]
+        both = [performance.provided(tx.db, each) for each in (rich, poor)]
         return performance.hold_uses(tx, both, f"job-{rich}", "what", 2)  # type: ignore[arg-type]
 
     declined = life.at(hold)

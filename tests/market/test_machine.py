@@ -59,7 +59,7 @@ class Trade(RuleBasedStateMachine):
         self.price = PRICES[place]
         self.contract = self.life.agree(products[place])
         with self.life.home.node.database.reading() as db:
-            self.held_by = performance.performed(db, self.contract)
+            self.held_by = performance.provided(db, self.contract)
         self.purse = self._on("balance")
         self.available = self.spent = 0
         self.running: dict[str, tuple[int, str]] = {}

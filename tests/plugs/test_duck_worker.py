@@ -158,7 +158,7 @@ def test_memory_bomb_is_stopped(guarded: Path, sql: str) -> None:
 
 def test_deadline_kills_a_running_question(engine: Duck, guarded: Path) -> None:
     with pytest.raises(Unavailable) as caught:
-        engine.compute(LONG, guarded, Limits(seconds=0.3))
+        engine.compute(LONG, guarded, limits=Limits(seconds=0.3))
     assert caught.value.code is ENGINE_DEADLINE
     assert engine.compute("select count(*) from t0", guarded) == [[1000]]
 
@@ -176,10 +176,10 @@ def test_size_of_an_answer_is_capped(
     engine: Duck, guarded: Path, sql: str, limits: Limits, fits: bool
 ) -> None:
     if fits:
-        assert len(engine.compute(sql, guarded, limits)) == 1000
+        assert len(engine.compute(sql, guarded, limits=limits)) == 1000
         return
     with pytest.raises(Unavailable) as caught:
-        engine.compute(sql, guarded, limits)
+        engine.compute(sql, guarded, limits=limits)
     assert caught.value.code is ENGINE_FAILED
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from dujiang.policy import rules
 from dujiang.policy.model import (
+    JOIN_NOT_PERMITTED,
+    PARTNER_NOT_PERMITTED,
     PERIOD_OVER,
     PURPOSE_MISSING,
     PURPOSE_NOT_PERMITTED,
@@ -54,7 +56,9 @@ TERMS = st.builds(
     noise=st.sampled_from(Noise),
     dominance_percent=st.integers(1, 100),
     price=st.none() | PRICES,
-)
+    join_keys=LISTS,
+    partners=LISTS,
+).map(lambda terms: terms if terms.join_keys else replace(terms, partners=None))
 DAY = date(2026, 3, 1)
 USE: dict[str, Any] = {
     "purpose": "analyse",
@@ -78,6 +82,8 @@ OTHER: dict[str, Any] = {
     "noise": Noise.laplace,
     "dominance_percent": 30,
     "price": Price("CNY", 10_000, 2_000, 200, 5, (Share("市立医院", 3), Share("疾控中心", 1))),
+    "join_keys": ("seqn",),
+    "partners": ("医院",),
 }
 WRONG: list[tuple[str, Any]] = [
     ("days", 0),
@@ -106,6 +112,10 @@ WRONG: list[tuple[str, Any]] = [
     ("price", Price("CNY", question_minor=1, shares=(Share("A", 0),))),
     ("price", Price("CNY", question_minor=1, shares=(Share("A", 1), Share("Ａ", 1)))),
     ("price", Price("CNY", question_minor=1, shares=tuple(Share(str(n), 1) for n in range(21)))),
+    ("join_keys", ()),
+    ("join_keys", ("a", "a")),
+    ("join_keys", tuple("abcdef")),
+    ("partners", ("医院",)),
 ]
 
 
@@ -199,6 +209,8 @@ def test_the_order_of_lists_changes_neither_hash_nor_verdict(terms: Terms) -> No
         recipients=terms.recipients and terms.recipients[::-1],
         columns=terms.columns and terms.columns[::-1],
         price=terms.price and replace(terms.price, shares=terms.price.shares[::-1]),
+        join_keys=terms.join_keys and terms.join_keys[::-1],
+        partners=terms.partners and terms.partners[::-1],
     )
     assert rules.terms_sha256(turned) == rules.terms_sha256(terms)
     assert rules.narrower_or_equal(turned, terms)
@@ -240,6 +252,42 @@ def test_what_is_narrower_permits_nothing_more(offered: Terms, name: str, other:
 )
 def test_narrower_than_the_defaults(change: dict[str, Any], narrower: bool) -> None:
     assert rules.narrower_or_equal(replace(Terms(), **change), Terms()) is narrower
+
+
+@pytest.mark.parametrize(
+    ("terms", "code"),
+    [
+        (Terms(), JOIN_NOT_PERMITTED),
+        (Terms(join_keys=("seqn",)), None),
+        (Terms(join_keys=("seqn",), partners=("医院", "Insurer")), None),
+        (Terms(join_keys=("seqn",), partners=("ＩＮＳＵＲＥＲ", "did:web:x:h")), None),
+        (Terms(join_keys=("seqn",), partners=("Insurer",)), PARTNER_NOT_PERMITTED),
+        (Terms(join_keys=("seqn",), purposes=("训练", "分析")), None),
+        (Terms(join_keys=("seqn",), purposes=("analyse",)), PURPOSE_NOT_PERMITTED),
+    ],
+)
+def test_what_terms_let_their_table_be_joined_with(terms: Terms, code: Any) -> None:
+    partners = [("医院", "did:web:x:h"), ("Insurer", "did:web:x:i")]
+    assert rules.join_refused(terms, partners=partners, purposes=["analyse", "TRAIN"]) is code
+
+
+def test_a_join_is_not_opened_by_leaving_it_out() -> None:
+    offered = Terms(join_keys=("seqn",), partners=("Insurer",))
+    assert rules.narrower_or_equal(Terms(), offered)
+    for wider in (replace(offered, partners=None), replace(offered, join_keys=("seqn", "age"))):
+        assert not rules.narrower_or_equal(wider, offered)
+    assert not rules.narrower_or_equal(Terms(join_keys=("seqn",)), Terms())
+
+
+def test_keys_of_a_join_must_have_been_registered() -> None:
+    terms = Terms(join_keys=("seqn",))
+    assert rules.check_columns(terms, ["seqn"], ["seqn"]) == ()
+    assert [each.field for each in rules.check_columns(terms, ["seqn"], [])] == ["join_keys"]
+    assert [each.field for each in rules.check_columns(terms, ["age"], [])] == ["join_keys"]
+
+
+def test_terms_of_before_joins_keep_their_hash() -> None:
+    assert rules.terms_sha256(Terms()) == "296e6d9b5cbbf4adc7ba365100f131df965a28b952f1101a0822f12d69588f3d"
 
 
 def test_a_list_is_not_opened_by_leaving_it_out() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,19 +17,7 @@ from dujiang.quality.model import FORMULA, Check, Dimension, Fault, Graded
 from dujiang.registry import acts as registry
 from tests.registry.space import SAMPLES, Space, opened, patients
 
-FAULTS = {
-    "clinic": {
-        (Fault.mixed_types, "told_diabetes"), (Fault.isolated_zero, "diastolic_1"),
-        (Fault.isolated_zero, "diastolic_2"), (Fault.isolated_zero, "diastolic_3"),
-    },
-    "laboratory": set[tuple[Fault, str]](),
-    "household": {
-        (Fault.missing_code, "cigarettes_a_day"), (Fault.missing_code, "sedentary_minutes"),
-        (Fault.missing_code, "meals_out"), (Fault.odd_category, "self_rated_health"),
-        (Fault.missing_word, "education"), (Fault.mixed_types, "household_size"),
-    },
-}  # fmt: skip
-"""What is wrong in the samples, empty cells apart; nothing else is found."""
+SAMPLED = ("clinic", "laboratory", "household")
 
 
 @pytest.fixture(scope="module")
@@ -53,33 +40,11 @@ def graded(space: Space) -> dict[str, Any]:
             space.hospital,
             quality.Grade(registered(space, SAMPLES / f"{name}.parquet", f"{name}.parquet", "seqn")),
         )
-        for name in FAULTS
+        for name in SAMPLED
     }
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_the_faults_of_a_sample_are_found_untold(graded: dict[str, Any], name: str) -> None:
-    made: Graded = graded[name].graded
-    found = {(each.fault, each.column) for each in made.findings if each.fault is not Fault.many_empty}
-    assert found == FAULTS[name]
-    assert made.personal == () and made.classification.level == 2
-
-
-def test_the_codes_and_their_rows_are_named_to_the_provider(graded: dict[str, Any]) -> None:
-    table = pq.read_table(SAMPLES / "household.parquet")
-    found = {each.column: each for each in graded["household"].graded.findings if each.values}
-    for column, codes in (
-        ("cigarettes_a_day", {"777", "999"}),
-        ("sedentary_minutes", {"9999"}),
-        ("meals_out", {"5555", "7777", "9999"}),
-        ("self_rated_health", {"Fair or", "Poor?"}),
-    ):
-        counted = Counter(map(str, table[column].to_pylist()))
-        assert set(found[column].values) == codes
-        assert found[column].rows == sum(counted[code] for code in codes)
-
-
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", SAMPLED)
 def test_completeness_is_the_share_of_cells_that_hold_a_value(graded: dict[str, Any], name: str) -> None:
     table = pq.read_table(SAMPLES / f"{name}.parquet")
     made: Graded = graded[name].graded
@@ -125,7 +90,7 @@ def test_another_organisation_sees_the_grade_and_no_value(space: Space, graded: 
 
 def test_the_card_names_columns_and_no_value(graded: dict[str, Any]) -> None:
     card = graded["clinic"].card
-    fields = card["cr:recordSet"]["cr:field"]
+    fields = card["recordSet"][0]["field"]
     assert [each["name"] for each in fields] == pq.read_schema(SAMPLES / "clinic.parquet").names
     said = json.dumps(card, ensure_ascii=False)
     assert not [word for word in ("Borderline", "8366", "242.6", "Female") if word in said]

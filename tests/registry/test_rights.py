@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dujiang.catalogue import acts as catalogue
+from dujiang.catalogue.model import Strategy
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.kernel.act import Caller
@@ -140,7 +141,7 @@ def test_two_products_of_one_resource_spend_one_account(life: Life) -> None:
     theirs = operated(life, made.resource, statistics=10)
     first, second = life.agree(own.product), life.agree(theirs)
     left = life.ask(first, COUNTED)
-    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check(second, COUNTED))
+    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check((second,), COUNTED))
     assert not isinstance(left, Declined)
     assert quote.statistics_left == left.statistics_left == 10 - left.statistics
 
@@ -167,6 +168,25 @@ def test_an_operator_promises_nothing_beyond_its_grant(life: Life, terms: dict[s
     product = operated(life, made.resource, purposes=("analyse",))
     again = catalogue.Publish(product, terms=ask.terms)
     assert life.refused("catalogue.publish", life.rival, again) == "terms_beyond_right"
+
+
+def test_an_operator_agrees_to_nothing_beyond_its_grant_in_a_negotiation(life: Life) -> None:
+    made = registered(life)
+    granted(life, made.resource, limits=Limits(statistics=20))
+    product = operated(life, made.resource, statistics=10)
+    life.run("catalogue.answer", life.rival, catalogue.Answer(product, Strategy.ask))
+    begun = life.run("contract.request", life.insurer, contract.Request(product, "analyse"))
+    life.quiet()
+    waiting = life.run("contract.inbox", life.rival, contract.Inside()).waiting
+    (waits,) = [each for each in waiting if each.product == product]
+    wider = contract.Counter(waits.contract, statistics=21)
+    assert life.refused("contract.counter", life.rival, wider) == "right_ended"
+    life.run("contract.counter", life.rival, contract.Counter(waits.contract, statistics=20))
+    life.quiet()
+    life.run("contract.accept", life.insurer, contract.Accept(begun.contract))
+    life.quiet()
+    shown = life.run("contract.show", life.insurer, contract.Show(begun.contract))
+    assert shown.status == "active" and not isinstance(life.ask(shown.contract, COUNTED), Declined)
 
 
 def test_what_the_holder_limits_to_columns_stays_so(life: Life) -> None:
@@ -196,7 +216,7 @@ def test_revoking_ends_the_product_its_negotiations_and_its_contracts_at_once(li
     other = "select count(*) from 就诊"
     for name, question in (
         ("cleanroom.ask", cleanroom.Ask((agreed,), other)),
-        ("cleanroom.check", cleanroom.Check(agreed, other)),
+        ("cleanroom.check", cleanroom.Check((agreed,), other)),
     ):
         reply = life.run(name, life.insurer, question)
         assert isinstance(reply, Declined) and reply.code.name == "right_ended"
@@ -205,6 +225,25 @@ def test_revoking_ends_the_product_its_negotiations_and_its_contracts_at_once(li
     ]
     assert item.state == "right_ended"
     assert life.refused("registry.revoke", life.hospital, acts.Revoke(grant.grant)) == "not_found"
+
+
+def test_a_page_of_what_is_found_goes_on_past_what_is_not_offered_any_more(life: Life) -> None:
+    made = registered(life)
+    grant = granted(life, made.resource)
+    first = operated(life, made.resource)
+    gone = [operated(life, made.resource) for _ in range(3)]
+    other = life.run("catalogue.publish", life.hospital, catalogue.Publish(registered(life).resource)).product
+    life.run("registry.revoke", life.hospital, acts.Revoke(grant.grant))
+    seen: list[str] = []
+    after: str | None = None
+    for _ in range(50):
+        page = life.run("catalogue.search", life.insurer, catalogue.Search(limit=2, after=after))
+        seen += [item.product for item in page.items]
+        after = page.after
+        if after is None:
+            break
+    assert other in seen and not {first, *gone} & set(seen)
+    assert len(seen) == len(set(seen))
 
 
 def test_a_right_ends_with_its_last_day(life: Life) -> None:
@@ -219,7 +258,7 @@ def test_a_right_ends_with_its_last_day(life: Life) -> None:
     assert product in found(life)
     life.clock.move(DAY_MS)
     assert product not in found(life)
-    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check(agreed, COUNTED))
+    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check((agreed,), COUNTED))
     assert isinstance(reply, Declined) and reply.code.name == "right_ended"
 
 
@@ -240,6 +279,24 @@ def test_a_chain_ends_from_the_link_that_is_cut(life: Life) -> None:
     (item,) = life.run("registry.list", operator, acts.List(made.resource)).items
     assert item.state == "revoked"
     assert life.records()[-1].facts["parties"] == sorted([life.rival.org, life.insurer.org])
+
+
+def test_rights_come_in_pages_each_once(life: Life) -> None:
+    made = registered(life)
+    for to in (RIVAL, INSURER):
+        granted(life, made.resource, to)
+    for resource in (made.resource, None):
+        whole = life.run("registry.list", life.hospital, acts.List(resource, limit=1000)).items
+        seen: list[acts.Item] = []
+        before: str | None = None
+        while True:
+            page = life.run("registry.list", life.hospital, acts.List(resource, before, limit=2))
+            seen += page.items
+            before = page.next
+            if before is None:
+                break
+        assert tuple(seen) == whole
+        assert {item.side for item in whole} == {"registered", "given"} and len(whole) >= 5
 
 
 def test_only_who_gave_a_grant_or_has_it_ends_it(life: Life) -> None:
@@ -272,7 +329,7 @@ def test_a_transfer_leaves_nothing_but_what_was_granted_goes_on(life: Life) -> N
         ("registry.withdraw", acts.Withdraw(made.resource)),
     ):
         assert life.refused(name, life.hospital, ask) == "not_found"
-    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check(agreed, COUNTED))
+    reply = life.run("cleanroom.check", life.insurer, cleanroom.Check((agreed,), COUNTED))
     assert isinstance(reply, Declined) and reply.code.name == "right_ended"
     shown = life.run("registry.show", life.rival, acts.Show(made.version))
     assert [(case.kind, case.org) for case in shown.cases] == [
@@ -336,7 +393,9 @@ def test_a_withdrawal_ends_every_right_and_forgets_no_account(life: Life) -> Non
     kinds = [CaseKind.first, CaseKind.cancellation, CaseKind.first]
     assert (shown.state, [case.kind for case in shown.cases]) == ("registered", kinds)
     assert theirs not in found(life), "what was granted before does not come back"
-    quote = life.run("cleanroom.check", life.insurer, cleanroom.Check(agreed, "select avg(体重) from 就诊"))
+    quote = life.run(
+        "cleanroom.check", life.insurer, cleanroom.Check((agreed,), "select avg(体重) from 就诊")
+    )
     assert quote.statistics_left == spent.statistics_left
 
 

@@ -21,6 +21,7 @@ from dujiang.catalogue.model import (
     Offered,
     Product,
     State,
+    Strategy,
 )
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
@@ -56,6 +57,10 @@ class Offer:
     """Where the data come from; crawled gives no right to operate."""
     data_class: DataClass = DataClass.unstated
     """How much depends on the data; core data are not registered."""
+    strategy: Strategy = Strategy.agree
+    """How requests are answered: agree (at once), ask (a person) or hold (until a day); nobody else sees it."""
+    until: str | None = None
+    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,27 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """How requests for a product are answered from now on; requests that wait already go on waiting."""
+
+    product: str
+    """The product's id."""
+    strategy: Strategy
+    """agree (at once), ask (a person) or hold (until a day)."""
+    until: str | None = None
+    """With `hold`: the day (YYYY-MM-DD) from which requests wait for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How requests for a product are answered."""
+
+    product: str
+    strategy: Strategy
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Withdraw:
     """The product to withdraw."""
 
@@ -132,6 +158,8 @@ class Item:
     state: str
     sentence: str
     sentence_zh: str
+    strategy: Strategy | None = None
+    """How requests are answered; in the provider's own list alone."""
     grade: str | None = None
     """Quality of its table, A to E; None: not graded."""
     formula: str | None = None
@@ -195,10 +223,11 @@ class List:
 def prepare_offer(node: Node, caller: Caller, ask: Offer) -> registry.Prepared:
     """The registered files of the upload.
 
-    Raises: Refused terms_wrong and the codes of registration.
+    Raises: Refused terms_wrong, hold_needs_day and the codes of registration.
     """
     file = ask.terms or TermsFile()
     draft.check_file(file, ask.title)
+    rules.answering(ask.strategy, ask.until)
     declared = draft.declared(ask.upload, ask.entity, file, ask.name, ask.title)
     return draft.fitting(node, registry.prepare_version(node, caller, declared), policy.terms_of(file))
 
@@ -213,10 +242,9 @@ def offer(tx: Tx, caller: Caller, ask: Offer, prepared: registry.Prepared) -> Pu
         source = Source(ask.basis, ask.data_class)
         version = registry.add_version(tx, caller, prepared, source=source)
         product = _first(tx, caller, file, ask.title, version)
+        product = replace(product, answering=rules.answering(ask.strategy, ask.until))
         warned = authority.offered_before(tx.db, product, version)
         store.add_product(tx.db, caller.org, product)
-        provider = identity.organisation(tx.db, caller.org)
-        tx.tell(figures=[provider.counted(product=product.id, products=1)])
         made = _published(tx, product, version, prepared)
         return replace(made, notes=(*made.notes, *warned))
 
@@ -225,8 +253,10 @@ def _first(tx: Tx, caller: Caller, file: TermsFile, title: str | None, version: 
     """Version 1 of a new product, which the caller's organisation may offer."""
     terms = policy.normal(policy.terms_of(file))
     authority.may_offer(tx.db, caller.org, version.resource, terms, tx.now_ms)
+    made = tx.new_id("prd")
+    tx.tell(figures=[identity.organisation(tx.db, caller.org).counted(product=made, products=1)])
     return Product(
-        id=tx.new_id("prd"),
+        id=made,
         org=caller.org,
         resource=version.resource,
         state=State.published,
@@ -305,6 +335,18 @@ def publish(tx: Tx, caller: Caller, ask: Publish, prepared: registry.Prepared | 
         return _published(tx, product, version, prepared)
 
 
+def answer(tx: Tx, caller: Caller, ask: Answer) -> Answered:
+    """How requests for a product of the caller's organisation are answered from now on.
+
+    Raises: Refused not_found, product_withdrawn, hold_needs_day.
+    """
+    how = rules.answering(ask.strategy, ask.until)
+    product = _mine(tx.db, caller.org, ask.product)
+    store.answer(tx.db, caller.org, product.id, how)
+    tx.tell(product=product.id, strategy=how.strategy.value, **({"until": how.until} if how.until else {}))
+    return Answered(product.id, how.strategy, how.until)
+
+
 def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Withdrawn:
     """Withdraws a product of the caller's organisation; its contracts go on.
 
@@ -378,7 +420,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Found:
     Raises: Refused page_wrong.
     """
     _page(tx.node, ask.limit)
-    return _listed(tx, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit)
+    return _listed(tx, store.own(tx.db, caller.org, ask.limit + 1, ask.after), ask.limit, own=True)
 
 
 def offered(db: Session, product_id: str, now_ms: int) -> Offered:
@@ -417,6 +459,11 @@ def offered_version(db: Session, product_id: str, number: int) -> Offered:
     return _offered(product)
 
 
+def products(db: Session) -> list[str]:
+    """The ids of all products of this home, for the observatory."""
+    return store.ids(db)
+
+
 def _offered(product: Product) -> Offered:
     return Offered(
         product=product.id,
@@ -428,6 +475,7 @@ def _offered(product: Product) -> Offered:
         terms=product.terms,
         terms_sha256=product.terms_sha256,
         title=product.title,
+        answering=product.answering,
     )
 
 
@@ -478,7 +526,7 @@ def _page(node: Node, limit: int) -> None:
         raise Refused(PAGE_WRONG, limit=node.config.page_rows_max)
 
 
-def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False) -> Found:
+def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False, own: bool = False) -> Found:
     """A page of products; only those still offered by right, or each with its state."""
     items: list[Item] = []
     names: dict[str, str] = {}
@@ -499,6 +547,7 @@ def _listed(tx: Tx, found: list[Product], limit: int, *, offered: bool = False) 
                 state=state,
                 sentence=policy.sentence(product.terms, "en"),
                 sentence_zh=policy.sentence(product.terms, "zh"),
+                strategy=product.answering.strategy if own else None,
                 grade=mark.grade if mark else None,
                 formula=mark.formula if mark else None,
                 graded_ms=mark.graded_ms if mark else None,

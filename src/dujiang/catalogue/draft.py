@@ -26,6 +26,7 @@ def declared(
         fields=file.fields,
         rows_per_entity=file.rows_per_entity,
         entities_max=file.entities_max,
+        join_keys=file.join_keys or (),
     )
 
 
@@ -38,11 +39,11 @@ def check_file(file: TermsFile, title: str | None) -> None:
 
 
 def check_columns(terms: Terms, table: Table) -> None:
-    """Nothing, where terms name only columns of the table.
+    """Nothing, where terms name only columns of the table, and to join on only those kept for it.
 
     Raises: Refused terms_wrong.
     """
-    _refuse(policy.check_columns(terms, [column.name for column in table.columns]))
+    _refuse(policy.check_columns(terms, table.names, table.joinable))
 
 
 def fitting(node: Node, prepared: registry.Prepared, terms: Terms) -> registry.Prepared:

@@ -27,6 +27,25 @@ class State(StrEnum):
     withdrawn = "withdrawn"
 
 
+class Strategy(StrEnum):
+    """How requests for a product are answered (应答策略); its provider's own affair, never published."""
+
+    agree = "agree"
+    """At once, where the terms permit the request."""
+    ask = "ask"
+    """By a person: the request waits in the provider's inbox."""
+    hold = "hold"
+    """Not yet: the request is kept, and waits for a person from a day on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """How requests for a product are answered, and from which day (ISO date) held ones wait for a person."""
+
+    strategy: Strategy = Strategy.agree
+    until: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product with one of its versions (数据产品)."""
@@ -48,6 +67,7 @@ class Product:
     terms_sha256: str
     created_ms: int
     """When this version was published."""
+    answering: Answering = Answering()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +83,7 @@ class Offered:
     terms: Terms
     terms_sha256: str
     title: str
+    answering: Answering = Answering()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +114,9 @@ PRODUCT_WITHDRAWN = Code(
 )  # fmt: skip
 RIGHT_ENDED = Code(
     "right_ended", 410, Exit.refused,
-    "Its provider has no right to offer this resource any more; what was answered stays.",
+    "Its provider has no right, or none any more, to offer this resource on these terms; what was answered stays.",
     "Find another product with `dujiang find`.",
-    "提供方已不再拥有经营该资源的权利；已给出的答案不受影响。", "请用 `dujiang find` 另寻产品。",
+    "提供方没有（或已不再拥有）按此条款经营该资源的权利；已给出的答案不受影响。", "请用 `dujiang find` 另寻产品。",
 )  # fmt: skip
 TERMS_BEYOND_RIGHT = Code(
     "terms_beyond_right", 403, Exit.refused,
@@ -124,6 +145,11 @@ DECLARATION_NEEDS_FILE = Code(
     "Columns can be declared anew only with the file.", "Upload the file again and name it in the request.",
     "重新声明字段时必须附上文件。", "请重新上传文件并在请求中注明。",
 )  # fmt: skip
+HOLD_NEEDS_DAY = Code(
+    "hold_needs_day", 400, Exit.usage,
+    "Requests are held until a day, and only held ones have one.", "Give the day as YYYY-MM-DD with `hold`.",
+    "暂缓（hold）须给出日期，其他方式不带日期。", "请在选择 hold 时以 YYYY-MM-DD 给出日期。",
+)  # fmt: skip
 CODES = (
     PRODUCT_WITHDRAWN,
     RIGHT_ENDED,
@@ -132,4 +158,5 @@ CODES = (
     PAGE_WRONG,
     EXACT_AND_NOISED,
     DECLARATION_NEEDS_FILE,
+    HOLD_NEEDS_DAY,
 )

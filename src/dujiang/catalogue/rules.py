@@ -12,8 +12,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from datetime import date
 
-from dujiang.catalogue.model import SEARCH_TERMS_MAX
+from dujiang.catalogue.model import HOLD_NEEDS_DAY, SEARCH_TERMS_MAX, Answering, Strategy
+from dujiang.kernel.errors import Refused
 
 PREFIX_CHARACTERS_MIN = 3
 TERM_CHARACTERS_MAX = 40
@@ -25,6 +27,25 @@ _IDEOGRAPHS = (
 _RUN = re.compile(rf"[{_IDEOGRAPHS}]+|[^\W_{_IDEOGRAPHS}]+")
 _IDEOGRAPH = re.compile(rf"[{_IDEOGRAPHS}]")
 _AFTER_PREFIX = "\U0010ffff"
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+
+
+def answering(strategy: Strategy, until: str | None) -> Answering:
+    """How requests are answered: a day with `hold`, and with nothing else.
+
+    Raises: Refused hold_needs_day.
+    """
+    fits = until is None if strategy is not Strategy.hold else until is not None and _is_day(until)
+    if not fits:
+        raise Refused(HOLD_NEEDS_DAY)
+    return Answering(strategy, until)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(_ISO_DATE.fullmatch(text) and date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _runs(text: str) -> Iterable[tuple[str, bool]]:

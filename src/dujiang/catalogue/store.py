@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text, text
 
-from dujiang.catalogue.model import RANKED_MAX, SEARCH_TERMS_MAX, Product, State
+from dujiang.catalogue.model import RANKED_MAX, SEARCH_TERMS_MAX, Answering, Product, State, Strategy
 from dujiang.kernel.canonical import canonical
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.policy.model import Terms
@@ -23,6 +23,7 @@ _PRODUCT = Table(
     Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
     Column("resource", Text, nullable=False), Column("state", Text, nullable=False),
     Column("latest", Integer, nullable=False),
+    Column("strategy", Text, nullable=False, server_default="agree"), Column("hold_until", Text),
     Index("catalogue_product_org", "org", "id"), Index("catalogue_product_resource", "resource"),
 )  # fmt: skip
 _VERSION = Table(
@@ -43,13 +44,13 @@ _WORD = Table(
 
 _FIELDS = (
     "p.id, p.org, p.resource, p.state, v.number, v.registered, v.offer, v.title, v.title_zh, v.description,"
-    " v.terms, v.terms_sha256, v.created_ms"
+    " v.terms, v.terms_sha256, v.created_ms, p.strategy, p.hold_until"
 )
 _JOINED = f"SELECT {_FIELDS} FROM catalogue_product p JOIN catalogue_version v ON v.product = p.id"
 _PRODUCT_ADD = Sql(
     text(
-        "INSERT INTO catalogue_product (id, org, resource, state, latest)"
-        " VALUES (:id, :org, :resource, 'published', 1)"
+        "INSERT INTO catalogue_product (id, org, resource, state, latest, strategy, hold_until)"
+        " VALUES (:id, :org, :resource, 'published', 1, :strategy, :until)"
     )
 )
 _VERSION_ADD = Sql(
@@ -60,9 +61,15 @@ _VERSION_ADD = Sql(
     )
 )
 _LATEST_UP = Sql(text("UPDATE catalogue_product SET latest = :number WHERE id = :id AND org = :org"))
+_ANSWER = Sql(
+    text(
+        "UPDATE catalogue_product SET strategy = :strategy, hold_until = :until WHERE id = :id AND org = :org"
+    )
+)
 _WITHDRAW = Sql(text("UPDATE catalogue_product SET state = 'withdrawn' WHERE id = :id AND org = :org"))
 _GET = Sql(text(f"{_JOINED} AND v.number = p.latest WHERE p.id = :id"))
 _GET_NUMBER = Sql(text(f"{_JOINED} WHERE p.id = :id AND v.number = :number"))
+_IDS = Sql(text("SELECT id FROM catalogue_product"))
 _OWN = Sql(
     text(
         f"{_JOINED} AND v.number = p.latest WHERE p.org = :org AND p.id < :before"
@@ -129,7 +136,15 @@ _LAST = "zzzz"
 
 def add_product(db: Session, org: str, product: Product) -> None:
     """Keeps a new product with its first version."""
-    db.run(_PRODUCT_ADD, id=product.id, org=org, resource=product.resource)
+    how = product.answering
+    db.run(
+        _PRODUCT_ADD,
+        id=product.id,
+        org=org,
+        resource=product.resource,
+        strategy=how.strategy.value,
+        until=how.until,
+    )
     _add_version(db, product)
 
 
@@ -137,6 +152,11 @@ def add_version(db: Session, org: str, product: Product) -> None:
     """Keeps the next version of a product."""
     _add_version(db, product)
     db.run(_LATEST_UP, id=product.id, org=org, number=product.number)
+
+
+def answer(db: Session, org: str, product_id: str, how: Answering) -> None:
+    """Says how requests for a product are answered from now on."""
+    db.run(_ANSWER, id=product_id, org=org, strategy=how.strategy.value, until=how.until)
 
 
 def withdraw(db: Session, org: str, product_id: str) -> None:
@@ -151,6 +171,11 @@ def find(db: Session, product_id: str, number: int | None = None) -> Product | N
         db.run(_GET, id=product_id) if number is None else db.run(_GET_NUMBER, id=product_id, number=number)
     )
     return _product(rows[0]) if rows else None
+
+
+def ids(db: Session) -> list[str]:
+    """The ids of all products, withdrawn ones too."""
+    return [str(row[0]) for row in db.run(_IDS)]
 
 
 def own(db: Session, org: str, count: int, before: str | None) -> list[Product]:
@@ -226,10 +251,13 @@ def _product(row: Row) -> Product:
         terms,
         sha,
         created,
+        strategy,
+        until,
     ) = row
     return Product(
         id=str(id_), org=str(org), resource=str(resource), state=State(str(state)),
         number=int(cast("int", number)), registered=str(registered), offer=str(offer), title=str(title),
         title_zh=str(title_zh), description=str(description), terms=_terms(str(terms)), terms_sha256=str(sha),
         created_ms=int(cast("int", created)),
+        answering=Answering(Strategy(str(strategy)), None if until is None else str(until)),
     )  # fmt: skip

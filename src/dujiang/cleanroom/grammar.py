@@ -18,6 +18,7 @@ from sqlglot.tokenizer_core import Token, TokenType
 from dujiang.cleanroom.model import (
     CONSTRUCT_REFUSED,
     FUNCTION_REFUSED,
+    JOIN_FORM,
     NOT_A_QUESTION,
     QUESTION_DEEP,
     QUESTION_LONG,
@@ -37,7 +38,8 @@ TREE_DEPTH_MAX = 120
 ALLOWED: dict[type[Expr], frozenset[str]] = {
     cls: frozenset(args.split())
     for classes, args in (
-        ((exp.Select,), "with_ expressions from_ where group having order limit offset"),
+        ((exp.Select,), "with_ expressions from_ joins where group having order limit offset"),
+        ((exp.Join,), "this on using side kind"),
         ((exp.From, exp.Where, exp.Having, exp.Paren, exp.Not, exp.Neg, exp.Var, exp.Star), "this"),
         ((exp.Table,), "this alias"),
         ((exp.TableAlias, exp.CTE, exp.Subquery, exp.Alias), "this alias"),
@@ -197,8 +199,6 @@ def _check_node(node: Expr, text: str) -> None:
         where = span(node, text)
         if isinstance(node, ROW_RETURNING):
             raise Refused(RETURNS_ROW, where=where, name=name)
-        if isinstance(node, exp.Join):
-            raise Refused(SEVERAL_TABLES, where=where)
         if isinstance(node, exp.Func):
             raise Refused(FUNCTION_REFUSED, where=where, name=name)
         raise Refused(CONSTRUCT_REFUSED, where=where, name=name)
@@ -209,6 +209,8 @@ def _check_node(node: Expr, text: str) -> None:
         where = span(child if isinstance(child, Expr) else node, text) or span(node, text)
         if name in ("joins", "laterals"):
             raise Refused(SEVERAL_TABLES, where=where)
+        if isinstance(node, exp.Join):
+            raise Refused(JOIN_FORM, where=where, name=str(value)[:20].upper())
         raise Refused(CONSTRUCT_REFUSED, where=where, name=f"{named(node)} {name.strip('_').upper()}")
 
 

@@ -36,6 +36,8 @@ class Guard:
     """What a question's process may use; decides between two equal ways to count entities."""
     columns: tuple[str, ...] | None = None
     """Names of the columns the contract opens; None: all with a use."""
+    join_keys: tuple[str, ...] = ()
+    """Names of the columns the contract lets the table be joined on."""
 
 
 class Form(StrEnum):
@@ -123,14 +125,14 @@ class Key:
 class Plan:
     """A checked question: the SQL to run, what to noise, and how to show it.
 
-    The engine returns one row per cell: the keys in order, then `u` (distinct entities, or NULL
-    where neither a rule nor a statistic needs it), then one integer per statistic, in order.
+    The engine returns one row per cell: the keys in order, then the distinct entities of each item of
+    `presence` (or NULL: the statistic says it), then one integer per statistic, in order.
     In an exact plan (template E) k and dominance are inside the SQL.
     """
 
     table: str
     sql: str
-    """Regenerated DuckDB SQL over the view `t0`."""
+    """Regenerated DuckDB SQL over the views `t0`, `t1`, … of its tables."""
     canonical: str
     """Canonical text of the question: same text, same answer."""
     keys: tuple[Key, ...]
@@ -138,8 +140,9 @@ class Plan:
     aggregates: tuple[Aggregate, ...]
     columns: tuple[tuple[str, Formula], ...]
     """Output columns: name and formula."""
-    presence: int
-    """Index of the statistic whose noised value stands for distinct entities (U, or N if R = 1)."""
+    presence: tuple[int, ...]
+    """The statistics whose noised values stand for distinct entities (U, or N if R = 1): of every table its
+    own, but one for tables that are joined on the entity of both."""
     noise: Noise = Noise.gaussian
     having: Formula | None = None
     order: tuple[tuple[Formula, bool, bool], ...] = ()
@@ -196,17 +199,66 @@ TABLE_UNKNOWN = _code(
 )
 SEVERAL_TABLES = _code(
     "several_tables",
-    "A question reads exactly one table.",
-    "Ask one table at a time; joins are not supported yet.",
-    "一次查询只能读取一张表。",
-    "请逐表查询；暂不支持连接。",
+    "A question over one contract reads exactly one table.",
+    "Name the contract of every table: `dujiang ask CONTRACT CONTRACT SQL`, and join them side by side.",
+    "针对一份合约的查询只能读取一张表。",
+    "请写出每张表的合约：`dujiang ask 合约 合约 SQL`，并将各表并列连接。",
+)
+JOIN_FORM = _code(
+    "join_not_on_keys",
+    "Tables are joined by JOIN or LEFT JOIN on equal columns; this is something else ({name}).",
+    "Write `from a join b using (key)` or `from a join b on a.key = b.key and a.other = b.other`.",
+    "表只能用 JOIN 或 LEFT JOIN 按相等的字段连接；此处不是（{name}）。",
+    "请写 `from a join b using (key)` 或 `from a join b on a.key = b.key and a.other = b.other`。",
+)
+JOIN_KEY_NOT_LISTED = _code(
+    "join_key_not_listed",
+    "The terms of {table} do not let it be joined on {column}.",
+    "Join on a column that its terms list in join_keys; `dujiang show PRODUCT` shows them.",
+    "{table} 的条款不允许按 {column} 连接。",
+    "请按条款 join_keys 所列字段连接；可用 `dujiang show PRODUCT` 查看。",
+)
+JOIN_KEY_NOT_KEPT = _code(
+    "join_key_not_kept",
+    "{table} was registered without the values of {column} to join on.",
+    "Ask its provider to publish its file again with the column in join_keys.",
+    "{table} 登记时未保留用于连接的 {column} 取值。",
+    "请提供方在 join_keys 中列出该字段并重新发布文件。",
+)
+COLUMN_AMBIGUOUS = _code(
+    "column_ambiguous",
+    "Several of the tables have a column {column}.",
+    "Write the table before it: table.{column}",
+    "多张表都有字段 {column}。",
+    "请在前面写明表名：表.{column}",
+)
+TABLE_AMBIGUOUS = _code(
+    "table_ambiguous",
+    "Several of the contracts are about a table called {name}.",
+    "Write the id of its contract in place of the table's name.",
+    "多份合约的表都名为 {name}。",
+    "请用合约编号代替表名。",
+)
+TABLE_TWICE = _code(
+    "table_twice",
+    "A question reads the same data once; {table} is there twice.",
+    "Name it once, and one contract over it.",
+    "一次查询对同一数据只能读取一次；{table} 出现了两次。",
+    "请只写一次，并只填写一份相关合约。",
+)
+TABLE_UNUSED = _code(
+    "table_unused",
+    "The question does not use {table}, whose contract it names.",
+    "Name only the contracts of tables the question joins.",
+    "查询未使用 {table}，却填写了它的合约。",
+    "请只填写查询所连接的表的合约。",
 )
 CONSTRUCT_REFUSED = _code(
     "construct_not_allowed",
     "{name} is not part of the guarded question.",
-    "Use SELECT with WHERE, GROUP BY, HAVING, ORDER BY and LIMIT over one table.",
+    "Use SELECT with JOIN, WHERE, GROUP BY, HAVING, ORDER BY and LIMIT.",
     "受控查询不支持 {name}。",
-    "请使用单表的 SELECT、WHERE、GROUP BY、HAVING、ORDER BY 和 LIMIT。",
+    "请使用 SELECT、JOIN、WHERE、GROUP BY、HAVING、ORDER BY 和 LIMIT。",
 )
 FUNCTION_REFUSED = _code(
     "function_not_allowed",
@@ -357,22 +409,53 @@ QUESTION_FAILED = Code(
     "该查询已受理但未能完成计算；其统计量已关闭。",
     "请改用其他查询；提供方可在日志中看到。",
 )
-ONE_CONTRACT = Code(
-    "one_contract",
+QUESTION_STOPPED = Code(
+    "question_stopped",
+    409,
+    Exit.refused,
+    "The question was stopped before it was answered: by one of its sides, or because a contract ended.",
+    "See the log (`dujiang history`) for who stopped it; what it was charged stays charged.",
+    "查询在得到回答之前已被停止：由其中一方停止，或因合约终止。",
+    "可在日志（`dujiang history`）中查看由谁停止；已计的用量不退还。",
+)
+QUESTION_ENDED = Code(
+    "question_ended",
+    409,
+    Exit.conflict,
+    "The question has ended already.",
+    "See its answer or its end with `dujiang show JOB`.",
+    "该查询已结束。",
+    "可用 `dujiang show 任务` 查看其答案或结果。",
+)
+CONTRACTS_WRONG = Code(
+    "contracts_wrong",
     400,
     Exit.usage,
-    "This version answers questions over one contract at a time.",
-    "Name one contract.",
-    "当前版本一次只能对一份合约提问。",
-    "请只填写一份合约。",
+    "A question names one to {limit} contracts, each once.",
+    "Name the contract of every table the question reads, once.",
+    "一次查询须填写 1 至 {limit} 份合约，每份一次。",
+    "请为查询读取的每张表填写一次合约。",
 )
+QUESTIONS_WAITING = Code(
+    "questions_waiting", 429, Exit.failure,
+    "{most} questions of your organisation wait or run already.", "Wait for one to end, then ask again.",
+    "贵机构已有 {most} 个查询在等待或计算。", "请等其中一个结束后再提问。",
+)  # fmt: skip
 
 CODES = (
+    QUESTIONS_WAITING,
     NOT_A_QUESTION,
     QUESTION_LONG,
     QUESTION_DEEP,
     TABLE_UNKNOWN,
     SEVERAL_TABLES,
+    JOIN_FORM,
+    JOIN_KEY_NOT_LISTED,
+    JOIN_KEY_NOT_KEPT,
+    COLUMN_AMBIGUOUS,
+    TABLE_AMBIGUOUS,
+    TABLE_TWICE,
+    TABLE_UNUSED,
     CONSTRUCT_REFUSED,
     FUNCTION_REFUSED,
     RETURNS_ROW,
@@ -394,5 +477,7 @@ CODES = (
     CEILING_REACHED,
     STATISTIC_CLOSED,
     QUESTION_FAILED,
-    ONE_CONTRACT,
+    QUESTION_STOPPED,
+    QUESTION_ENDED,
+    CONTRACTS_WRONG,
 )

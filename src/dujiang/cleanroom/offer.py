@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
@@ -26,10 +26,9 @@ from dujiang.cleanroom.model import (
     QUESTION_LONG,
     RETURNS_ROW,
     TABLE_UNKNOWN,
-    Guard,
 )
+from dujiang.cleanroom.relation import Member
 from dujiang.kernel.errors import Refused
-from dujiang.registry.model import Table
 
 OFFER_TEXT_MAX = 4_096
 """Longer questions get no rewrite: it would help nobody."""
@@ -41,13 +40,13 @@ DATE_PARTS = {"year": exp.Year, "quarter": exp.Quarter, "month": exp.Month, "wee
 
 
 def offered(
-    refused: Refused, text: str, table: Table, guard: Guard, accepts: Callable[[str], bool]
+    refused: Refused, text: str, members: Sequence[Member], accepts: Callable[[str], bool]
 ) -> str | None:
     """The first rewrite of a refused question that `accepts` takes, or None."""
     if refused.code in (QUESTION_LONG, QUESTION_DEEP) or len(text) > min(OFFER_TEXT_MAX, TEXT_BYTES_MAX):
         return None
     try:
-        candidates = list(_candidates(refused, text, table, guard))
+        candidates = list(_candidates(refused, text, members))
     except Exception:
         # A rewrite is a courtesy: where a hostile text breaks the writer, there is none.
         return None
@@ -62,12 +61,13 @@ def quoted(name: str) -> str:
     return name if re.fullmatch(r"[^\W\d]\w*", name) else '"' + name.replace('"', '""') + '"'
 
 
-def _candidates(refused: Refused, text: str, table: Table, guard: Guard) -> Iterator[str]:
+def _candidates(refused: Refused, text: str, members: Sequence[Member]) -> Iterator[str]:
+    table = members[0].table
     code, counted = refused.code, f"select count(*) from {quoted(table.name)}"
     tree = _parsed(text)
     if code is COLUMN_UNKNOWN:
-        yield from _nearest(refused, text, table, guard)
-    elif code is TABLE_UNKNOWN and refused.where:
+        yield from _nearest(refused, text, members)
+    elif code is TABLE_UNKNOWN and refused.where and len(members) == 1:
         start, end = refused.where.start, refused.where.start + refused.where.length
         yield text[:start] + quoted(table.name) + text[end:]
     elif tree is None:
@@ -101,10 +101,13 @@ def _written(tree: Expr) -> str:
     return tree.sql(dialect="duckdb", comments=False)
 
 
-def _nearest(refused: Refused, text: str, table: Table, guard: Guard) -> Iterator[str]:
+def _nearest(refused: Refused, text: str, members: Sequence[Member]) -> Iterator[str]:
     """The text with an unknown column replaced by the most similar open ones."""
     open_names = [
-        c.name for c in table.columns if c.uses and (guard.columns is None or c.name in guard.columns)
+        column.name
+        for member in members
+        for column in member.table.columns
+        if column.uses and (member.guard.columns is None or column.name in member.guard.columns)
     ]
     folded = {name.casefold(): name for name in open_names}
     wanted = refused.names.get("column", "").casefold()

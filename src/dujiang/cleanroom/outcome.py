@@ -230,12 +230,14 @@ class Outcome:
             if len(parts) != 1:
                 raise Refused(CONSTRUCT_REFUSED, name="COUNT DISTINCT")
             value = self.reader.value(parts[0], "distinct", self.scope)
-            table = self.tally.table
-            if value.bare is not None and table.columns[value.bare].name == table.entity:
-                return Aggregate("count", n=self.tally.entities(test))
-            if any(table.columns[index].name == table.entity for index in value.columns):
-                # An expression over the entity could single one out by its name: NULLIF(patient, 5).
-                raise Refused(ENTITY_COUNTED_ONLY, column=str(table.entity))
+            relation = self.tally.relation
+            owner = None if value.bare is None else relation.entity_of(value.bare)
+            if owner is not None:
+                return Aggregate("count", n=self.tally.entities(test, owner))
+            for index in value.columns:
+                if relation.entity_of(index) is not None:
+                    # An expression over the entity could single one out by its name: NULLIF(patient, 5).
+                    raise Refused(ENTITY_COUNTED_ONLY, column=relation.columns[index].name)
             if not value.columns:
                 raise Refused(CONSTRUCT_REFUSED, name="COUNT DISTINCT")
             return Aggregate("count", n=self.tally.distinct(value, test))

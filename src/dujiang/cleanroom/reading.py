@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 from sqlglot import exp
 from sqlglot.expressions.core import Expr
 
-from dujiang.cleanroom import predicate, sqltype
+from dujiang.cleanroom import choosing, predicate, sqltype
 from dujiang.cleanroom.grammar import AGGREGATES, CHAINS, named, span
 from dujiang.cleanroom.model import (
     AGGREGATE_PLACE,
+    COLUMN_AMBIGUOUS,
     COLUMN_NOT_AGGREGATE,
     COLUMN_NOT_FILTER,
     COLUMN_NOT_GROUP,
@@ -30,12 +30,12 @@ from dujiang.cleanroom.model import (
     ONLY_AGGREGATES,
     QUESTION_DEEP,
     TYPE_MIXED,
-    Guard,
 )
 from dujiang.cleanroom.predicate import Pred
+from dujiang.cleanroom.relation import Relation
 from dujiang.cleanroom.sqltype import MOMENTS, Value
 from dujiang.kernel.errors import Refused
-from dujiang.registry.model import Kind, Table, Use
+from dujiang.registry.model import Column, Kind, Table, Use
 
 STEPS_MAX = 20_000
 TERMS_MAX = 200
@@ -59,20 +59,25 @@ NOT_OPEN = {"group": COLUMN_NOT_GROUP, "filter": COLUMN_NOT_FILTER}
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What names mean at one level of a question: the table itself, or the outputs of a simple sub-query."""
+    """What names mean at one level of a question: a table itself, the outputs of a simple sub-query, or `sides`.
+
+    `part`: the table, by its place among the question's. `merged`: names given in USING, and whose they are.
+    """
 
     aliases: frozenset[str]
     names: dict[str, Expr] = field(default_factory=dict[str, Expr])
     inner: Scope | None = None
     star: bool = True
+    part: int = 0
+    sides: tuple[Scope, ...] = ()
+    merged: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Reader:
-    """Values and conditions of one question's tree over one registered table."""
+    """Values and conditions of one question's tree over its registered tables."""
 
-    def __init__(self, table: Table, guard: Guard, text: str) -> None:
-        self.table = table
-        self.guard = guard
+    def __init__(self, relation: Relation, text: str) -> None:
+        self.relation = relation
         self.text = text
         self.steps = 0
 
@@ -137,16 +142,22 @@ class Reader:
         if not isinstance(node.this, exp.Identifier):
             raise Refused(ONLY_AGGREGATES, name="*")
         qualifier = node.args.get("table")
-        if qualifier is not None and qualifier.name.casefold() not in scope.aliases:
+        if qualifier is None:
+            return self.named(node.name, role, scope)
+        word = qualifier.name.casefold()
+        side = next((each for each in scope.sides or (scope,) if word in each.aliases), None)
+        if side is None:
             raise Refused(
                 COLUMN_UNKNOWN,
                 where=span(qualifier, self.text),
                 column=f"{qualifier.name[:60]}.{node.name[:60]}",
             )
-        return self.named(node.name, role, scope)
+        return self.named(node.name, role, side)
 
     def named(self, name: str, role: str, scope: Scope) -> Value:
         """The value of a column name at this level."""
+        if scope.sides:
+            return self.named(name, role, self._side(name, scope))
         if scope.inner is not None:
             inner = scope.names.get(name.casefold())
             if inner is not None:
@@ -154,21 +165,37 @@ class Reader:
             if not scope.star:
                 raise Refused(COLUMN_UNKNOWN, column=name[:60])
             return self.named(name, role, scope.inner)
-        found = self.table.find(name)
-        if found is None:
+        member = self.relation.members[scope.part]
+        found = member.table.find(name)
+        if found is None or not _is_seen(member.table, found[1]):
             raise Refused(COLUMN_UNKNOWN, column=name[:60])
         index, column = found
-        entity = column.name == self.table.entity
-        if not column.uses and not entity:
-            raise Refused(COLUMN_UNKNOWN, column=name[:60])
+        entity = column.name == member.table.entity
         if role != "any" and not (entity and role == "distinct"):
-            if self.guard.columns is not None and column.name not in self.guard.columns:
+            if member.guard.columns is not None and column.name not in member.guard.columns:
                 raise Refused(COLUMN_NOT_IN_CONTRACT, column=column.name)
             if not any(use in column.uses for use in NEEDED[role]):
                 if entity:
                     raise Refused(ENTITY_COUNTED_ONLY, column=column.name)
                 raise Refused(NOT_OPEN.get(role, COLUMN_NOT_AGGREGATE), column=column.name)
-        return sqltype.stored(index, column)
+        return self.relation.value(self.relation.bases[scope.part] + index)
+
+    def _side(self, name: str, scope: Scope) -> Scope:
+        """The one side of a join that has a column; of a name in USING, the side it was first found on."""
+        merged = scope.merged.get(name.casefold())
+        if merged is not None:
+            return scope.sides[merged]
+        found = [side for side in scope.sides if self._has(name, side)]
+        if len(found) != 1:
+            raise Refused(COLUMN_AMBIGUOUS if found else COLUMN_UNKNOWN, column=name[:60])
+        return found[0]
+
+    def _has(self, name: str, scope: Scope) -> bool:
+        if scope.inner is not None:
+            return name.casefold() in scope.names or (scope.star and self._has(name, scope.inner))
+        table = self.relation.members[scope.part].table
+        found = table.find(name)
+        return found is not None and _is_seen(table, found[1])
 
     def _chain(self, node: Expr, role: str, scope: Scope) -> Value:
         """A chain of one operator, read from its left end without recursion."""
@@ -275,17 +302,17 @@ class Reader:
             if test.op == "true":
                 break
         otherwise = sqltype.NULL if last is None else self.value(last, role, scope)
-        return chosen(pairs, otherwise)
+        return choosing.chosen(pairs, otherwise)
 
     def _many(self, node: Expr, role: str, scope: Scope) -> Value:
         parts = [self.value(one, role, scope) for one in (node.this, *node.args.get("expressions", []))]
         if isinstance(node, exp.Coalesce):
-            return first_known(parts)
-        return extreme(parts, "GREATEST" if isinstance(node, exp.Greatest) else "LEAST")
+            return choosing.first_known(parts)
+        return choosing.extreme(parts, "GREATEST" if isinstance(node, exp.Greatest) else "LEAST")
 
     def _nullif(self, node: Expr, role: str, scope: Scope) -> Value:
         a, b = self._two(node, role, scope)
-        return chosen([(predicate.compare("=", a, b), sqltype.NULL)], a)
+        return choosing.chosen([(predicate.compare("=", a, b), sqltype.NULL)], a)
 
     def _cast(self, node: Expr, role: str, scope: Scope) -> Value:
         return converted(self.value(node.this, role, scope), node.args["to"], role)
@@ -355,6 +382,11 @@ class Reader:
         return predicate.truth(self.value(node, role, scope))
 
 
+def _is_seen(table: Table, column: Column) -> bool:
+    """Whether a consumer knows of a column: it has a use, or it is the entity, which can be counted."""
+    return bool(column.uses) or column.name == table.entity
+
+
 def flattened(node: Expr) -> list[Expr]:
     """The parts of a chain of one connector, left to right, without recursion."""
     kind = type(node)
@@ -367,99 +399,6 @@ def flattened(node: Expr) -> list[Expr]:
         else:
             found.append(one)
     return found
-
-
-def _united(values: list[Value]) -> list[Value]:
-    """Values of one type: numbers on one grid, dates and timestamps apart, text alone; NULLs stay."""
-    known = [v for v in values if not v.is_null]
-    moments = [v for v in known if v.kind in MOMENTS]
-    if moments:
-        known = [predicate.matched(moments[0], v)[1] if v.kind is Kind.text else v for v in known]
-    kinds = {v.kind for v in known}
-    numeric = all(v.is_number for v in known)
-    if len(kinds) > 1 and not (numeric and Kind.boolean not in kinds):
-        raise Refused(TYPE_MIXED, name=", ".join(sorted(kinds)))
-    if numeric and known:
-        known = list(sqltype.align(tuple(known)))
-    rest = iter(known)
-    return [v if v.is_null else next(rest) for v in values]
-
-
-def _merged(sql: str, values: list[Value], extra: frozenset[int], nullable: bool) -> Value:
-    """The value of an expression that takes one of `values`: its interval spans theirs."""
-    if len(sql) > sqltype.SQL_CHARS_MAX:
-        raise Refused(QUESTION_DEEP, limit=f"{sqltype.SQL_CHARS_MAX}")
-    known = [v for v in values if not v.is_null]
-    if not known:
-        return sqltype.NULL
-    like = known[0]
-    bounded = all(v.lo is not None and v.hi is not None for v in known)
-    lo = min(cast(int, v.lo) for v in known) if bounded else None
-    hi = max(cast(int, v.hi) for v in known) if bounded else None
-    columns = extra.union(*(v.columns for v in known))
-    listed = None
-    if all(v.is_literal for v in known):
-        listed = tuple(sorted({_engine_form(v) for v in known}, key=str))
-    kind = Kind.decimal if any(v.kind is Kind.decimal for v in known) else like.kind
-    width = max(v.width for v in known)
-    name = next((v.name for v in known if v.name), "")
-    return Value(sql, kind, like.scale, lo, hi, nullable, width, None, columns, listed, None, name)
-
-
-def _engine_form(value: Value) -> object:
-    """A constant as the engine returns it: dates and timestamps as ISO text."""
-    return value.sql.split("'")[1] if value.kind in MOMENTS else value.constant
-
-
-def chosen(pairs: list[tuple[Pred, Value]], otherwise: Value) -> Value:
-    """CASE WHEN … THEN … ELSE otherwise END."""
-    if pairs and pairs[-1][0].op == "true":
-        otherwise = pairs.pop()[1]
-    pairs = [(test, then) for test, then in pairs if test.op not in ("false", "unknown")]
-    if not pairs:
-        return otherwise
-    values = _united([then for _, then in pairs] + [otherwise])
-    whens = " ".join(f"WHEN {test.sql} THEN {v.sql}" for (test, _), v in zip(pairs, values, strict=False))
-    tail = "" if values[-1].is_null else f" ELSE {values[-1].sql}"
-    columns = frozenset[int]().union(*(test.columns for test, _ in pairs))
-    return _merged(f"CASE {whens}{tail} END", values, columns, any(v.nullable for v in values))
-
-
-def first_known(parts: list[Value]) -> Value:
-    """COALESCE of values, cut after the first that cannot be NULL."""
-    values: list[Value] = []
-    for one in _united(parts):
-        if not one.is_null:
-            values.append(one)
-            if not one.nullable:
-                break
-    if len(values) <= 1:
-        return values[0] if values else sqltype.NULL
-    sql = f"COALESCE({', '.join(v.sql for v in values)})"
-    return _merged(sql, values, frozenset(), values[-1].nullable)
-
-
-def extreme(parts: list[Value], name: str) -> Value:
-    """GREATEST or LEAST, which pass over NULLs."""
-    values = [v for v in _united(parts) if not v.is_null]
-    if len(values) <= 1:
-        return values[0] if values else sqltype.NULL
-    values = sorted({v.sql: v for v in values}.values(), key=lambda v: v.sql)
-    if len(values) == 1:
-        return values[0]
-    made = _merged(
-        f"{name}({', '.join(v.sql for v in values)})", values, frozenset(), all(v.nullable for v in values)
-    )
-    sure = [v for v in values if not v.nullable]
-    if made.lo is not None and made.hi is not None and sure:
-        if name == "GREATEST":
-            made = replace(made, lo=max(made.lo, *(cast(int, v.lo) for v in sure)))
-        else:
-            made = replace(made, hi=min(made.hi, *(cast(int, v.hi) for v in sure)))
-    if all(v.is_literal for v in values) and made.lo is not None:
-        pick = max if name == "GREATEST" else min
-        return pick(values, key=lambda v: cast(int, v.constant))
-    return replace(made, listed=None)
 
 
 def converted(value: Value, target: exp.DataType, role: str) -> Value:

@@ -99,19 +99,21 @@ def is_private(plan: Plan) -> bool:
 
 def presence_delta(plan: Plan, guard: Guard, cached: Collection[str] = ()) -> float:
     """The delta the question adds to the account: 0 unless its keys are private and not yet decided."""
-    if not is_private(plan) or plan.statistics[plan.presence].key in cached:
+    if not is_private(plan) or all(plan.statistics[place].key in cached for place in plan.presence):
         return 0.0
     return 10.0**-guard.delta_exponent
 
 
-def margin(plan: Plan, guard: Guard) -> int:
+def margin(plan: Plan, guard: Guard, of: int = 0) -> int:
     """The distance over k that a private cell's noised entities must reach.
 
     The smallest m with the discrete tail P(noise >= m) <= delta / touched_max, plus what one entity
-    may change the count of a cell by beyond 1.
+    may change the count of a cell by beyond 1. `of`: the place in `presence`. A cell that only one of two
+    neighbours may show is below k in one of its counts, and that count alone passes its margin with
+    probability delta / touched_max: several counts need no smaller delta.
     """
     guard = replace(guard, noise=plan.noise)
-    statistic = plan.statistics[plan.presence]
+    statistic = plan.statistics[plan.presence[of]]
     delta = 10.0**-guard.delta_exponent / max(1, plan.touched_max)
     if guard.noise is Noise.laplace:
         tail = _laplace_margin(scale(statistic, guard), delta)
@@ -145,7 +147,7 @@ def _gaussian_margin(wide: Fraction, delta: float) -> int:
     return 1
 
 
-def threshold(plan: Plan, guard: Guard) -> int:
+def threshold(plan: Plan, guard: Guard, of: int = 0) -> int:
     """The noised entities a cell must reach to be shown.
 
     Private keys: k + margin. Declared keys or none: k and 1.64 standard deviations. Exact: k.
@@ -153,8 +155,8 @@ def threshold(plan: Plan, guard: Guard) -> int:
     if plan.noise is Noise.exact:
         return guard.group_min
     if is_private(plan):
-        return guard.group_min + margin(plan, guard)
-    sd = _spread(plan.statistics[plan.presence], replace(guard, noise=plan.noise))
+        return guard.group_min + margin(plan, guard, of)
+    sd = _spread(plan.statistics[plan.presence[of]], replace(guard, noise=plan.noise))
     return math.ceil(guard.group_min + SOFT_Z * sd)
 
 
@@ -170,7 +172,7 @@ def blur(
 ) -> Blurred:
     """The noised integers of every statistic of the plan, cached ones unchanged.
 
-    `rows` is what the engine returned: keys, distinct entities (or None), one integer a statistic.
+    `rows` is what the engine returned: keys, distinct entities of each table (or None), one integer a statistic.
     Cells are taken in the order of their keys, so the order of rows tells nothing. With all keys
     declared the cells are the declared ones, absent ones with 0. With private keys a cell of
     fewer than k entities is in no fresh statistic.
@@ -190,15 +192,18 @@ def blur(
 
 def _cells(plan: Plan, guard: Guard, rows: Iterable[Sequence[object]]) -> dict[Cell, list[int]]:
     """True integers by cell in key order, after the rule of k and the listing of declared cells."""
-    width = len(plan.keys)
+    width, counts = len(plan.keys), len(plan.presence)
     hard = plan.noise is Noise.exact or is_private(plan)
     found: dict[Cell, list[int]] = {}
     for row in rows:
-        values = [cast(int, value or 0) for value in row[width + 1 :]]
-        entities = cast(int | None, row[width])
-        if entities is None and plan.noise is not Noise.exact:
-            entities = values[plan.presence]
-        if not hard or entities is None or entities >= guard.group_min:
+        values = [cast(int, value or 0) for value in row[width + counts :]]
+        entities = cast("list[int | None]", list(row[width : width + counts]))
+        if plan.noise is not Noise.exact:
+            entities = [
+                values[place] if each is None else each
+                for place, each in zip(plan.presence, entities, strict=True)
+            ]
+        if not hard or all(each is None or each >= guard.group_min for each in entities):
             found[tuple(row[:width])] = values
     if not hard:
         # Only declared cells: that a value outside the list exists is not for the answer to tell.
@@ -241,11 +246,15 @@ def release(plan: Plan, guard: Guard, blurred: Mapping[str, Mapping[Cell, int]])
     silently; then HAVING, ORDER BY (ties by key), LIMIT and the output formulas.
     """
     maps = [blurred[statistic.key] for statistic in plan.statistics]
-    least = None if plan.noise is Noise.exact else threshold(plan, guard)
+    least = [
+        (maps[place], threshold(plan, guard, of))
+        for of, place in enumerate(plan.presence)
+        if plan.noise is not Noise.exact
+    ]
     estimates = _estimates(plan, guard)
     groups: list[_Group] = []
-    for cell in sorted(maps[plan.presence], key=_rank):
-        if all(cell in one for one in maps) and (least is None or maps[plan.presence][cell] >= least):
+    for cell in sorted(maps[plan.presence[0]], key=_rank):
+        if all(cell in one for one in maps) and all(counted[cell] >= most for counted, most in least):
             noised = [one[cell] for one in maps]
             groups.append((_keys(plan, cell), [estimate.value(noised) for estimate in estimates], noised))
     groups = _chosen(plan, groups)

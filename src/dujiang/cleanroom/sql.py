@@ -7,7 +7,7 @@ Nothing a caller wrote reaches the engine: the SQL of a Plan is written from typ
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sqlglot import exp
@@ -15,14 +15,11 @@ from sqlglot.expressions.core import Expr
 
 from dujiang.cleanroom import grammar, predicate
 from dujiang.cleanroom.grammar import AGGREGATES, span
+from dujiang.cleanroom.joining import Sources
 from dujiang.cleanroom.model import (
-    CONSTRUCT_REFUSED,
     LITERAL_BAD,
-    NOT_A_QUESTION,
     ONLY_AGGREGATES,
     QUESTION_DEEP,
-    SEVERAL_TABLES,
-    TABLE_UNKNOWN,
     TYPE_MIXED,
     Formula,
     Guard,
@@ -30,15 +27,12 @@ from dujiang.cleanroom.model import (
 )
 from dujiang.cleanroom.offer import offered
 from dujiang.cleanroom.outcome import Outcome, canonical, is_truth
-from dujiang.cleanroom.predicate import Pred
 from dujiang.cleanroom.reading import Reader, Scope
+from dujiang.cleanroom.relation import Member, Relation
 from dujiang.cleanroom.sqltype import Value
 from dujiang.cleanroom.statistic import Tally, cells_of
 from dujiang.kernel.errors import Declined, Refused
 from dujiang.registry.model import Table
-
-LEVELS_MAX = 5
-"""Sub-queries and CTEs inside one another."""
 
 ROWS_MAX = 10**9
 
@@ -48,31 +42,36 @@ def plan(text: str, table: Table, guard: Guard) -> Plan | Declined:
 
     Depends on the text, the table's declared shape and the guard alone; raises nothing.
     """
+    return plan_joined(text, (Member(table, guard),))
+
+
+def plan_joined(text: str, members: Sequence[Member]) -> Plan | Declined:
+    """The checked question over several tables, see `plan`; tables are known by their place in `members`."""
     try:
-        return _planned(text, table, guard)
+        return _planned(text, members)
     except Refused as refused:
-        names = dict(refused.names)
+        names, table = dict(refused.names), members[0].table
         for name in ("table", "name", "column", "limit"):
             if "{" + name + "}" in refused.code.why + refused.code.fix:
                 names.setdefault(name, table.name if name == "table" else "…")
-        rewrite = offered(refused, text, table, guard, lambda new: _accepted(new, table, guard))
+        rewrite = offered(refused, text, members, lambda new: _accepted(new, members))
         return Declined(refused.code, names, refused.where, rewrite)
 
 
-def _accepted(text: str, table: Table, guard: Guard) -> bool:
+def _accepted(text: str, members: Sequence[Member]) -> bool:
     try:
-        _planned(text, table, guard)
+        _planned(text, members)
     except Refused:
         return False
     return True
 
 
-def _planned(text: str, table: Table, guard: Guard) -> Plan:
+def _planned(text: str, members: Sequence[Member]) -> Plan:
     tokens = grammar.tokenised(text)
     tree = grammar.parsed(text, tokens)
     spans = grammar.items(tokens, text)
     try:
-        return _Question(text, table, guard, tree, spans).plan()
+        return _Question(text, members, tree, spans).plan()
     except RecursionError:
         raise Refused(QUESTION_DEEP, limit=f"{grammar.TREE_DEPTH_MAX}") from None
 
@@ -82,23 +81,21 @@ class _Question:
     """One question being read; `spans` are the places of its select items in the text."""
 
     text: str
-    table: Table
-    guard: Guard
+    members: Sequence[Member]
     tree: exp.Select
     spans: list[tuple[int, int]]
 
     def plan(self) -> Plan:
         """The Plan of the question; raises Refused where a rule says no."""
-        reader = Reader(self.table, self.guard, self.text)
-        tests: list[Pred] = []
-        scope = self._scope(self.tree, {}, reader, tests, 0)  # 3
+        reader = Reader(Relation(tuple(self.members)), self.text)
+        sources = Sources(self.text, self.members, reader)
+        scope = sources.scope(self.tree)  # 3
+        relation, tests = reader.relation, sources.tests
         if self.tree.args.get("where"):
             tests.append(reader.condition(self.tree.args["where"].this, scope))  # 4
         groups = self._groups(reader, scope)
-        cells, keys = cells_of(
-            (group for group in groups if group.columns), predicate.both(tests), self.table, self.guard
-        )
-        outcome = Outcome(reader, scope, Tally(self.table, self.guard, cells), self._aliases())
+        cells, keys = cells_of((group for group in groups if group.columns), predicate.both(tests), relation)
+        outcome = Outcome(reader, scope, Tally(relation, cells), self._aliases())
         columns = self._columns(outcome)  # 5
         having = self._having(outcome)
         order = self._order(outcome, columns, groups)
@@ -107,9 +104,10 @@ class _Question:
         presence = outcome.tally.presence()  # 6
         limit, offset = self._number("limit"), self._number("offset")
         described = [f"{one.form} {self._stats(one, outcome)}" for one in outcome.aggregates]
+        table = ", ".join(member.table.name for member in self.members)
         meaning = (
-            self.table.name,
-            str(self.guard.noise),
+            table,
+            str(relation.guard.noise),
             cells.text,
             [canonical(f, described) for _, f in columns],
             None if having is None else canonical(having, described),
@@ -119,7 +117,7 @@ class _Question:
         )
         shown = dict(zip((key.sql for key in cells.keys), keys, strict=True))
         return Plan(
-            table=self.table.name,
+            table=table,
             sql=outcome.tally.sql(),  # 7
             canonical=repr(meaning),
             keys=tuple(
@@ -130,13 +128,13 @@ class _Question:
             aggregates=tuple(outcome.aggregates),
             columns=columns,
             presence=presence,
-            noise=self.guard.noise,
+            noise=relation.guard.noise,
             having=having,
             order=order,
             limit=limit,
             offset=offset or 0,
             cells_max=cells.most,
-            touched_max=cells.touched,
+            touched_max=max(cells.touched[place] for place in relation.noised),
             warnings=self._warnings(),
         )
 
@@ -149,73 +147,6 @@ class _Question:
         """What the caller should know beside the answer: a row's quotient is rounded to six decimals."""
         inside = (one for aggregate in self.tree.find_all(*AGGREGATES) for one in aggregate.find_all(exp.Div))
         return ("division_rounded",) if next(inside, None) else ()
-
-    def _scope(
-        self, tree: exp.Select, ctes: dict[str, Expr], reader: Reader, tests: list[Pred], level: int
-    ) -> Scope:
-        """What names mean under a SELECT: its FROM looked through down to the registered table (step 3)."""
-        if level > LEVELS_MAX:
-            raise Refused(QUESTION_DEEP, where=span(tree, self.text), limit=f"{LEVELS_MAX}")
-        ctes = dict(ctes)
-        if tree.args.get("with_"):
-            for cte in tree.args["with_"].expressions:
-                ctes[cte.alias.casefold()] = cte.this
-        if not tree.args.get("from_"):
-            raise Refused(NOT_A_QUESTION, where=span(tree, self.text))
-        source = tree.args["from_"].this
-        alias = source.args.get("alias")
-        if isinstance(source, exp.Subquery):
-            inner = source.this
-            names = frozenset({alias.name.casefold()} if alias else ())
-        elif isinstance(source, exp.Table) and isinstance(source.this, exp.Identifier):
-            name = source.name
-            names = frozenset({(alias.name if alias else name).casefold()})
-            inner = ctes.pop(name.casefold(), None)
-            if inner is None:
-                if name != self.table.name and name.casefold() != self.table.name.casefold():
-                    raise Refused(
-                        TABLE_UNKNOWN,
-                        where=span(source.this, self.text),
-                        name=name[:60],
-                        table=self.table.name,
-                    )
-                return Scope(names)
-        else:
-            raise Refused(SEVERAL_TABLES, where=span(source, self.text))
-        return self._looked_through(inner, names, ctes, reader, tests, level)
-
-    def _looked_through(
-        self,
-        inner: Expr,
-        names: frozenset[str],
-        ctes: dict[str, Expr],
-        reader: Reader,
-        tests: list[Pred],
-        level: int,
-    ) -> Scope:
-        """The scope of a simple sub-query: columns, expressions and a condition, nothing else."""
-        if not isinstance(inner, exp.Select):
-            raise Refused(CONSTRUCT_REFUSED, where=span(inner, self.text), name="SUBQUERY")
-        for part in ("group", "having", "order", "limit", "offset"):
-            if inner.args.get(part):
-                raise Refused(
-                    CONSTRUCT_REFUSED,
-                    where=span(inner.args[part], self.text),
-                    name=f"SUBQUERY {part.upper()}",
-                )
-        below = self._scope(inner, ctes, reader, tests, level + 1)
-        outputs: dict[str, Expr] = {}
-        star = False
-        for item in inner.expressions:
-            if item.find(*AGGREGATES):
-                raise Refused(CONSTRUCT_REFUSED, where=span(item, self.text), name="SUBQUERY")
-            if isinstance(item, exp.Star):
-                star = True
-            elif item.alias_or_name:
-                outputs[item.alias_or_name.casefold()] = item.this if isinstance(item, exp.Alias) else item
-        if inner.args.get("where"):
-            tests.append(reader.condition(inner.args["where"].this, below))
-        return Scope(names, outputs, below, star)
 
     def _aliases(self) -> dict[str, Expr]:
         return {

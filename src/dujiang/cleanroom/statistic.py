@@ -1,14 +1,17 @@
 """Statistics (统计量) of a question: what is charged, how far one entity moves it, and its SQL.
 
-1. Every sensitivity follows from declared shapes: R rows of an entity, L0 cells, the interval of a value.
+1. Every sensitivity follows from declared shapes: the rows an entity moves, L0 cells, the interval of a value.
+   In a join it is the largest of all tables', each weighed by what its provider asks one statistic to cost.
 2. A statistic is known by its cells, condition and value; the same one is charged once however it is asked.
 3. With exact answers the SQL is two-level where an entity has several rows, and holds k and dominance itself.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -26,9 +29,10 @@ from dujiang.cleanroom.model import (
     Statistic,
 )
 from dujiang.cleanroom.predicate import Pred
+from dujiang.cleanroom.relation import Relation
 from dujiang.cleanroom.sqltype import Value
 from dujiang.kernel.errors import Refused
-from dujiang.registry.model import Column, Kind, Table
+from dujiang.registry.model import Column, Kind
 
 THREADS = 2
 HASHED_MAX = 1 << 15
@@ -41,6 +45,8 @@ OTHER = "other"
 """The key that text values outside a published list are registered as."""
 
 
+_VALUES = re.compile(r"COUNT\((?:t\d+)?c\d+\)")
+"""A count of the rows where one column has a value."""
 MomentForm = Literal["mean", "var_pop", "var_samp", "stddev_pop", "stddev_samp"]
 
 
@@ -51,12 +57,15 @@ class Cells:
     keys: tuple[Value, ...]
     where: Pred
     most: int
-    touched: int
+    touched: tuple[int, ...]
+    """L0 of each table: cells one of its entities may touch."""
+    joined: str = ""
+    """The canonical text of the join."""
 
     @property
     def text(self) -> str:
         """The canonical text every statistic over these cells shares."""
-        return f"by [{', '.join(key.sql for key in self.keys)}] where {self.where.sql}"
+        return f"by [{', '.join(key.sql for key in self.keys)}] where {self.where.sql}{self.joined}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +75,15 @@ class Source:
     flat: str
     inner: str
     outer: str
-    filtered: bool
-    """Whether it rests on fewer rows than its cell, so that k must hold for these as well."""
+    test: Pred
+    """The condition it rests on: where it leaves rows of the cell out, k must hold for the rest as well."""
     dominant: str = ""
     """The per-row value whose total must not be one entity's, for sums."""
+
+    @property
+    def filtered(self) -> bool:
+        """Whether it rests on fewer rows than its cell."""
+        return self.test.op != "true"
 
 
 def declared(column: Column) -> tuple[object, ...] | None:
@@ -85,14 +99,14 @@ def declared(column: Column) -> tuple[object, ...] | None:
     return tuple(sqltype.read_moment(key, column.kind).sql.split("'")[1] for key in column.keys)
 
 
-def key_of(value: Value, table: Table) -> tuple[Key, int]:
+def key_of(value: Value, relation: Relation) -> tuple[Key, int]:
     """The Key of a GROUP BY expression and an upper bound of how many values it has, NULL included."""
-    listed = value.listed if value.bare is None else declared(table.columns[value.bare])
+    listed = value.listed if value.bare is None else declared(relation.columns[value.bare])
     nullable = value.nullable
     if value.bare is not None and listed is not None and not nullable:
         # A value outside a published list is registered as NULL, unless it is text.
         nullable = value.kind not in (Kind.text, Kind.boolean)
-    sizes = [table.rows_max]
+    sizes = [relation.rows_max]
     if listed is not None:
         sizes.append(len(listed))
     if value.lo is not None and value.hi is not None and value.kind is not Kind.timestamp:
@@ -101,77 +115,111 @@ def key_of(value: Value, table: Table) -> tuple[Key, int]:
         sizes.append(value.spread)
     product = 1
     for index in value.columns:
-        column = table.columns[index]
+        column = relation.columns[index]
         product *= (len(column.keys) + 1 if column.keys is not None else column.distinct_max) + 1
     sizes.append(product)
     key = Key(value.name, value.kind, value.scale, listed, nullable)
     return key, max(1, min(sizes)) + nullable
 
 
-def cells_of(keys: Iterable[Value], where: Pred, table: Table, guard: Guard) -> tuple[Cells, tuple[Key, ...]]:
+def cells_of(keys: Iterable[Value], where: Pred, relation: Relation) -> tuple[Cells, tuple[Key, ...]]:
     """The cells of a question and their keys, sizes judged from what is declared.
 
     Raises: too_many_cells.
     """
     ordered = tuple(sorted({key.sql: key for key in keys}.values(), key=lambda key: key.sql))
-    named = [key_of(key, table) for key in ordered]
+    named = [key_of(key, relation) for key in ordered]
     most = 1
     for _, size in named:
         most *= size
     all_listed = all(key.keys is not None for key, _ in named)
     # Listed keys are shown even where no row is, private ones only where rows are.
-    most = most if all_listed else min(most, table.rows_max)
-    if most > guard.cells_max:
-        raise Refused(TOO_MANY_CELLS, limit=str(guard.cells_max))
-    reach = table.rows_per_entity
-    constant = all(table.columns[index].constant for key in ordered for index in key.columns)
-    touched = 1 if not ordered or constant else min(reach, most) if all_listed else reach
-    return Cells(ordered, where, most, touched), tuple(key for key, _ in named)
+    most = most if all_listed else min(most, relation.rows_max)
+    if most > relation.guard.cells_max:
+        raise Refused(TOO_MANY_CELLS, limit=str(relation.guard.cells_max))
+    columns = frozenset[int]().union(*(key.columns for key in ordered))
+    shown = most if all_listed else None
+    touched = tuple(relation.touched(place, columns, shown) for place in range(len(relation.members)))
+    return Cells(ordered, where, most, touched, relation.text), tuple(key for key, _ in named)
 
 
 @dataclass(slots=True)
 class Tally:
     """The statistics a question has asked for so far, each once, with the SQL of each."""
 
-    table: Table
-    guard: Guard
+    relation: Relation
     cells: Cells
     statistics: list[Statistic] = field(default_factory=list[Statistic])
     sources: list[Source] = field(default_factory=list[Source])
 
-    def _add(self, form: Form, what: str, source: Source, delta: int, unit: Fraction = Fraction(1)) -> int:
-        """The index of a statistic, added where it is new; `delta` is what one row can move it."""
+    @property
+    def guard(self) -> Guard:
+        """The rules of all its tables together."""
+        return self.relation.guard
+
+    def _add(
+        self, form: Form, what: str, source: Source, delta: int, unit: Fraction = Fraction(1), of: int = 0
+    ) -> int:
+        """The index of a statistic, added where it is new; `delta` is what one row can move it.
+
+        `of`: of which table distinct entities are counted.
+        """
         key = f"{form} {what} {self.cells.text}"
         for index, known in enumerate(self.statistics):
             if known.key == key:
                 return index
         delta = max(1, delta)
-        if delta * self.table.rows_max >= SUM_MAX:
+        if delta * self.relation.rows_max >= SUM_MAX:
             raise Refused(NUMBER_WIDE)
-        if form is Form.entities:
-            touched = self.cells.touched
-            made = Statistic(key, form, touched, touched, 1)
-        else:
-            most = self.table.rows_per_entity * delta
-            made = Statistic(key, form, most, most * most, most, unit)
-        self.statistics.append(made)
+        moves = [self._moves(form, delta, place, of) for place in range(len(self.relation.members))]
+        weighed = [self._weighed(moves[place], place) for place in self.relation.noised]
+        delta1, delta2_squared = (max(each[at] for each in weighed) for at in (0, 1))
+        self.statistics.append(
+            Statistic(key, form, delta1, delta2_squared, max(cap for _, _, cap in moves), unit)
+        )
         self.sources.append(source)
         return len(self.statistics) - 1
 
-    def entities(self, test: Pred = predicate.TRUE) -> int:
-        """U: distinct entities of a cell; rows, where an entity has one row."""
-        if self.table.rows_per_entity == 1:
-            return self.rows(test)
-        flat = self.distinct_entities(test)
-        inner = f"MAX(CASE WHEN {test.sql} THEN 1 ELSE 0 END)" if test.op != "true" else "1"
-        return self._add(Form.entities, test.sql, Source(flat, inner, "SUM({})", test.op != "true"), 1)
+    def _moves(self, form: Form, delta: int, place: int, of: int) -> tuple[int, int, int]:
+        """L1, squared L2 and largest change of a statistic where one entity of a table goes."""
+        reach = self.relation.reaches[place]
+        if form is not Form.entities:
+            most = reach.moved * delta
+            return most, most * most, most
+        # So many of the counted entities go from at most so many cells, and from no more than there are rows.
+        met, touched = reach.met[of], self.cells.touched[place]
+        return min(reach.moved, met * touched), min(met * reach.moved, met * met * touched), met
 
-    def distinct_entities(self, test: Pred = predicate.TRUE) -> str:
+    def _weighed(self, moves: tuple[int, int, int], place: int) -> tuple[int, int]:
+        """L1 and squared L2 as they count at the cost of the whole question, rounded up."""
+        all_micro, own_micro = self.guard.rho_micro, self.relation.members[place].guard.rho_micro
+        if own_micro <= all_micro:
+            return moves[0], moves[1]
+        square = -(-(moves[0] ** 2) * all_micro // own_micro)
+        return math.isqrt(square - 1) + 1, -(-moves[1] * all_micro // own_micro)
+
+    def entities(self, test: Pred = predicate.TRUE, of: int = 0) -> int:
+        """U: distinct entities of a table in a cell; rows, where an entity has one row of the joined rows."""
+        if self.relation.reaches[of].rows == 1:
+            return self.rows(predicate.both((test, self._met(of))))
+        flat = self.distinct_entities(test, of)
+        inner = f"MAX(CASE WHEN {test.sql} THEN 1 ELSE 0 END)" if test.op != "true" else "1"
+        what = test.sql if self.relation.single else f"{self.relation.eid(of)} {test.sql}"
+        source = Source(flat, inner, "SUM({})", test)
+        return self._add(Form.entities, what, source, 1, of=of)
+
+    def _met(self, of: int) -> Pred:
+        """The condition that a row holds an entity of a table: always, but on the optional side of a join."""
+        eid = replace(sqltype.whole(0), sql=self.relation.eid(of), constant=None, nullable=True)
+        return predicate.is_null(eid, null=False) if of in self.relation.optional else predicate.TRUE
+
+    def distinct_entities(self, test: Pred = predicate.TRUE, of: int = 0) -> str:
         """The SQL of distinct entities: a bitmap where it is quicker and fits, else COUNT(DISTINCT eid)."""
-        eid = "eid" if test.op == "true" else f"CASE WHEN {test.sql} THEN eid END"
-        room = self.cells.most * (self.table.entities // 8 + 1) * THREADS <= (self.guard.memory_mb << 20) // 4
-        if room and self.cells.most * self.table.entities > HASHED_MAX:
-            return f"COALESCE(BIT_COUNT(BITSTRING_AGG({eid}, 0, {max(1, self.table.entities - 1)})), 0)"
+        eid, entities = self.relation.eid(of), self.relation.members[of].table.entities
+        eid = eid if test.op == "true" else f"CASE WHEN {test.sql} THEN {eid} END"
+        room = self.cells.most * (entities // 8 + 1) * THREADS <= (self.guard.memory_mb << 20) // 4
+        if room and self.cells.most * entities > HASHED_MAX:
+            return f"COALESCE(BIT_COUNT(BITSTRING_AGG({eid}, 0, {max(1, entities - 1)})), 0)"
         return f"COUNT(DISTINCT {eid})"
 
     def rows(self, test: Pred = predicate.TRUE) -> int:
@@ -182,7 +230,7 @@ class Tally:
             flat = f"COUNT({test.left})"
         else:
             flat = f"COUNT(CASE WHEN {test.sql} THEN 1 END)"
-        return self._add(Form.rows, test.sql, Source(flat, flat, "SUM({})", test.op != "true"), 1)
+        return self._add(Form.rows, test.sql, Source(flat, flat, "SUM({})", test), 1)
 
     def known(self, value: Value, test: Pred) -> int:
         """N of a value: rows where it is not NULL and the condition holds."""
@@ -194,9 +242,7 @@ class Tally:
         """S: the sum of a value over the rows where a condition holds."""
         lo, hi = sqltype.interval(value)
         masked = _masked(value, test).sql
-        source = Source(
-            f"COALESCE(SUM({masked}), 0)", f"COALESCE(SUM({masked}), 0)", "SUM({})", test.op != "true", masked
-        )
+        source = Source(f"COALESCE(SUM({masked}), 0)", f"COALESCE(SUM({masked}), 0)", "SUM({})", test, masked)
         return self._add(Form.total, masked, source, max(abs(lo), abs(hi)), Fraction(1, 10**value.scale))
 
     def centred(self, value: Value, test: Pred) -> int:
@@ -207,7 +253,7 @@ class Tally:
         flat = f"COALESCE(SUM({masked}), 0)"
         if middle:
             flat = f"({flat} - CAST({middle} AS HUGEINT) * COUNT({masked}))"
-        source = Source(flat, flat, "SUM({})", test.op != "true", masked)
+        source = Source(flat, flat, "SUM({})", test, masked)
         return self._add(
             Form.centred, masked, source, max(hi - middle, middle - lo), Fraction(1, 10**value.scale)
         )
@@ -224,57 +270,133 @@ class Tally:
         if offset:
             flat = f"({flat} - CAST({offset} AS HUGEINT) * COUNT({masked.sql}))"
         delta = max(offset, half * half - offset)
-        source = Source(flat, flat, "SUM({})", test.op != "true")
+        source = Source(flat, flat, "SUM({})", test)
         return self._add(Form.squared, masked.sql, source, delta, Fraction(1, 10 ** (2 * value.scale)))
 
     def distinct(self, value: Value, test: Pred) -> int:
         """Distinct values of a column."""
         flat = f"COUNT(DISTINCT {_masked(value, test).sql})"
-        return self._add(Form.distinct, flat, Source(flat, "", "", test.op != "true"), 1)
+        return self._add(Form.distinct, flat, Source(flat, "", "", test), 1)
 
-    def presence(self) -> int:
-        """The statistic standing for distinct entities (U, or rows where R = 1), added if missing."""
-        if self.table.rows_per_entity == 1:
+    def presence(self) -> tuple[int, ...]:
+        """The statistics standing for distinct entities of every table, added if missing."""
+        return tuple(self._presence(place) for place in self._counted())
+
+    def _counted(self) -> list[int]:
+        """The tables whose entities are counted: of tables joined on the entity of both, one stands for all."""
+        optional, reaches = self.relation.optional, self.relation.reaches
+        found: list[int] = []
+        for place in range(len(reaches)):
+            alike = (
+                self.relation.same_entity(place, each) or reaches[place].rows == reaches[each].rows == 1
+                for each in found
+                if place not in optional and each not in optional
+            )
+            if not any(alike):
+                found.append(place)
+        return found
+
+    def _presence(self, of: int) -> int:
+        if self.relation.reaches[of].rows == 1 and of not in self.relation.optional:
             for index, known in enumerate(self.statistics):
                 # Rows with a value are entities too, and not more of them: no further charge is needed.
                 if known.form is Form.rows and self.sources[index].flat == "COUNT(*)":
                     return index
             for index, known in enumerate(self.statistics):
-                if known.form is Form.rows and self.sources[index].flat.startswith("COUNT(c"):
+                if known.form is Form.rows and _VALUES.match(self.sources[index].flat):
                     return index
-        return self.entities()
+        for index, known in enumerate(self.statistics):
+            # The same on the optional side of a join: who has a value of the table was met.
+            met = known.form is Form.rows and self.sources[index].flat.startswith(f"COUNT(t{of}c")
+            if met and self.relation.reaches[of].rows == 1:
+                return index
+        return self.entities(of=of)
+
+    def _presences(self) -> list[str]:
+        """The SQL of the true distinct entities behind `presence`, in its order."""
+        return [self._true_entities(place) for place in self._counted()]
+
+    def _true_entities(self, of: int, test: Pred = predicate.TRUE) -> str:
+        if self.relation.reaches[of].rows > 1:
+            return self.distinct_entities(test, of)
+        met = predicate.both((test, self._met(of)))
+        if met.op == "true":
+            return "COUNT(*)"
+        return f"COUNT({met.left})" if met.op == "not null" else f"COUNT(CASE WHEN {met.sql} THEN 1 END)"
 
     def sql(self) -> str:
         """The regenerated question over `t0`: keys, distinct entities, then one integer per statistic."""
-        if self.guard.noise is Noise.exact:
+        if self.guard.noise is not Noise.exact:
+            sql = self._flat(self._presences(), "")
+        elif self.relation.single:
             sql = self._exact()
         else:
-            sql = self._flat("COUNT(*)" if self.table.rows_per_entity == 1 else self.distinct_entities(), "")
+            sql = self._exact_joined()
         if len(sql) > SQL_TOTAL_MAX:
             raise Refused(QUESTION_LONG, limit=f"{SQL_TOTAL_MAX}")
         return sql
 
-    def _where(self) -> str:
-        test = "" if self.cells.where.op == "true" else f" AND {self.cells.where.sql}"
-        return f"FROM t0 WHERE rn <= {self.table.rows_per_entity}{test}"
+    def _from(self, used: str) -> str:
+        """FROM and WHERE of a question that reads what stands in `used`."""
+        test = "" if self.cells.where.op == "true" else self.cells.where.sql
+        joiner = " AND " if self.relation.single else " WHERE "
+        return f"FROM {self.relation.source(used + test)}{joiner + test if test else ''}"
 
-    def _flat(self, entities: str, having: str) -> str:
+    def _flat(self, entities: list[str], having: str) -> str:
         keys = [key.sql for key in self.cells.keys]
         places = ", ".join(str(place + 1) for place in range(len(keys)))
-        columns = ", ".join([*keys, entities, *(source.flat for source in self.sources)])
+        columns = ", ".join([*keys, *entities, *(source.flat for source in self.sources)])
         grouped = f" GROUP BY {places}" if keys else ""
         ordered = f" ORDER BY {places}" if keys else ""
-        return f"SELECT {columns} {self._where()}{grouped}{having}{ordered}"
+        return f"SELECT {columns} {self._from(columns + having)}{grouped}{having}{ordered}"
+
+    def _exact_joined(self) -> str:
+        """The true statistics of cells in which every table holds k and no entity of any dominates a sum."""
+        least, share = self.guard.group_min, self.guard.dominance_percent
+        if any(known.form is Form.distinct for known in self.statistics) and any(
+            source.filtered or source.dominant for source in self.sources
+        ):
+            raise Refused(EXACT_DISTINCT)
+        places = range(len(self.relation.members))
+        rules = [f"{self._true_entities(place)} >= {least}" for place in places]
+        shown = {name: name for name in self._read()}
+        keys = ", ".join(key.sql for key in self.cells.keys)
+        for at, source in enumerate(self.sources):
+            if source.filtered:
+                rules += [f"{self._true_entities(place, source.test)} >= {least}" for place in places]
+            for place in places if source.dominant else ():
+                wide = f"ABS(CAST({source.dominant} AS HUGEINT))"
+                held = wide
+                if self.relation.reaches[place].rows > 1:
+                    within = ", ".join(filter(None, (keys, self.relation.eid(place))))
+                    held = shown.setdefault(f"SUM({wide}) OVER (PARTITION BY {within})", f"w{at}_{place}")
+                rules.append(f"COALESCE(MAX({held}) * 100 <= {share} * SUM({wide}), TRUE)")
+        having = f" HAVING {' AND '.join(dict.fromkeys(rules))}"
+        if all(sql == name for sql, name in shown.items()):
+            return self._flat(self._presences(), having)
+        inner = ", ".join(f"{sql} AS {name}" for sql, name in shown.items())
+        outer = ", ".join(
+            [*(k.sql for k in self.cells.keys), *self._presences(), *(s.flat for s in self.sources)]
+        )
+        levels = ", ".join(str(place + 1) for place in range(len(self.cells.keys)))
+        grouped, ordered = (f" GROUP BY {levels}", f" ORDER BY {levels}") if levels else ("", "")
+        return f"SELECT {outer} FROM (SELECT {inner} {self._from(inner)}) AS e{grouped}{having}{ordered}"
+
+    def _read(self) -> list[str]:
+        """The columns and entities a joined question reads, by their names in its SQL."""
+        texts = [*(key.sql for key in self.cells.keys), *(source.flat for source in self.sources)]
+        texts += [self.relation.eid(place) for place in range(len(self.relation.members))]
+        return self.relation.named(" ".join(texts))
 
     def _exact(self) -> str:
         """Template E: the true statistics of cells that hold k and dominance, for terms that say exact."""
         least, share = self.guard.group_min, self.guard.dominance_percent
-        single = self.table.rows_per_entity == 1
+        single = self.relation.members[0].table.rows_per_entity == 1
         if any(known.form is Form.distinct for known in self.statistics):
             if any(s.filtered or s.dominant for s in self.sources):
                 raise Refused(EXACT_DISTINCT)
             entities = "COUNT(*)" if single else self.distinct_entities()
-            return self._flat(entities, f" HAVING {entities} >= {least}")
+            return self._flat([entities], f" HAVING {entities} >= {least}")
         if single:
             rules = [f"COUNT(*) >= {least}"]
             for source in self.sources:
@@ -284,7 +406,7 @@ class Tally:
                     )
                 if source.dominant:
                     rules.append(_undominated(source.dominant, share))
-            return self._flat("COUNT(*)", f" HAVING {' AND '.join(dict.fromkeys(rules))}")
+            return self._flat(["COUNT(*)"], f" HAVING {' AND '.join(dict.fromkeys(rules))}")
         names = [f"k{place}" for place in range(len(self.cells.keys))]
         inner = [f"{key.sql} AS {name}" for key, name in zip(self.cells.keys, names, strict=True)] + ["eid"]
         rules = [f"COUNT(*) >= {least}"]
@@ -306,7 +428,7 @@ class Tally:
         )
         places = ", ".join(str(place + 1) for place in range(len(names)))
         grouped, ordered = (f" GROUP BY {places}", f" ORDER BY {places}") if names else ("", "")
-        table = f"(SELECT {', '.join(inner)} {self._where()} GROUP BY {levels})"
+        table = f"(SELECT {', '.join(inner)} {self._from('')} GROUP BY {levels})"
         return (
             f"SELECT {outer} FROM {table} AS e{grouped} HAVING {' AND '.join(dict.fromkeys(rules))}{ordered}"
         )

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 
-ADMITTED, DONE, FAILED = "admitted", "done", "failed"
+ADMITTED, DONE, FAILED, STOPPED = "admitted", "done", "failed", "stopped"
 
 _ACCOUNT = Table(
     "cleanroom_account", META, Column("resource", Text, nullable=False), Column("org", Text, nullable=False),
@@ -40,12 +40,16 @@ _PAID = Table(
 )  # fmt: skip
 _JOB = Table(
     "cleanroom_job", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
-    Column("provider", Text, nullable=False), Column("contract", Text, nullable=False),
     Column("question", Text, nullable=False), Column("state", Text, nullable=False),
     Column("charged_micro", Integer, nullable=False), Column("attempts", Integer, nullable=False),
     Column("answer", Text), Column("entry", Integer), Column("created_ms", Integer, nullable=False),
     Index("cleanroom_job_state", "state"), Index("cleanroom_job_org", "org", "id"),
-    Index("cleanroom_job_provider", "provider", "id"),
+)  # fmt: skip
+_PART = Table(
+    "cleanroom_part", META, Column("job", Text, nullable=False), Column("contract", Text, nullable=False),
+    Column("provider", Text, nullable=False), Column("place", Integer, nullable=False),
+    Column("charged_micro", Integer, nullable=False), PrimaryKeyConstraint("job", "contract"),
+    Index("cleanroom_part_provider", "provider", "job"),
 )  # fmt: skip
 _SPENT = Sql(
     select(_ACCOUNT.c.spent_micro).where(
@@ -84,16 +88,29 @@ _PAID_GET = Sql(
 _PAID_ADD = Sql(insert(_PAID))
 _JOB_ADD = Sql(insert(_JOB))
 _JOB_COLUMNS = (
-    _JOB.c.id, _JOB.c.org, _JOB.c.provider, _JOB.c.contract, _JOB.c.question, _JOB.c.state, _JOB.c.charged_micro,
-    _JOB.c.attempts, _JOB.c.answer, _JOB.c.entry, _JOB.c.created_ms,
+    _JOB.c.id, _JOB.c.org, _JOB.c.question, _JOB.c.state, _JOB.c.charged_micro, _JOB.c.attempts,
+    _JOB.c.answer, _JOB.c.entry, _JOB.c.created_ms,
+)  # fmt: skip
+_PART_ADD = Sql(insert(_PART))
+_PART_GET = Sql(
+    select(_PART.c.contract, _PART.c.provider, _PART.c.charged_micro)
+    .where(_PART.c.job == bindparam("job")).order_by(_PART.c.place)
 )  # fmt: skip
 _JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
+_JOB_DONE = Sql(select(_JOB.c.id, _JOB.c.entry).where(_JOB.c.state == DONE))
+_JOB_WAITING = Sql(
+    select(func.count()).select_from(_JOB).where(_JOB.c.org == bindparam("org"), _JOB.c.state == ADMITTED)
+)
 _JOB_STATE = Sql(
     select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
 )
 _JOB_LIST = Sql(
     select(*_JOB_COLUMNS)
-    .where((_JOB.c.org == bindparam("org")) | (_JOB.c.provider == bindparam("org")), _JOB.c.id < bindparam("before"))
+    .where(
+        (_JOB.c.org == bindparam("org"))
+        | _JOB.c.id.in_(select(_PART.c.job).where(_PART.c.provider == bindparam("org"))),
+        _JOB.c.id < bindparam("before"),
+    )
     .order_by(_JOB.c.id.desc()).limit(bindparam("count"))
 )  # fmt: skip
 _JOB_END = Sql(
@@ -105,13 +122,20 @@ Cells = dict[tuple[object, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
+class JobPart:
+    """One contract of a question, whose table it is, and what its account was charged."""
+
+    contract: str
+    provider: str
+    charged_micro: int
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A question that was admitted and charged (计算任务)."""
 
     id: str
     org: str
-    provider: str
-    contract: str
     question: str
     state: str
     charged_micro: int
@@ -119,6 +143,12 @@ class Job:
     answer: dict[str, Any] | None
     entry: int | None
     created_ms: int
+    parts: tuple[JobPart, ...] = ()
+
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The organisations it concerns: who asked, and whose tables it reads."""
+        return tuple(dict.fromkeys((self.org, *(part.provider for part in self.parts))))
 
 
 def spent_micro(db: Session, resource: str, org: str | None) -> int:
@@ -167,16 +197,20 @@ def pay(db: Session, org: str, version: str, statistic: str) -> None:
 def add_job(db: Session, job: Job) -> None:
     """Keeps an admitted job, or one that was answered at once."""
     db.run(
-        _JOB_ADD, id=job.id, org=job.org, provider=job.provider, contract=job.contract, question=job.question,
-        state=job.state, charged_micro=job.charged_micro, attempts=job.attempts, answer=_json(job.answer),
-        entry=job.entry, created_ms=job.created_ms,
+        _JOB_ADD, id=job.id, org=job.org, question=job.question, state=job.state, charged_micro=job.charged_micro,
+        attempts=job.attempts, answer=_json(job.answer), entry=job.entry, created_ms=job.created_ms,
     )  # fmt: skip
+    for place, part in enumerate(job.parts):
+        db.run(
+            _PART_ADD, job=job.id, contract=part.contract, provider=part.provider, place=place,
+            charged_micro=part.charged_micro,
+        )  # fmt: skip
 
 
 def job(db: Session, job_id: str) -> Job | None:
     """The job with an id."""
     rows = db.run(_JOB_GET, id=job_id)
-    return _job(rows[0]) if rows else None
+    return _job(db, rows[0]) if rows else None
 
 
 def admitted(db: Session, count: int) -> list[str]:
@@ -184,9 +218,19 @@ def admitted(db: Session, count: int) -> list[str]:
     return [str(row[0]) for row in db.run(_JOB_STATE, count=count)]
 
 
+def waiting(db: Session, org: str) -> int:
+    """How many questions of an organisation wait or run."""
+    return int(str(db.run(_JOB_WAITING, org=org)[0][0]))
+
+
 def jobs(db: Session, org: str, before: str, count: int) -> list[Job]:
     """The jobs an organisation asked or that ran on its data, newest first."""
-    return [_job(row) for row in db.run(_JOB_LIST, org=org, before=before, count=count)]
+    return [_job(db, row) for row in db.run(_JOB_LIST, org=org, before=before, count=count)]
+
+
+def answered(db: Session) -> dict[str, int | None]:
+    """The entry of each answered question, by its id."""
+    return {str(row[0]): cast("int | None", row[1]) for row in db.run(_JOB_DONE)}
 
 
 def end_job(db: Session, job_id: str, state: str, answer: dict[str, Any] | None, entry: int) -> bool:
@@ -198,10 +242,10 @@ def _json(value: dict[str, Any] | None) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _job(row: Row) -> Job:
-    own, org, provider, contract, question, state, charged, attempts, answer, entry, created = row
+def _job(db: Session, row: Row) -> Job:
+    own, org, question, state, charged, attempts, answer, entry, created = row
+    parts = tuple(JobPart(str(c), str(p), cast(int, micro)) for c, p, micro in db.run(_PART_GET, job=own))
     return Job(
-        str(own), str(org), str(provider), str(contract), str(question), str(state), cast(int, charged),
-        cast(int, attempts), None if answer is None else json.loads(str(answer)), cast("int | None", entry),
-        cast(int, created),
+        str(own), str(org), str(question), str(state), cast(int, charged), cast(int, attempts),
+        None if answer is None else json.loads(str(answer)), cast("int | None", entry), cast(int, created), parts,
     )  # fmt: skip

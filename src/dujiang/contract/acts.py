@@ -1,20 +1,42 @@
-"""Acts of contracts: request, hear the other side, terminate, show, list."""
+"""Acts of contracts: request, accept, refuse, counter, comment, hear the other side, terminate.
+
+What an organisation sees of them (show, list, inbox) stands in `inbox`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
 
 from dujiang.catalogue import acts as catalogue
 from dujiang.contract import hearing, rules, store, wire
+from dujiang.contract.inbox import (
+    Contracts,
+    Inbox,
+    Inside,
+    List,
+    Look,
+    Looked,
+    Show,
+    Shown,
+    find,
+    inbox,
+    list_,
+    look,
+    show,
+)
 from dujiang.contract.model import (
     ACTIVE,
-    DECLINED,
+    COMMENTS_FULL,
+    COMMENTS_MAX,
     ENDED,
+    NEGOTIATIONS_OPEN,
     NOT_ACTIVE,
     NOT_CONSUMER,
+    OUT_OF_TURN,
     OWN_PRODUCT,
-    Allowance,
+    TERMS_SAME,
+    Comment,
     Contract,
     Negotiation,
     Side,
@@ -23,14 +45,30 @@ from dujiang.contract.model import (
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Declined, Refused
-from dujiang.kernel.runner import NOT_FOUND
+from dujiang.kernel.runner import FORBIDDEN, NOT_FOUND
 from dujiang.kernel.shape import MALFORMED
 from dujiang.kernel.tables import Session
-from dujiang.policy.model import PURPOSE_LONG, TEXT_CHARACTERS_MAX, Terms
-from dujiang.policy.rules import last_day, permits, sentence
+from dujiang.policy.model import PURPOSE_LONG, TERMS_WRONG, TEXT_CHARACTERS_MAX, Terms
+from dujiang.policy.rules import check, check_columns, normal, permits, terms_sha256
 from dujiang.policy.wire import odrl_offer, terms_of_odrl
 from dujiang.post import acts as post
 from dujiang.post.model import Heard
+from dujiang.registry import acts as registry
+
+__all__ = [
+    "Contracts",
+    "Inbox",
+    "Inside",
+    "List",
+    "Look",
+    "Looked",
+    "Show",
+    "Shown",
+    "inbox",
+    "list_",
+    "look",
+    "show",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,58 +113,73 @@ class Terminate:
 
 
 @dataclass(frozen=True, slots=True)
-class Show:
-    """A contract's or negotiation's id."""
+class Accept:
+    """What waits for this side: a request (the provider agrees) or a counter-offer (the consumer accepts)."""
 
     contract: str
+    """The negotiation's id, from the inbox."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A contract as its own side sees it."""
+class Refuse:
+    """What waits for this side and is not wanted; the negotiation ends."""
 
     contract: str
-    state: str
-    side: str
-    peer: str
-    peer_did: str
-    product: str
-    version: str
-    purpose: str
-    terms: str
-    terms_zh: str
-    terms_sha256: str
-    done: bool
-    status: str | None = None
-    last_day: str | None = None
-    questions_used: int | None = None
-    agreed_ms: int | None = None
-    declined: dict[str, Any] | None = None
-    allowance: Allowance | None = None
-    """Money on a contract that has a price."""
+    """The negotiation's id, from the inbox."""
+    comment: str | None = None
+    """Why, for the other side to read."""
 
 
 @dataclass(frozen=True, slots=True)
-class List:
-    """A page of contracts, newest first."""
+class Counter:
+    """What this side would agree to instead: the terms that change; those not named stay as they were last.
 
-    before: str | None = None
-    limit: int = 50
+    A provider answers a request; a consumer a counter-offer, with nothing beyond what was offered.
+    """
+
+    contract: str
+    """The negotiation's id, from the inbox."""
+    days: int | None = None
+    """Days of use from the agreement."""
+    until: str | None = None
+    """Last day of use, YYYY-MM-DD."""
+    questions: int | None = None
+    """Most questions under the contract."""
+    statistics: int | None = None
+    """Allotment of the privacy account, in statistics."""
+    group_min: int | None = None
+    """Fewest distinct entities of a group that is shown."""
+    purposes: tuple[str, ...] | None = None
+    """Purposes that are permitted."""
+    columns: tuple[str, ...] | None = None
+    """Columns the contract opens."""
+    comment: str | None = None
+    """A remark that goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Contracts:
-    """An organisation's contracts; `next` continues below."""
+class Remark:
+    """A remark in a negotiation or on a contract; both sides keep and see it."""
 
-    items: tuple[Shown, ...]
-    next: str | None = None
+    contract: str
+    """The negotiation's or contract's id."""
+    text: str
+    """Up to 1000 characters on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remarked:
+    """The remark that was sent."""
+
+    contract: str
+    comment: str
 
 
 def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     """Begins a negotiation for a product on the terms it is offered on.
 
-    Raises: Refused purpose_too_long, not_found, product_withdrawn, own_product. Declined: a purpose,
-    recipient or period the terms do not permit.
+    Raises: Refused purpose_too_long, not_found, product_withdrawn, own_product, negotiations_open. Declined: a
+    purpose, recipient or period the terms do not permit.
     """
     if len(ask.purpose) > TEXT_CHARACTERS_MAX:
         raise Refused(PURPOSE_LONG, limit=TEXT_CHARACTERS_MAX)
@@ -147,14 +200,17 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     )  # fmt: skip
     if refused:
         return Declined(refused)
+    most = tx.node.config.org_negotiations_open_max
+    if most and store.open_negotiations(tx.db, own.id) >= most:
+        raise Refused(NEGOTIATIONS_OPEN, most=most)
     offer = odrl_offer(offered.terms, offered.offer, offered.product)
     one = Negotiation(
         own.id, tx.new_id("neg"), Side.consumer, provider.did, None, offered.product, str(offered.version), ask.purpose,
-        offer, offered.terms_sha256, rules.stepped(State.start, "request", Side.consumer),
+        offer, offered.terms_sha256, rules.stepped(State.start, "request", Side.consumer), changed_ms=tx.now_ms,
     )  # fmt: skip
     store.add_negotiation(tx.db, one)
     message = wire.request(one.id, hearing.callback(own.did), offer, ask.purpose)
-    letter = post.send(tx, own, provider.did, message)
+    letter = hearing.say(tx, one, message)
     tx.tell(negotiation=one.id, terms_sha256=one.terms_sha256, message=letter, state=one.state)
     return Requested(one.id, one.state, one.product)
 
@@ -179,47 +235,106 @@ def hear(tx: Tx, caller: Caller, ask: Hear, heard: Heard) -> Heeded:
     return Heeded(one.id, one.state)
 
 
+def accept(tx: Tx, caller: Caller, ask: Accept) -> Shown | Declined:
+    """Agrees to what waits for the caller's organisation: its terms are pinned as they were said last.
+
+    Raises: Refused not_found, out_of_turn, forbidden. Declined: the terms no longer permit it, product_withdrawn.
+    """
+    one = _waiting(tx, caller, ask.contract)
+    if one.side is Side.consumer:
+        one = replace(one, state=rules.stepped(one.state, "accept", Side.consumer))
+        store.save_negotiation(tx.db, one, tx.now_ms)
+        hearing.say(tx, one, wire.event(*hearing.pids(one), "ACCEPTED", one.terms_sha256))
+    else:
+        refused = hearing.standing(tx, one)
+        if refused:
+            return Declined(refused)
+        one = hearing.agree(tx, one)
+        tx.tell(contract=one.contract)
+    tx.tell(state=one.state)
+    return show(tx, caller, Show(one.id))
+
+
+def refuse(tx: Tx, caller: Caller, ask: Refuse) -> Shown:
+    """Ends a negotiation that waits for the caller's organisation.
+
+    Raises: Refused not_found, out_of_turn, forbidden, comment_unfit, comments_full.
+    """
+    one = _waiting(tx, caller, ask.contract)
+    if ask.comment is not None:
+        _remark(tx, one, ask.comment)
+    after = rules.stepped(one.state, "terminate", one.side)
+    hearing.close(tx, replace(one, state=after, reason="refused"), "refused")
+    tx.tell(state=after)
+    return show(tx, caller, Show(one.id))
+
+
+def counter(tx: Tx, caller: Caller, ask: Counter) -> Shown:
+    """Answers what waits for the caller's organisation with changed terms, which then wait for the other side.
+
+    Raises: Refused not_found, out_of_turn, forbidden, terms_same, terms_wrong, terms_beyond, terms_base_differ,
+    the codes of terms that do not permit the purpose, comment_unfit, comments_full.
+    """
+    one = _waiting(tx, caller, ask.contract)
+    provider = one.side is Side.provider
+    word = "offer" if provider else "request"
+    after = rules.stepped(one.state, word, one.side)
+    current = terms_of_odrl(one.terms)
+    published = catalogue.offered_version(tx.db, one.product, int(one.version))
+    changed = _changed(tx, ask, current, published.registered)
+    refused = rules.counter_refused(one.side, changed, current, published.terms)
+    if refused:
+        raise Refused(refused)
+    made = odrl_offer(changed, tx.new_id("ofr"), one.product)
+    one = replace(one, state=after, terms=made, terms_sha256=terms_sha256(changed))
+    if provider and (refused := hearing.standing(tx, one)):
+        raise Refused(refused)
+    if ask.comment is not None:
+        _remark(tx, one, ask.comment)
+    store.save_negotiation(tx.db, one, tx.now_ms)
+    ids = hearing.pids(one)
+    hearing.say(tx, one, wire.offer(*ids, made) if provider else wire.request_again(*ids, made, one.purpose))
+    tx.tell(state=after, terms_sha256=one.terms_sha256)
+    return show(tx, caller, Show(one.id))
+
+
+def comment(tx: Tx, caller: Caller, ask: Remark) -> Remarked:
+    """Sends the other side a remark, which both keep.
+
+    Raises: Refused not_found, out_of_turn (the negotiation was terminated), comment_unfit, comments_full.
+    """
+    one = _negotiation(tx.db, caller.org, ask.contract)
+    if one.state is State.terminated:
+        raise Refused(OUT_OF_TURN)
+    _told(tx, one)
+    return Remarked(ask.contract, _remark(tx, one, ask.text))
+
+
 def terminate(tx: Tx, caller: Caller, ask: Terminate) -> Shown:
-    """Ends an active contract, or a negotiation where it is this side's turn to.
+    """Ends an active contract; or a negotiation where it is this side's turn to, or where what it said last was
+    given up as undeliverable: for the other side the message before that stands, from which it may.
 
     Raises: Refused not_found, out_of_turn, contract_not_active.
     """
     one = _negotiation(tx.db, caller.org, ask.contract)
     found = store.contract(tx.db, caller.org, one.contract) if one.contract else None
-    peer = identity.by_did(tx.db, one.peer_did)
-    tx.tell(negotiation=one.id, product=one.product, parties=[peer.id] if peer else [])
+    _told(tx, one)
     if one.state is State.finalized and found is not None:
         if found.state != ACTIVE:
             raise Refused(NOT_ACTIVE)
         store.set_state(tx.db, caller.org, found.id, ENDED)
-        post.send(tx, identity.organisation(tx.db, caller.org), one.peer_did, wire.end(found.id))
+        hearing.say(tx, one, wire.end(found.id))
         tx.tell(contract=found.id, state=ENDED)
         return show(tx, caller, Show(found.id))
-    after = rules.stepped(one.state, "terminate", one.side)
-    hearing.close(tx, replace(one, state=after, reason="terminated"), "terminated")
+    after, reason = State.terminated, "undelivered"
+    lost = one.id in post.undelivered(tx.db, caller.org)
+    if not lost or one.state is State.terminated:
+        after, reason = rules.stepped(one.state, "terminate", one.side), "terminated"
+    hearing.close(tx, replace(one, state=after, reason=reason), reason)
+    if lost and one.contract:
+        hearing.say(tx, one, wire.end(one.contract))
     tx.tell(state=after)
     return show(tx, caller, Show(one.id))
-
-
-def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
-    """A contract or a negotiation of the caller's organisation.
-
-    Raises: Refused not_found.
-    """
-    one = _negotiation(tx.db, caller.org, ask.contract)
-    return _shown(tx, one, store.contract(tx.db, caller.org, one.contract) if one.contract else None)
-
-
-def list_(tx: Tx, caller: Caller, ask: List) -> Contracts:
-    """The contracts of the caller's organisation, newest first."""
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
-    found = store.contracts(tx.db, caller.org, ask.before or "~", count)
-    items: list[Shown] = []
-    for contract in found:
-        one = store.negotiation(tx.db, caller.org, contract.negotiation)
-        if one is not None:
-            items.append(_shown(tx, one, contract))
-    return Contracts(tuple(items), found[-1].id if len(found) == count else None)
 
 
 def terms_of(contract: Contract) -> Terms:
@@ -261,37 +376,73 @@ def held(db: Session, org: str, contract_id: str) -> Contract:
     return found
 
 
+def performed(db: Session) -> dict[str, int]:
+    """How often each agreed contract of this home's providers was used, by its id, for the observatory."""
+    return store.final(db)
+
+
 def _providers(db: Session, own: Contract) -> Contract | None:
     """The provider's record of a consumer's contract."""
     provider = identity.by_did(db, own.peer_did)
     return store.contract(db, provider.id, own.id) if provider else None
 
 
-def _negotiation(db: Session, org: str, wanted: str) -> Negotiation:
-    one = store.negotiation(db, org, wanted) or store.negotiation_of(db, org, wanted)
-    if one is None:
-        raise Refused(NOT_FOUND)
+def _waiting(tx: Tx, caller: Caller, wanted: str) -> Negotiation:
+    """A negotiation that waits for the caller's organisation, and whose side the caller may speak for.
+
+    Raises: Refused not_found, out_of_turn, forbidden.
+    """
+    one = _negotiation(tx.db, caller.org, wanted)
+    if one.side.value not in caller.roles:
+        raise Refused(FORBIDDEN, roles=one.side.value)
+    if rules.waits_for(one) is not one.side:
+        raise Refused(OUT_OF_TURN)
+    _told(tx, one)
     return one
 
 
-def _allowance(db: Session, own: Contract) -> Allowance | None:
-    price = terms_of(own).price
-    held = store.performed(db, own.id) if price else None
-    if price is None or held is None:
-        return None
-    return store.allowance(db, held.org, held.id) or Allowance(price.currency)
-
-
-def _shown(tx: Tx, one: Negotiation, found: Contract | None) -> Shown:
-    terms = terms_of_odrl(one.terms)
+def _told(tx: Tx, one: Negotiation) -> None:
+    """Tells the entry which negotiation it is about; both organisations may see it."""
     peer = identity.by_did(tx.db, one.peer_did)
-    rejected = one.reason is not None and one.reason != "terminated"
-    return Shown(
-        found.id if found else one.id, one.state, one.side, peer.name if peer else one.peer_did, one.peer_did,
-        one.product, one.version, one.purpose, sentence(terms, "en"), sentence(terms, "zh"), one.terms_sha256,
-        one.state in (State.finalized, State.terminated), found.state if found else None,
-        last_day(terms, rules.day(found.agreed_ms)).isoformat() if found else None,
-        found.questions_used if found else None, found.agreed_ms if found else None,
-        {"code": DECLINED.name, "names": {"reason": str(one.reason)}} if rejected else None,
-        _allowance(tx.db, found) if found else None,
+    tx.tell(
+        negotiation=one.id, product=one.product, version=one.version, purpose=one.purpose[:200],
+        terms_sha256=one.terms_sha256, parties=[peer.id] if peer else [],
     )  # fmt: skip
+
+
+def _remark(tx: Tx, one: Negotiation, text: str) -> str:
+    """The id of a remark that was kept and sent.
+
+    Raises: Refused comment_unfit, comments_full.
+    """
+    text = rules.fit_comment(text)
+    if store.comment_count(tx.db, one.org, one.id, one.side) >= COMMENTS_MAX:
+        raise Refused(COMMENTS_FULL, limit=COMMENTS_MAX)
+    made = Comment(tx.new_id("cmt"), one.side, text, tx.now_ms)
+    store.add_comment(tx.db, one.org, one.id, made)
+    hearing.say(tx, one, wire.comment(*hearing.pids(one), text), made.id)
+    tx.tell(comment=made.id, comment_sha256=sha256(text.encode()).hexdigest())
+    return made.id
+
+
+def _changed(tx: Tx, ask: Counter, current: Terms, registered: str) -> Terms:
+    """The terms of the last offer or request with what the ask changes.
+
+    Raises: Refused terms_same, terms_wrong.
+    """
+    named = {part.name: getattr(ask, part.name, None) for part in fields(Terms)}
+    changed = normal(replace(current, **{name: value for name, value in named.items() if value is not None}))
+    if terms_sha256(changed) == terms_sha256(current):
+        raise Refused(TERMS_SAME)
+    known = [column.name for column in registry.version(tx.db, registered).table.columns]
+    problems = (*check(changed), *check_columns(changed, known))
+    if problems:
+        raise Refused(TERMS_WRONG, problems="; ".join(map(str, problems)))
+    return changed
+
+
+def _negotiation(db: Session, org: str, wanted: str) -> Negotiation:
+    one = find(db, org, wanted)
+    if one is None:
+        raise Refused(NOT_FOUND)
+    return one

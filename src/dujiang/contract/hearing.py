@@ -10,9 +10,20 @@ from dataclasses import replace
 from typing import Any, cast
 
 from dujiang.catalogue import acts as catalogue
+from dujiang.catalogue.model import Answering, Strategy
 from dujiang.contract import rules, store, wire
 from dujiang.contract.flow import flow
-from dujiang.contract.model import ACTIVE, ENDED, PENDING, Contract, Negotiation, Side, State
+from dujiang.contract.model import (
+    ACTIVE,
+    COMMENTS_MAX,
+    ENDED,
+    PENDING,
+    Comment,
+    Contract,
+    Negotiation,
+    Side,
+    State,
+)
 from dujiang.identity import acts as identity
 from dujiang.identity.rules import verified
 from dujiang.kernel.act import Tx
@@ -20,7 +31,8 @@ from dujiang.kernel.canonical import sha256_hex
 from dujiang.kernel.errors import Code, Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.policy.rules import terms_sha256
+from dujiang.policy.rules import permits, terms_sha256
+from dujiang.policy.wire import terms_of_odrl
 from dujiang.post import acts as post
 from dujiang.post.model import LETTER_UNFIT, MESSAGE_KNOWN, Heard
 
@@ -46,16 +58,21 @@ def answer(tx: Tx, heard: Heard) -> Negotiation:
     )  # fmt: skip
     if word is None:
         raise Refused(LETTER_UNFIT)
-    if word == "request":
+    if word == "request" and not heard.message.get("providerPid"):
         one = _requested(tx, heard)
     elif word == "end":
         one = _ended(tx, heard)
+    elif word == "comment":
+        one = _commented(tx, heard, _find(tx.db, heard))
+    elif word == "acknowledge":
+        one = _acknowledged(tx, heard, _find(tx.db, heard))
     else:
         one = _find(tx.db, heard)
         one = replace(one, state=rules.stepped(one.state, word, one.side.other()))
         one = {
-            "agree": _agreed, "verify": _verified, "finalize": _finalized, "terminate": _terminated,
-        }.get(word, _kept)(tx, heard, one)  # fmt: skip
+            "request": _requested_again, "offer": _offered, "accept": _accepted, "agree": _agreed,
+            "verify": _verified, "finalize": _finalized, "terminate": _terminated,
+        }[word](tx, heard, one)  # fmt: skip
     tx.tell(
         negotiation=one.id, product=one.product, version=one.version, purpose=one.purpose[:200], state=one.state,
         terms_sha256=one.terms_sha256, **({"contract": one.contract} if one.contract else {}),
@@ -65,27 +82,66 @@ def answer(tx: Tx, heard: Heard) -> Negotiation:
 
 def close(tx: Tx, one: Negotiation, reason: str) -> Negotiation:
     """A negotiation terminated by this side: kept, and the other side told."""
-    store.save_negotiation(tx.db, one)
+    store.save_negotiation(tx.db, one, tx.now_ms)
     if one.contract:
         store.set_state(tx.db, one.org, one.contract, ENDED)
-    _send(tx, one, wire.termination(*_pids(one), reason))
+    say(tx, one, wire.termination(*pids(one), reason))
     return one
 
 
+def agree(tx: Tx, one: Negotiation) -> Negotiation:
+    """Provider: the agreement on what was offered or requested last, signed; the consumer signs next."""
+    contract = tx.new_id("ctr")
+    own = identity.organisation(tx.db, one.org)
+    agreed = wire.agreed_of(
+        contract, one.product, one.terms, own.did, one.peer_did, rules.stamp(tx.now_ms), one.purpose,
+        one.terms_sha256, one.version,
+    )  # fmt: skip
+    signature = identity.sign_jws(tx, own, {"typ": "agreement+jws"}, rules.signing(agreed))
+    one = replace(one, state=rules.stepped(one.state, "agree", Side.provider), contract=contract)
+    store.save_negotiation(tx.db, one, tx.now_ms)
+    _keep(tx, one, agreed, signature, None)
+    say(tx, one, wire.agreement(one.id, str(one.peer_pid), agreed, signature))
+    return one
+
+
+def standing(tx: Tx, one: Negotiation) -> Code | None:
+    """Provider: None where what was offered or requested last can be agreed on today, else why not."""
+    try:
+        offered = catalogue.offered(tx.db, one.product, tx.now_ms)
+        terms = terms_of_odrl(one.terms)
+        catalogue.check_right(tx.db, one.product, terms, tx.now_ms)
+    except Refused as refusal:
+        return refusal.code
+    if offered.provider_org != one.org:
+        return NOT_FOUND
+    peer = identity.by_did(tx.db, one.peer_did)
+    names = (peer.name, peer.did) if peer else (one.peer_did,)
+    today = rules.day(tx.now_ms)
+    return permits(
+        terms,
+        purpose=one.purpose,
+        recipient=names,
+        today=today,
+        agreed_on=today,
+        questions_used=0,
+    )
+
+
 def _requested(tx: Tx, heard: Heard) -> Negotiation:
-    """Provider: *agree at once* where the terms are the offered ones and permit the purpose, else terminate."""
+    """Provider: a request on the offered terms that permit it is answered as the product says, else declined."""
     asked = rules.read_request(heard.message)
     if asked is None:
         raise Refused(LETTER_UNFIT)
     try:
         offered = catalogue.offered(tx.db, asked.product, tx.now_ms)
     except Refused as refusal:
-        return _decline(tx, _begun(tx, heard, asked, ""), refusal.code)
+        return _decline(tx, _begun(tx, heard, asked, "", Answering()), refusal.code)
     if offered.provider_org != heard.org or store.negotiation_with(
         tx.db, heard.org, heard.from_did, asked.consumer_pid
     ):
         raise Refused(NOT_FOUND)
-    one = _begun(tx, heard, asked, str(offered.version))
+    one = _begun(tx, heard, asked, str(offered.version), offered.answering)
     sender = identity.by_did(tx.db, heard.from_did)
     names = (sender.name, sender.did) if sender else (heard.from_did,)
     refused = rules.answer_at_once(asked, offered.terms, names, rules.day(tx.now_ms))
@@ -93,37 +149,84 @@ def _requested(tx: Tx, heard: Heard) -> Negotiation:
         refused = refused or rules.TERMS_DIFFER
     if refused:
         return _decline(tx, one, refused)
-    return _agree(tx, heard, replace(one, state=rules.stepped(one.state, "agree", Side.provider)))
+    if offered.answering.strategy is Strategy.agree:
+        return agree(tx, one)
+    # Nothing waits for it: if it is given up, the answer itself may still arrive.
+    say(tx, one, wire.acknowledgement(*pids(one), one.state), f"{one.id}/received")
+    return one
 
 
-def _begun(tx: Tx, heard: Heard, asked: rules.Request, version: str) -> Negotiation:
-    return Negotiation(
+def _requested_again(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
+    """Provider: a changed request waits for a person, if it asks for nothing beyond what was offered."""
+    asked = rules.read_request(heard.message)
+    if asked is None or asked.product != one.product:
+        raise Refused(LETTER_UNFIT)
+    published = catalogue.offered_version(tx.db, one.product, int(one.version)).terms
+    current = terms_of_odrl(one.terms)
+    one = replace(one, terms=asked.offer, terms_sha256=terms_sha256(asked.terms))
+    refused = rules.counter_refused(Side.consumer, asked.terms, current, published)
+    if asked.purpose != one.purpose:
+        refused = refused or rules.TERMS_DIFFER
+    if refused:
+        return _decline(tx, one, refused)
+    store.save_negotiation(tx.db, one, tx.now_ms)
+    return one
+
+
+def _offered(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
+    """Consumer: a counter-offer waits for a person; its terms are what an acceptance means from now on."""
+    offer = heard.message.get("offer")
+    if wire.text_at(heard.message, "offer", "target") != one.product:
+        raise Refused(LETTER_UNFIT)
+    one = replace(one, terms=cast("dict[str, Any]", offer), terms_sha256=terms_sha256(terms_of_odrl(offer)))
+    store.save_negotiation(tx.db, one, tx.now_ms)
+    return one
+
+
+def _accepted(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
+    """Provider: its own counter-offer was accepted, so it agrees at once, if that can still be agreed on."""
+    named = heard.message.get(wire.TERMS)
+    differs = None if named in (None, one.terms_sha256) else rules.TERMS_DIFFER
+    refused = differs or standing(tx, one)
+    return _decline(tx, one, refused) if refused else agree(tx, one)
+
+
+def _commented(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
+    """Either: a remark of the other side is kept."""
+    text = heard.message.get(wire.TEXT)
+    side = one.side.other()
+    if not isinstance(text, str) or store.comment_count(tx.db, one.org, one.id, side) >= COMMENTS_MAX:
+        raise Refused(LETTER_UNFIT)
+    store.add_comment(
+        tx.db, one.org, one.id, Comment(tx.new_id("cmt"), side, rules.fit_comment(text), tx.now_ms)
+    )
+    return one
+
+
+def _acknowledged(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
+    """Consumer: the provider has the request, and a person there will answer it."""
+    del heard
+    if one.side is not Side.consumer:
+        raise Refused(LETTER_UNFIT)
+    if one.state is State.requested:
+        store.save_negotiation(tx.db, one, tx.now_ms)
+    return one
+
+
+def _begun(tx: Tx, heard: Heard, asked: rules.Request, version: str, how: Answering) -> Negotiation:
+    one = Negotiation(
         heard.org, tx.new_id("neg"), Side.provider, heard.from_did, asked.consumer_pid, asked.product, version,
         asked.purpose, asked.offer, terms_sha256(asked.terms), rules.stepped(State.start, "request", Side.consumer),
+        held_until=how.until, changed_ms=tx.now_ms,
     )  # fmt: skip
+    store.add_negotiation(tx.db, one)
+    return one
 
 
 def _decline(tx: Tx, one: Negotiation, code: Code) -> Negotiation:
-    store.add_negotiation(tx.db, one)
     after = rules.stepped(one.state, "terminate", Side.provider)
     tx.tell(declined=code.name)
     return close(tx, replace(one, state=after, reason=code.name), code.name)
-
-
-def _agree(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
-    contract = tx.new_id("ctr")
-    agreed = wire.agreed_of(
-        contract, one.product, one.terms, heard.to_did, heard.from_did, rules.stamp(tx.now_ms), one.purpose,
-        one.terms_sha256, one.version,
-    )  # fmt: skip
-    signature = identity.sign_jws(
-        tx, identity.organisation(tx.db, one.org), {"typ": "agreement+jws"}, rules.signing(agreed)
-    )
-    one = replace(one, contract=contract)
-    store.add_negotiation(tx.db, one)
-    _keep(tx, one, agreed, signature, None)
-    _send(tx, one, wire.agreement(one.id, str(one.peer_pid), agreed, signature))
-    return one
 
 
 def _agreed(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
@@ -142,8 +245,8 @@ def _agreed(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     )
     _keep(tx, one, agreed, str(signature), own)
     one = replace(one, state=rules.stepped(one.state, "verify", Side.consumer))
-    store.save_negotiation(tx.db, one)
-    _send(tx, one, wire.verification(*_pids(one), own))
+    store.save_negotiation(tx.db, one, tx.now_ms)
+    say(tx, one, wire.verification(*pids(one), own))
     return one
 
 
@@ -155,17 +258,17 @@ def _verified(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
         after = rules.stepped(one.state, "terminate", Side.provider)
         return close(tx, replace(one, state=after, reason="signature_differs"), "signature_differs")
     one = replace(one, state=rules.stepped(one.state, "finalize", Side.provider))
-    store.save_negotiation(tx.db, one)
+    store.save_negotiation(tx.db, one, tx.now_ms)
     store.set_state(tx.db, one.org, held.id, ACTIVE, signature)
     tx.tell(figures=[flow(tx.db, held, contracts=1)])
-    _send(tx, one, wire.event(*_pids(one), "FINALIZED"))
+    say(tx, one, wire.event(*pids(one), "FINALIZED"))
     return one
 
 
 def _finalized(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     """Consumer: the contract is in force."""
     del heard
-    store.save_negotiation(tx.db, one)
+    store.save_negotiation(tx.db, one, tx.now_ms)
     store.set_state(tx.db, one.org, str(one.contract), ACTIVE)
     return one
 
@@ -173,16 +276,9 @@ def _finalized(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
 def _terminated(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     """Either: the other side ended the negotiation."""
     one = replace(one, reason=(wire.text_at(heard.message, "code") or "terminated")[:60])
-    store.save_negotiation(tx.db, one)
+    store.save_negotiation(tx.db, one, tx.now_ms)
     if one.contract:
         store.set_state(tx.db, one.org, one.contract, ENDED)
-    return one
-
-
-def _kept(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
-    """A message this node has no strategy for yet: kept, answered by hand."""
-    del heard
-    store.save_negotiation(tx.db, one)
     return one
 
 
@@ -192,6 +288,10 @@ def _ended(tx: Tx, heard: Heard) -> Negotiation:
     if one is None or contract is None or one.peer_did != heard.from_did:
         raise Refused(NOT_FOUND)
     store.set_state(tx.db, heard.org, contract, ENDED)
+    if one.state is State.verified:
+        # It was final for the provider and ended before this side heard so.
+        one = replace(one, state=State.terminated, reason="terminated")
+        store.save_negotiation(tx.db, one, tx.now_ms)
     return one
 
 
@@ -236,11 +336,12 @@ def _signed(db: Session, did: str, signature: str | None, agreed: dict[str, Any]
     return verified(signature, signer.public) == rules.signing(agreed)
 
 
-def _send(tx: Tx, one: Negotiation, message: dict[str, Any]) -> None:
-    post.send(tx, identity.organisation(tx.db, one.org), one.peer_did, message)
+def say(tx: Tx, one: Negotiation, message: dict[str, Any], about: str | None = None) -> str:
+    """The id of a message to the other side of a negotiation; `about`: what it is about, else the negotiation."""
+    return post.send(tx, identity.organisation(tx.db, one.org), one.peer_did, message, about or one.id)
 
 
-def _pids(one: Negotiation) -> tuple[str, str]:
-    """(providerPid, consumerPid)."""
+def pids(one: Negotiation) -> tuple[str, str]:
+    """(providerPid, consumerPid) of a negotiation, "" where it is not known yet."""
     theirs = one.peer_pid or ""
     return (one.id, theirs) if one.side is Side.provider else (theirs, one.id)

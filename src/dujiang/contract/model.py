@@ -3,7 +3,8 @@
 1. The negotiation is the Dataspace Protocol's (2025-1): seven states, a message is out of turn or it is not.
 2. Each side keeps its own record; what one side did reaches the other as a signed message, never as a shared row.
 3. An agreement pins its terms by hash and carries the signatures of both sides before it is final.
-4. A use is counted in the transaction of the use, on the provider's record, and refused beyond the terms.
+4. What the last offer or request says is what is agreed: terms change with the message that says so, never else.
+5. A use is counted in the transaction of the use, on the provider's record, and refused beyond the terms.
 """
 
 from __future__ import annotations
@@ -87,6 +88,21 @@ class Negotiation:
     contract: str | None = None
     reason: str | None = None
     """The code a termination gave."""
+    held_until: str | None = None
+    """Provider: the day (ISO date) from which a held request waits for a person."""
+    changed_ms: int = 0
+    """When this side last changed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comment:
+    """A remark (留言) in a negotiation, kept by both sides; signed with the message that brought it."""
+
+    id: str
+    side: Side
+    """Whose remark it is."""
+    text: str
+    time_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +184,9 @@ class Use:
 
 
 PENDING, ACTIVE, ENDED = "pending", "active", "terminated"
+COMMENT_CHARACTERS_MAX = 1000
+COMMENTS_MAX = 100
+"""Most remarks of one side in one negotiation."""
 
 OUT_OF_TURN = Code(
     "out_of_turn", 400, Exit.conflict,
@@ -211,13 +230,41 @@ CONTRACT_FREE = Code(
     "This contract has no price: it needs no allowance.", "Just ask.",
     "该合约未定价，无需额度。", "可直接提问。",
 )  # fmt: skip
+TERMS_BEYOND = Code(
+    "terms_beyond", 409, Exit.refused,
+    "A changed request stays within what the provider offered, in the catalogue or in its last counter-offer.",
+    "Ask for less, or say what you need with `dujiang contract comment`.",
+    "变更后的申请不得超出提供方的要约（目录条款或其最近的反要约）。",
+    "请缩小申请范围，或用 `dujiang contract comment` 说明需求。",
+)  # fmt: skip
+TERMS_BASE = Code(
+    "terms_base_differ", 409, Exit.refused,
+    "A counter-offer keeps the product's kind of noise, its cost a statistic and its ceiling.",
+    "Change the other terms; publish a new version with `dujiang catalogue publish` for these.",
+    "反要约不得改变产品的加噪方式、单个统计量的消耗和总上限。",
+    "请变更其他条款；如需更改上述各项，请用 `dujiang catalogue publish` 发布新版本。",
+)  # fmt: skip
+TERMS_SAME = Code(
+    "terms_same", 400, Exit.usage,
+    "That changes nothing.", "Change at least one term, or accept with `dujiang contract accept`.",
+    "条款没有任何变化。", "请至少变更一项条款，或用 `dujiang contract accept` 接受。",
+)  # fmt: skip
+COMMENT_UNFIT = Code(
+    "comment_unfit", 400, Exit.usage,
+    "A comment has 1 to {limit} printable characters on one line.", "Shorten it or remove control characters.",
+    "留言应为 1 至 {limit} 个可见字符，不换行。", "请缩短留言或去掉控制字符。",
+)  # fmt: skip
+COMMENTS_FULL = Code(
+    "comments_full", 409, Exit.conflict,
+    "One side makes at most {limit} comments in a negotiation.", "Accept, refuse or change the terms.",
+    "每一方在一次协商中最多留言 {limit} 条。", "请接受、拒绝或变更条款。",
+)  # fmt: skip
+NEGOTIATIONS_OPEN = Code(
+    "negotiations_open", 429, Exit.failure,
+    "{most} negotiations of your organisation are open already.", "End some, or let the other side answer first.",
+    "贵机构已有 {most} 个进行中的协商。", "请先结束部分协商，或等待对方答复。",
+)  # fmt: skip
 CODES = (
-    OUT_OF_TURN,
-    NOT_ACTIVE,
-    NOT_CONSUMER,
-    TERMS_DIFFER,
-    OWN_PRODUCT,
-    DECLINED,
-    ALLOWANCE_SPENT,
-    CONTRACT_FREE,
-)
+    NEGOTIATIONS_OPEN, OUT_OF_TURN, NOT_ACTIVE, NOT_CONSUMER, TERMS_DIFFER, OWN_PRODUCT, DECLINED, TERMS_BEYOND,
+    TERMS_BASE, TERMS_SAME, COMMENT_UNFIT, COMMENTS_FULL, ALLOWANCE_SPENT, CONTRACT_FREE,
+)  # fmt: skip

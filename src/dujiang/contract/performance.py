@@ -212,9 +212,15 @@ def end_use(tx: Tx, use: str, rows: int, *, done: bool) -> None:
         tx.tell(cost=told)
 
 
-def performed(db: Session, contract_id: str) -> Contract | None:
+def provided(db: Session, contract_id: str) -> Contract | None:
     """The provider's record of a contract, whoever asks: the caller judges who may."""
-    return store.performed(db, contract_id)
+    return store.provided(db, contract_id)
+
+
+def shown(db: Session, contract_id: str | None) -> Allowance | None:
+    """The money on a contract, None where it has no price or there is no contract yet."""
+    found = provided(db, contract_id) if contract_id else None
+    return allowance(db, found) if found and price_of(found) else None
 
 
 def allowance(db: Session, contract: Contract) -> Allowance:

@@ -9,8 +9,12 @@ from typing import Any
 
 from dujiang.contract import wire
 from dujiang.contract.model import (
+    COMMENT_CHARACTERS_MAX,
+    COMMENT_UNFIT,
     NEGOTIATION,
     OUT_OF_TURN,
+    TERMS_BASE,
+    TERMS_BEYOND,
     TERMS_DIFFER,
     Contract,
     Kind,
@@ -78,6 +82,51 @@ def answer_at_once(request: Request, offered: Terms, recipient: tuple[str, ...],
     return permits(
         offered, purpose=request.purpose, recipient=recipient, today=today, agreed_on=today, questions_used=0
     )
+
+
+def waits_for(one: Negotiation) -> Side | None:
+    """The side whose person is to answer, or None where nobody is: it moves by itself, or it has ended.
+
+    A request waits for its provider once the provider has said that it has it; before, it is on its way.
+    """
+    if one.state is State.requested and (one.side is Side.provider or one.peer_pid is not None):
+        return Side.provider
+    return Side.consumer if one.state is State.offered else None
+
+
+def waits_here(one: Negotiation, today: date) -> bool:
+    """Whether it waits for a person of this side now; what is held does so from its day on."""
+    held = one.held_until is not None and today.isoformat() < one.held_until
+    return waits_for(one) is one.side and not held
+
+
+def counter_refused(side: Side, changed: Terms, current: Terms, published: Terms) -> Code | None:
+    """None where that side may propose the changed terms, else the code of why not.
+
+    Consumer: nothing beyond what the provider offered, in the catalogue or last in this negotiation.
+    Provider: whatever it likes, over the same noise, cost of a statistic and ceiling: the accounts of a
+    resource are counted in these.
+    """
+    if side is Side.consumer:
+        within = narrower_or_equal(changed, published) or narrower_or_equal(changed, current)
+        return None if within else TERMS_BEYOND
+    same = all(
+        getattr(changed, name) == getattr(published, name)
+        for name in ("noise", "rho_micro", "ceiling_statistics")
+    )
+    return None if same else TERMS_BASE
+
+
+def fit_comment(text: str) -> str:
+    """The comment without surrounding space.
+
+    Raises: Refused comment_unfit.
+    """
+    text = text.strip()
+    printable = all(sign.isprintable() or sign == "\u3000" for sign in text)
+    if not 1 <= len(text) <= COMMENT_CHARACTERS_MAX or not printable:
+        raise Refused(COMMENT_UNFIT, limit=COMMENT_CHARACTERS_MAX)
+    return text
 
 
 def signing(agreement: dict[str, Any]) -> dict[str, object]:

@@ -1,6 +1,8 @@
-"""The tables of contracts: one side's negotiations and agreements."""
+"""The tables of contracts: one side's negotiations, the remarks in them, and agreements."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import msgspec
 from sqlalchemy import (
@@ -11,14 +13,17 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    and_,
     bindparam,
+    func,
     insert,
+    or_,
     select,
     text,
     update,
 )  # fmt: skip
 
-from dujiang.contract.model import Allowance, Contract, Kind, Negotiation, Side, State, Use
+from dujiang.contract.model import Allowance, Comment, Contract, Kind, Negotiation, Side, State, Use
 from dujiang.kernel.tables import META, Row, Session, Sql
 
 _NEG = Table(
@@ -27,9 +32,19 @@ _NEG = Table(
     Column("product", Text, nullable=False), Column("version", Text, nullable=False),
     Column("purpose", Text, nullable=False), Column("terms", Text, nullable=False),
     Column("terms_sha256", Text, nullable=False), Column("state", Text, nullable=False), Column("contract", Text),
-    Column("reason", Text), PrimaryKeyConstraint("org", "id"),
+    Column("reason", Text), Column("held_until", Text),
+    Column("changed_ms", Integer, nullable=False, server_default="0"), PrimaryKeyConstraint("org", "id"),
     Index("contract_negotiation_contract", "org", "contract"),
+    Index("contract_negotiation_state", "org", "state", "id"),
 )  # fmt: skip
+_COMMENT = Table(
+    "contract_comment", META, Column("org", Text), Column("negotiation", Text), Column("id", Text),
+    Column("side", Text, nullable=False), Column("text", Text, nullable=False),
+    Column("time_ms", Integer, nullable=False), PrimaryKeyConstraint("org", "negotiation", "id"),
+)  # fmt: skip
+_SEEN = Table(
+    "contract_seen", META, Column("person", Text, primary_key=True), Column("entry", Integer, nullable=False)
+)
 _CON = Table(
     "contract_contract", META, Column("org", Text, nullable=False), Column("id", Text, nullable=False),
     Column("side", Text, nullable=False), Column("peer_did", Text, nullable=False),
@@ -63,6 +78,7 @@ _NEG_ADD = Sql(insert(_NEG))
 _NEG_COLUMNS = (
     _NEG.c.org, _NEG.c.id, _NEG.c.side, _NEG.c.peer_did, _NEG.c.peer_pid, _NEG.c.product, _NEG.c.version,
     _NEG.c.purpose, _NEG.c.terms, _NEG.c.terms_sha256, _NEG.c.state, _NEG.c.contract, _NEG.c.reason,
+    _NEG.c.held_until, _NEG.c.changed_ms,
 )  # fmt: skip
 _NEG_GET = Sql(select(*_NEG_COLUMNS).where(_NEG.c.org == bindparam("org"), _NEG.c.id == bindparam("id")))
 _NEG_PEER = Sql(
@@ -75,9 +91,16 @@ _NEG_PEER = Sql(
 _NEG_SET = Sql(
     update(_NEG).where(_NEG.c.org == bindparam("of_org"), _NEG.c.id == bindparam("of_id")).values(
         state=bindparam("to_state"), peer_pid=bindparam("to_peer_pid"), contract=bindparam("to_contract"),
-        reason=bindparam("to_reason"),
+        reason=bindparam("to_reason"), terms=bindparam("to_terms"), terms_sha256=bindparam("to_sha256"),
+        changed_ms=bindparam("to_changed_ms"),
     )
 )  # fmt: skip
+_NEG_OPEN = Sql(
+    text(
+        "SELECT count(*) FROM contract_negotiation WHERE org = :org AND side = 'consumer'"
+        " AND state IN ('REQUESTED', 'OFFERED', 'ACCEPTED')"
+    )
+)
 _NEG_BY_CONTRACT = Sql(
     select(*_NEG_COLUMNS).where(_NEG.c.org == bindparam("org"), _NEG.c.contract == bindparam("contract"))
 )
@@ -88,10 +111,58 @@ _CON_COLUMNS = (
     _CON.c.questions_used, _CON.c.negotiation,
 )  # fmt: skip
 _CON_GET = Sql(select(*_CON_COLUMNS).where(_CON.c.org == bindparam("org"), _CON.c.id == bindparam("id")))
-_CON_LIST = Sql(
-    select(*_CON_COLUMNS).where(_CON.c.org == bindparam("org"), _CON.c.id < bindparam("before"))
-    .order_by(_CON.c.id.desc()).limit(bindparam("count"))
+_BOTH = (
+    select(*_NEG_COLUMNS, *_CON_COLUMNS)
+    .select_from(_NEG.outerjoin(_CON, and_(_CON.c.org == _NEG.c.org, _CON.c.id == _NEG.c.contract)))
+    .where(_NEG.c.org == bindparam("org"), _NEG.c.id < bindparam("before"))
+    .order_by(_NEG.c.id.desc()).limit(bindparam("count"))
 )  # fmt: skip
+_CON_FINAL = Sql(
+    select(_CON.c.id, _CON.c.questions_used).where(
+        _CON.c.side == Side.provider.value, _CON.c.consumer_signature.is_not(None)
+    )
+)
+_LIST = Sql(
+    _BOTH.where(
+        or_(bindparam("side") == "", _NEG.c.side == bindparam("side")),
+        or_(
+            bindparam("state") == "",
+            _NEG.c.state == func.upper(bindparam("state")),
+            _CON.c.state == func.lower(bindparam("state")),
+        ),
+    )
+)
+_WAITING = Sql(
+    _BOTH.where(
+        or_(
+            and_(
+                _NEG.c.state == State.requested.value,
+                _NEG.c.side == Side.provider.value,
+                or_(_NEG.c.held_until.is_(None), _NEG.c.held_until <= bindparam("today")),
+            ),
+            and_(_NEG.c.state == State.offered.value, _NEG.c.side == Side.consumer.value),
+        )
+    )
+)
+_COMMENT_ADD = Sql(insert(_COMMENT))
+_COMMENT_LIST = Sql(
+    select(_COMMENT.c.id, _COMMENT.c.side, _COMMENT.c.text, _COMMENT.c.time_ms)
+    .where(_COMMENT.c.org == bindparam("org"), _COMMENT.c.negotiation == bindparam("negotiation"))
+    .order_by(_COMMENT.c.id).limit(bindparam("count"))
+)  # fmt: skip
+_COMMENT_COUNT = Sql(
+    select(func.count()).select_from(_COMMENT).where(
+        _COMMENT.c.org == bindparam("org"), _COMMENT.c.negotiation == bindparam("negotiation"),
+        _COMMENT.c.side == bindparam("side"),
+    )
+)  # fmt: skip
+_SEEN_GET = Sql(select(_SEEN.c.entry).where(_SEEN.c.person == bindparam("person")))
+_SEEN_SET = Sql(
+    text(
+        "INSERT INTO contract_seen (person, entry) VALUES (:person, :entry) ON CONFLICT (person) "
+        "DO UPDATE SET entry = excluded.entry WHERE excluded.entry > contract_seen.entry"
+    )
+)
 _CON_STATE = Sql(
     text(
         "UPDATE contract_contract SET state = :state, consumer_signature = coalesce(:signature, consumer_signature) "
@@ -168,12 +239,18 @@ _USE_SUMS = Sql(
 )
 
 
+def open_negotiations(db: Session, org: str) -> int:
+    """How many negotiations an organisation began that nobody has ended or agreed to."""
+    return int(str(db.run(_NEG_OPEN, org=org)[0][0]))
+
+
 def add_negotiation(db: Session, one: Negotiation) -> None:
     """Keeps a new negotiation."""
     db.run(
         _NEG_ADD, org=one.org, id=one.id, side=one.side, peer_did=one.peer_did, peer_pid=one.peer_pid,
         product=one.product, version=one.version, purpose=one.purpose, terms=msgspec.json.encode(one.terms).decode(),
         terms_sha256=one.terms_sha256, state=one.state, contract=one.contract, reason=one.reason,
+        held_until=one.held_until, changed_ms=one.changed_ms,
     )  # fmt: skip
 
 
@@ -195,11 +272,12 @@ def negotiation_of(db: Session, org: str, contract: str) -> Negotiation | None:
     return _negotiation(rows[0]) if rows else None
 
 
-def save_negotiation(db: Session, one: Negotiation) -> None:
-    """Keeps what may change of a negotiation: state, peer's id, contract, reason."""
+def save_negotiation(db: Session, one: Negotiation, now_ms: int) -> None:
+    """Keeps what may change of a negotiation: state, terms, peer's id, contract, reason."""
     db.run(
         _NEG_SET, of_org=one.org, of_id=one.id, to_state=one.state, to_peer_pid=one.peer_pid, to_contract=one.contract,
-        to_reason=one.reason,
+        to_reason=one.reason, to_terms=msgspec.json.encode(one.terms).decode(), to_sha256=one.terms_sha256,
+        to_changed_ms=now_ms,
     )  # fmt: skip
 
 
@@ -220,9 +298,53 @@ def contract(db: Session, org: str, contract_id: str) -> Contract | None:
     return _contract(rows[0]) if rows else None
 
 
-def contracts(db: Session, org: str, before: str, count: int) -> list[Contract]:
-    """An organisation's agreements below an id, newest first."""
-    return [_contract(row) for row in db.run(_CON_LIST, org=org, before=before, count=count)]
+def page(
+    db: Session, org: str, before: str, count: int, side: str = "", state: str = ""
+) -> list[tuple[Negotiation, Contract | None]]:
+    """An organisation's negotiations below an id with their agreements, newest first; "" is any side, any state."""
+    return [_both(row) for row in db.run(_LIST, org=org, before=before, count=count, side=side, state=state)]
+
+
+def waiting(
+    db: Session, org: str, before: str, count: int, today: str
+) -> list[tuple[Negotiation, Contract | None]]:
+    """The negotiations below an id that wait for a person of the organisation on a day, newest first."""
+    return [_both(row) for row in db.run(_WAITING, org=org, before=before, count=count, today=today)]
+
+
+def add_comment(db: Session, org: str, negotiation_id: str, made: Comment) -> None:
+    """Keeps a remark."""
+    db.run(
+        _COMMENT_ADD, org=org, negotiation=negotiation_id, id=made.id, side=made.side, text=made.text,
+        time_ms=made.time_ms,
+    )  # fmt: skip
+
+
+def comments(db: Session, org: str, negotiation_id: str, count: int) -> list[Comment]:
+    """The remarks in a negotiation, oldest first."""
+    rows = db.run(_COMMENT_LIST, org=org, negotiation=negotiation_id, count=count)
+    return [Comment(_text(row[0]), Side(_text(row[1])), _text(row[2]), int(_text(row[3]))) for row in rows]
+
+
+def comment_count(db: Session, org: str, negotiation_id: str, side: Side) -> int:
+    """How many remarks a side made in a negotiation."""
+    return int(_text(db.run(_COMMENT_COUNT, org=org, negotiation=negotiation_id, side=side)[0][0]))
+
+
+def seen(db: Session, person: str) -> int:
+    """The first log entry a person has not looked at."""
+    rows = db.run(_SEEN_GET, person=person)
+    return int(_text(rows[0][0])) if rows else 0
+
+
+def see(db: Session, person: str, entry: int) -> None:
+    """Says that a person has looked at everything below a log entry; it never goes back."""
+    db.run(_SEEN_SET, person=person, entry=entry)
+
+
+def final(db: Session) -> dict[str, int]:
+    """How often each agreement that both sides signed was used, by its id, on the providers' records."""
+    return {str(row[0]): cast("int", row[1]) for row in db.run(_CON_FINAL)}
 
 
 def set_state(db: Session, org: str, contract_id: str, state: str, signature: str | None = None) -> None:
@@ -235,7 +357,7 @@ def count_use(db: Session, contract_id: str) -> None:
     db.run(_CON_USE, id=contract_id)
 
 
-def performed(db: Session, contract_id: str) -> Contract | None:
+def provided(db: Session, contract_id: str) -> Contract | None:
     """The provider's record of an agreement, whichever organisation that is."""
     rows = db.run(_CON_PROVIDER, id=contract_id)
     return _contract(rows[0]) if rows else None
@@ -327,13 +449,32 @@ def _whole(value: object) -> int:
 
 
 def _negotiation(row: Row) -> Negotiation:
-    org, own, side, peer_did, peer_pid, product, version, purpose, terms, sha, state, con, reason = map(
-        _text, row
-    )
+    (
+        org,
+        own,
+        side,
+        peer_did,
+        peer_pid,
+        product,
+        version,
+        purpose,
+        terms,
+        sha,
+        state,
+        con,
+        reason,
+        held,
+        ms,
+    ) = map(_text, row)
     return Negotiation(
         org, own, Side(side), peer_did, peer_pid or None, product, version, purpose, msgspec.json.decode(terms), sha,
-        State(state), con or None, reason or None,
+        State(state), con or None, reason or None, held or None, int(ms),
     )  # fmt: skip
+
+
+def _both(row: Row) -> tuple[Negotiation, Contract | None]:
+    own, theirs = row[: len(_NEG_COLUMNS)], row[len(_NEG_COLUMNS) :]
+    return _negotiation(own), None if theirs[0] is None else _contract(theirs)
 
 
 def _contract(row: Row) -> Contract:

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 CONTEXT = "https://w3id.org/dspace/2025/1/context.jsonld"
 NS = "https://dujiang.dev/ns/"
-PURPOSE, SIGNATURE, TERMS, VERSION = (
-    NS + word for word in ("purpose", "signature", "termsSha256", "productVersion")
+PURPOSE, SIGNATURE, TERMS, VERSION, TEXT = (
+    NS + word for word in ("purpose", "signature", "termsSha256", "productVersion", "text")
 )
 
 MESSAGES = {
@@ -19,6 +19,8 @@ MESSAGES = {
     "ContractAgreementMessage": "agree",
     "ContractAgreementVerificationMessage": "verify",
     "ContractNegotiationTerminationMessage": "terminate",
+    "ContractNegotiation": "acknowledge",
+    NS + "ContractCommentMessage": "comment",
     NS + "ContractEndMessage": "end",
 }
 _EVENTS = {"ACCEPTED": "accept", "FINALIZED": "finalize"}
@@ -43,6 +45,36 @@ def request(consumer_pid: str, callback: str, offer: dict[str, Any], purpose: st
     )
 
 
+def request_again(
+    provider_pid: str, consumer_pid: str, offer: dict[str, Any], purpose: str
+) -> dict[str, Any]:
+    """ContractRequestMessage within a negotiation: the consumer's changed request."""
+    return _message(
+        "ContractRequestMessage",
+        providerPid=provider_pid,
+        consumerPid=consumer_pid,
+        offer=offer,
+        **{PURPOSE: purpose},
+    )
+
+
+def offer(provider_pid: str, consumer_pid: str, offered: dict[str, Any]) -> dict[str, Any]:
+    """ContractOfferMessage within a negotiation: the provider's counter-offer."""
+    return _message("ContractOfferMessage", providerPid=provider_pid, consumerPid=consumer_pid, offer=offered)
+
+
+def acknowledgement(provider_pid: str, consumer_pid: str, state: str) -> dict[str, Any]:
+    """ContractNegotiation: the provider has the request and will answer it; what its HTTP binding replies."""
+    return _message("ContractNegotiation", providerPid=provider_pid, consumerPid=consumer_pid, state=state)
+
+
+def comment(provider_pid: str, consumer_pid: str, text: str) -> dict[str, Any]:
+    """A remark within a negotiation, which the protocol has no message for."""
+    return _message(
+        NS + "ContractCommentMessage", providerPid=provider_pid, consumerPid=consumer_pid, **{TEXT: text}
+    )
+
+
 def agreement(provider_pid: str, consumer_pid: str, agreed: dict[str, Any], signature: str) -> dict[str, Any]:
     """ContractAgreementMessage with the provider's signature over the agreement."""
     return _message(
@@ -59,10 +91,15 @@ def verification(provider_pid: str, consumer_pid: str, signature: str) -> dict[s
     )  # fmt: skip
 
 
-def event(provider_pid: str, consumer_pid: str, kind: str) -> dict[str, Any]:
-    """ContractNegotiationEventMessage: ACCEPTED or FINALIZED."""
+def event(provider_pid: str, consumer_pid: str, kind: str, terms_sha256: str | None = None) -> dict[str, Any]:
+    """ContractNegotiationEventMessage: ACCEPTED (with the hash of what is accepted) or FINALIZED."""
+    pinned = {} if terms_sha256 is None else {TERMS: terms_sha256}
     return _message(
-        "ContractNegotiationEventMessage", providerPid=provider_pid, consumerPid=consumer_pid, eventType=kind
+        "ContractNegotiationEventMessage",
+        providerPid=provider_pid,
+        consumerPid=consumer_pid,
+        eventType=kind,
+        **pinned,
     )
 
 

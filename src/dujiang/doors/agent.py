@@ -20,9 +20,10 @@ from dujiang.acts import ACTS
 from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.flow import preview_asks
 from dujiang.doors.local import Options
-from dujiang.doors.mandate import ANY, OUTSIDE_MANDATE, Count, Mandate, count_of
+from dujiang.doors.mandate import ANY, OUTSIDE_MANDATE, STATISTICS, Counts, Mandate, counts_of
 from dujiang.kernel.act import Act, Effect, bind
 from dujiang.kernel.errors import Refused, Unavailable
+from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import UNKNOWN_ACT
 from dujiang.kernel.shape import SECRET, build
 from dujiang.ledger.rules import verify
@@ -30,19 +31,21 @@ from dujiang.ledger.rules import verify
 _PACKAGES = ("catalogue", "contract", "cleanroom", "market", "ledger")
 _USES = ("contract.request", "cleanroom.ask")
 _FOR_EVERYBODY = ("catalogue", "identity")
+_OF_A_QUESTION = ("question", "row")
 _ROLES = frozenset({"member", "consumer", "anyone"})
 
 
 class Agent:
     """Runs acts for a program that acts by itself, within its mandate."""
 
-    def __init__(self, calls: Calls, mandate: Mandate, count: Count, receipts: Path | None = None) -> None:
+    def __init__(self, calls: Calls, mandate: Mandate, counts: Counts, receipts: Path | None = None) -> None:
         """`receipts`: the home that receipts are kept in; none: where the agent is, nothing is kept."""
         self.calls = calls
         self.mandate = mandate
         self.receipts = receipts
-        self._count = count
+        self._counts = counts
         self._one = threading.Lock()
+        self._contracts: dict[str, tuple[str, str]] = {}
 
     @property
     def acts(self) -> list[Act]:
@@ -56,7 +59,7 @@ class Agent:
         Raises: Refusal mandate_broken.
         """
         try:
-            return max(0, self.mandate.statistics_max - self._count.used)
+            return max(0, self.mandate.statistics_max - self._counts.used(STATISTICS))
         except Unavailable as error:
             raise self.calls.refusal(error) from None
 
@@ -84,49 +87,78 @@ class Agent:
                 self.mandate.check_purpose(purpose)
         if act.effect is Effect.reads:
             return self._seen(self.calls.run(act.name, raw))
-        needs = self._needs(act, raw)
-        self._count.set_aside(needs, self.mandate.statistics_max)
+        if isinstance(product := raw.get("product"), str):
+            self._affordable(product)
+        needs, fixed = self._needs(act, raw)
+        self._counts.set_aside(needs, self.mandate)
         try:
             said = self.calls.run(act.name, raw)
         except Refusal as refusal:
             # No definite answer (a node that went away), or a run that failed after it was charged: it stays.
             declined = refusal.receipt is None or verify(refusal.receipt, None).act == act.name
             if declined and not refusal.again:
-                self._count.give_back(needs)
+                self._counts.give_back(needs)
             raise
-        self._count.give_back(max(0, needs - int(said.get("statistics") or 0)))
+        took = _sum(_taken(said), fixed)
+        if all(each.get("ended", True) for each in said.get("cost") or ()):
+            self._counts.give_back(
+                {measure: count - took.get(measure, 0) for measure, count in needs.items()}
+            )
         return said
 
-    def _needs(self, act: Act, raw: Mapping[str, Any]) -> int:
-        """The statistics an act would take, by its preview.
+    def _affordable(self, product: str) -> None:
+        """Nothing, for a product without a price or with one in a currency of the mandate.
+
+        Raises: Refused outside_mandate.
+        """
+        price = (self.calls.run("catalogue.show", {"id": product}).get("terms") or {}).get("price")
+        if price is not None and not self.mandate.most(str(price.get("currency"))):
+            raise Refused(OUTSIDE_MANDATE, part="price")
+
+    def _needs(self, act: Act, raw: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
+        """What an act would take at most, by its preview, and what of it is due whatever comes out (fees).
 
         Raises: Refusal: what the preview refuses, the act would.
         """
+        needs: dict[str, int] = {}
+        fixed: dict[str, int] = {}
         if act.preview is None or act.effect is Effect.reads:
-            return 0
+            return needs, fixed
         preview = ACTS[act.preview]
-        asks = preview_asks({member.name for member in fields(bind(preview).ask)}, raw)
         try:
-            return sum(int(self.calls.run(preview.name, ask).get("statistics") or 0) for ask in asks)
+            for ask in preview_asks({member.name for member in fields(bind(preview).ask)}, raw):
+                seen = self.calls.run(preview.name, ask)
+                needs = _sum(needs, _taken(seen))
+                fixed = _sum(fixed, _fees(seen))
         except Refusal as refusal:
             # A text that is refused stays refused. The act turns it down too, takes nothing, and leaves the
             # entry by which a regulator sees that an agent tried.
             if refusal.where is None:
                 raise
-            return 0
+            return {}, {}
+        return needs, fixed
 
     def _about(self, body: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
         """The products, and the purposes if they are known, that an ask or an answer is about."""
         if isinstance(product := body.get("product"), str):
             yield product, body.get("purpose")
-            return
-        named = [body.get("contract"), *(body.get("contracts") or ())]
-        if job := body.get("job"):
+        parts = [part for part in body.get("parts") or () if isinstance(part, dict)]
+        named = [
+            body.get("contract"),
+            *(body.get("contracts") or ()),
+            *(part.get("contract") for part in parts),
+        ]
+        if (job := body.get("job")) and not any(named):
             asked = self.calls.run("cleanroom.show", {"job": job})
-            named += [asked.get("contract"), *(asked.get("contracts") or ())]
+            named = [asked.get("contract"), *(asked.get("contracts") or ())]
         for contract in dict.fromkeys(each for each in named if isinstance(each, str)):
-            shown = self.calls.run("contract.show", {"contract": contract})
-            yield shown["product"], shown["purpose"]
+            # What it is about is what the node says; of a signed contract (not a negotiation) that stays.
+            if (about := self._contracts.get(contract)) is None:
+                shown = self.calls.run("contract.show", {"contract": contract})
+                about = (shown["product"], shown["purpose"])
+                if prefix_of(contract) == "ctr":
+                    self._contracts[contract] = about
+            yield about
 
     def _seen(self, body: dict[str, Any]) -> dict[str, Any]:
         """The answer of a read without what lies outside the mandate.
@@ -166,7 +198,7 @@ def open_agent(options: Options, mandate: Mandate, vkey: str | None) -> Agent:
     with calls:
         calls.run("catalogue.search", {"limit": 1})
     where = options.node or str(home)
-    return Agent(calls, mandate, count_of(home, where, options.org or "", mandate.name), home)
+    return Agent(calls, mandate, counts_of(home, where, options.org or "", mandate.name), home)
 
 
 def known(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -177,6 +209,28 @@ def known(names: tuple[str, ...]) -> tuple[str, ...]:
     if any(name not in ACTS or ACTS[name].roles == ("node",) for name in names):
         raise Refused(UNKNOWN_ACT)
     return names
+
+
+def _taken(body: Mapping[str, Any]) -> dict[str, int]:
+    """What a quote or an answer says is taken: statistics of every account together, and money by currency."""
+    parts = body.get("parts") or [body]
+    found = {STATISTICS: sum(int(part.get("statistics") or 0) for part in parts)}
+    for charge in (*(body.get("charges") or ()), *(body.get("cost") or ())):
+        found = _sum(found, {str(charge["currency"]): int(charge["amount_minor"])})
+    return found
+
+
+def _fees(body: Mapping[str, Any]) -> dict[str, int]:
+    """What of a quote is due with the use, however it ends: all lines but those of the question itself."""
+    found: dict[str, int] = {}
+    for charge in body.get("charges") or ():
+        due = sum(int(line["amount_minor"]) for line in charge["parts"] if line["kind"] not in _OF_A_QUESTION)
+        found = _sum(found, {str(charge["currency"]): due})
+    return found
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in (*one, *other)}
 
 
 def _by_default(act: Act) -> bool:

@@ -61,6 +61,11 @@ def declined(said: Mapping[str, Any], codes: Mapping[str, Code]) -> Declined | N
     return Declined(code, names, None if where is None else msgspec.convert(where, Span), told.get("offer"))
 
 
+def code_of(error: BaseException | Declined) -> str:
+    """The name of a refusal's code; of a bug, `internal`."""
+    return error.code.name if isinstance(error, Declined) else spoken_error(error)[0].name
+
+
 def refusal(error: BaseException | Declined, language: str) -> tuple[Code, dict[str, Any]]:
     """The code of a refusal (a bug is `internal`) and its body in `language` ("en" or "zh")."""
     if isinstance(error, Declined):

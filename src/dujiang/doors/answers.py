@@ -48,8 +48,18 @@ class Quote(Thing):
         """How many are left before it; None: there is no account."""
         return self.json.get("statistics_left")
 
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """What each provider's account would be charged, if the question is over several."""
+        return list(self.json.get("parts") or ())
+
+    @property
+    def charges(self) -> list[dict[str, Any]]:
+        """What it may cost in money, at most, under each contract that has a price."""
+        return list(self.json.get("charges") or ())
+
     def _title(self) -> str:
-        return taken(self.json, self._language, _WOULD)
+        return " · ".join(filter(None, (taken(self.json, self._language, _WOULD), _money(self.charges))))
 
 
 class Answer(Thing):
@@ -104,6 +114,16 @@ class Answer(Thing):
     def statistics_left(self) -> int | None:
         """How many are left; None: there is no account."""
         return self.json.get("statistics_left")
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """What each provider's account was charged, if the question was over several."""
+        return list(self.json.get("parts") or ())
+
+    @property
+    def cost(self) -> list[dict[str, Any]]:
+        """What it cost in money under each contract that has a price."""
+        return list(self.json.get("cost") or ())
 
     @property
     def receipt(self) -> Receipt:
@@ -161,7 +181,10 @@ class Answer(Thing):
         if not self.done:
             return f"<{type(self).__name__} {self.job}: {_RUNS[self._language]}>"
         table = {name: self.json[name] for name in ("columns", "rows", "plus_minus")}
-        return printed(table, self._language) + f"\n{taken(self.json, self._language)}"
+        return printed(table, self._language) + f"\n{self._told()}"
+
+    def _told(self) -> str:
+        return " · ".join(filter(None, (taken(self.json, self._language), _money(self.cost))))
 
     def _repr_html_(self) -> str:
         if not self.done:
@@ -171,7 +194,7 @@ class Answer(Thing):
         )
         return markup.block(
             "", markup.figures(self.columns, self.rows, self.plus_minus, self._language),
-            markup.line(taken(self.json, self._language)), markup.mark(*receipt._told()) if receipt else "",
+            markup.line(self._told()), markup.mark(*receipt._told()) if receipt else "",
         )  # fmt: skip
 
 
@@ -193,6 +216,11 @@ def asked(calls: Calls, contracts: Sequence[str], sql: str, wait_s: float) -> An
     """
     answer = Answer(calls, calls.run("cleanroom.ask", {"contracts": list(contracts), "sql": sql}))
     return answer if answer.done else answer.wait(wait_s)
+
+
+def _money(costs: Sequence[Mapping[str, Any]]) -> str:
+    """Amounts of money as people write them, one for each contract."""
+    return " + ".join(f"{each['amount']} {each['currency']}" for each in costs)
 
 
 def taken(body: Mapping[str, Any], language: str, words: Mapping[str, str] = _TAKEN) -> str:

@@ -20,6 +20,7 @@ from dujiang.kernel.ids import new_id
 from dujiang.kernel.plugs import Blobs
 from dujiang.kernel.runner import FORBIDDEN
 from dujiang.plugs.folder import sync_folder
+from dujiang.registry import acts as registry
 
 UPLOAD_TOO_LARGE = Code(
     "upload_too_large", 413, Exit.usage,
@@ -42,7 +43,13 @@ UPLOAD_CUT = Code(
     "The file did not arrive whole; nothing of it was kept.", "Send it again.",
     "文件未完整到达；未留下任何部分。", "请重新发送。",
 )  # fmt: skip
-CODES = (UPLOAD_TOO_LARGE, DISK_LOW, UPLOAD_FAILED, UPLOAD_CUT)
+STORED_TOO_MUCH = Code(
+    "stored_too_much", 413, Exit.refused,
+    "Your organisation keeps {most} MB here, which is all it may.",
+    "Ask the operator to raise org_stored_mb_max in config.toml.",
+    "贵机构在此存储已达 {most} MB 上限。", "请联系运营方在 config.toml 中调大 org_stored_mb_max。",
+)  # fmt: skip
+CODES = (UPLOAD_TOO_LARGE, DISK_LOW, UPLOAD_FAILED, UPLOAD_CUT, STORED_TOO_MUCH)
 _ROLE = "provider"
 _DAY_MS = 86_400_000
 _NAME_CHARACTERS_MAX = 200
@@ -57,13 +64,15 @@ class Upload:
         """Opens a place for a file of the caller's organisation.
 
         `expected`: its size in bytes, if the sender said it; `name`: as the sender calls it.
-        Raises: Refused forbidden, upload_too_large; Unavailable disk_low, upload_failed, files_failed.
+        Raises: Refused forbidden, upload_too_large, stored_too_much; Unavailable disk_low, upload_failed, ….
         """
         if not caller.org or _ROLE not in caller.roles:
             raise Refused(FORBIDDEN, roles=_ROLE)
         self._blobs, config = home.node.blobs, home.node.config
         self._most, self._reserve = config.upload_bytes_max, config.disk_free_mb_min * 1024 * 1024
         self._size, self._looked = 0, 0
+        self._stored = _stored_bytes(home, caller.org)
+        self._stored_mb_max = config.org_stored_mb_max
         self._fits(expected or 0)
         self.id = new_id("upl", home.node.clock.now_ms())
         self._key = f"uploads/{caller.org}/{self.id}"
@@ -109,6 +118,8 @@ class Upload:
     def _fits(self, size: int, more: int | None = None) -> None:
         if size > self._most:
             raise Refused(UPLOAD_TOO_LARGE, most=self._most)
+        if self._stored_mb_max and self._stored + size > self._stored_mb_max << 20:
+            raise Refused(STORED_TOO_MUCH, most=self._stored_mb_max)
         if self._blobs.free_bytes() - (size if more is None else more) < self._reserve:
             raise Unavailable(DISK_LOW)
 
@@ -175,6 +186,19 @@ def file_name(given: str) -> str:
     last = given.replace("\\", "/").rpartition("/")[2]
     kept = "".join(character for character in last if character.isprintable())[-_NAME_CHARACTERS_MAX:]
     return kept.encode("utf-8", "ignore").decode().strip(". ") or "table"
+
+
+def _stored_bytes(home: Home, org: str) -> int:
+    """Bytes of an organisation's uploads and registered files, as they lie on the disk."""
+    with home.node.database.reading() as db:
+        keys = registry.files(db, org)
+    places = [home.node.blobs.path(key) for key in keys]
+    places += home.node.blobs.path("uploads").glob(f"{org}/*")
+    size = 0
+    for place in places:
+        with contextlib.suppress(OSError):
+            size += place.stat().st_size
+    return size
 
 
 def _drop(blobs: Blobs, key: str) -> None:

@@ -16,7 +16,10 @@ from typing import Any
 from dujiang import acts
 from dujiang.doors import answer, gate, journal
 from dujiang.doors.gate import Receive, Scope
+from dujiang.doors.limits import Limits
+from dujiang.doors.metrics import Metrics
 from dujiang.home import Home
+from dujiang.identity import rules as signing
 from dujiang.identity.model import NOT_SIGNED_IN
 from dujiang.kernel.act import NOBODY, Act, Caller, Effect, Outcome, bind
 from dujiang.kernel.errors import Code, Declined, Exit, Refused, Unavailable
@@ -42,6 +45,8 @@ CROSS_ORIGIN = Code(
 CODES = (NOT_JSON, ASK_TOO_LARGE, CROSS_ORIGIN)
 SESSION = "dujiang_session"
 """Name of the session cookie."""
+_LESS = frozenset({"identity.revoke", "identity.assign"})
+"""Acts after which a key may be worth less."""
 _WAITING_MAX = 1000
 _PAUSE_S, _PAUSE_S_MAX = 0.004, 0.25
 
@@ -124,6 +129,8 @@ class Desk:
         self.home = home
         self.codes = codes
         self.waits = Waits(home.bell)
+        self.metrics = Metrics(home)
+        self.limits = Limits(home.node.config, home.node.clock.monotonic_s)
         self._reads = Lane("read", 8)
         self._works = Lane("work", 64)
         # Password hashes of people nobody knows yet: they keep only each other waiting.
@@ -138,10 +145,20 @@ class Desk:
             lane.close()
 
     def caller(self, scope: Scope) -> Caller:
-        """Who calls; nobody without a key or session.
+        """Who calls; nobody without a key or session. The request counts as theirs from here on.
 
-        Raises: Refused not_signed_in (a key that is none), cross_origin.
+        Raises: Refused not_signed_in (a key that is none), cross_origin, requests_too_fast.
         """
+        try:
+            found = self._caller(scope)
+        except Refused:
+            self.limits.count(f"~{gate.address(scope)}", stranger=True)
+            raise
+        scope["org"] = found.org
+        self.limits.count(found.org or f"~{gate.address(scope)}", stranger=not found.org)
+        return found
+
+    def _caller(self, scope: Scope) -> Caller:
         given = gate.header(scope, b"authorization")
         if given is not None:
             kind, _, secret = given.partition(" ")
@@ -175,10 +192,14 @@ class Desk:
             outcome = await self._lane(acts.ACTS[name]).run(self.home.run, name, caller, ask, key)
         else:
             outcome = await asyncio.wrap_future(started)
-        if name == "identity.revoke":
+        if name in _LESS:
             # The bell may ring a moment after the answer: nobody may use the key in between.
             self._known_at = -1
         return outcome
+
+    async def read(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function that reads the database gives back, run on a thread for reads."""
+        return await self._reads.run(function, *arguments)
 
     async def work(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What a blocking function gives back, run on a thread."""
@@ -242,6 +263,12 @@ async def body(scope: Scope, receive: Receive, most: int) -> bytes:
         parts.append(part)
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def stranger(scope: Scope) -> Caller:
+    """Nobody, by the address the request came from: what a failed sign-in is also counted by."""
+    client = scope.get("client")
+    return Caller("", signing.stranger(str(client[0]))) if client else NOBODY
 
 
 def same_origin(scope: Scope) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +109,11 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
         # A node that serves holds the home for as long as it likes: not worth waiting for.
         waits = {"wait_s": 0.0} if home.holder(options.home) else {}
         with home.opened(options.home, **waits) as held:
-            serve(held, host, port, ready, {"/mcp": Tools})
+            quiet = serve(held, host, port, ready, {"/mcp": Tools})
+        if not quiet:
+            # The home is closed and nothing more is acknowledged: a question that runs is not waited for.
+            sys.stdout.flush()
+            os._exit(0)
         return Answer(None)
 
     return deed
@@ -243,8 +248,9 @@ def mcp(
         from dujiang.doors.usage import key_line, parts
 
         given = Mandate(
-            parts(products), parts(purposes), max(0, statistics_max), agents.known(parts(allow)), mandate
-        )
+            parts(products), parts(purposes), max(0, statistics_max),
+            acts=agents.known(parts(allow)), name=mandate,
+        )  # fmt: skip
         try:
             agent = agents.open_agent(options, given, None if vkey is None else key_line(vkey))
         except Refusal as no:

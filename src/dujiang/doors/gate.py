@@ -1,12 +1,14 @@
 """The gate every HTTP request goes through: safe headers, one line in the log, refusals in one form.
 
 1. Nothing is loaded from elsewhere, framed, sniffed or remembered by a cache unless a page says so itself.
-2. A line has method, path template, status and milliseconds: no query, body, token or real path.
+2. A line has the request's id (also in the answer's x-request-id), organisation, method, path template, status,
+   code of a refusal and milliseconds: no query, body, token or real path.
 3. What the application raises becomes a problem document (RFC 9457); a bug is logged and says nothing.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -41,6 +43,7 @@ class Gate:
         """`direct`: routes by path that take POST and need nothing of what stands between here and them."""
         self._app = app
         self._direct = direct
+        self._run, self._count = secrets.token_hex(4), 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes one request through."""
@@ -49,6 +52,9 @@ class Gate:
             return
         began = time.perf_counter()
         status = 0
+        self._count += 1
+        scope["request"] = request = f"{self._run}{self._count:x}"
+        named = (b"x-request-id", request.encode())
 
         async def guarded(message: Message) -> None:
             nonlocal status
@@ -56,7 +62,7 @@ class Gate:
                 status = message["status"]
                 said = list(message.get("headers", ()))
                 names = {name for name, _ in said}
-                message["headers"] = said + [each for each in _HEADERS if each[0] not in names]
+                message["headers"] = [*said, named, *(each for each in _HEADERS if each[0] not in names)]
             await send(message)
 
         route = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
@@ -69,17 +75,19 @@ class Gate:
         except Exception as error:
             if status:
                 # The answer has begun: it can only be cut short, and the sender must notice that.
-                journal.bug(error, path=_template(scope))
+                journal.bug(error, path=_template(scope), request=request)
                 raise ConnectionError from None
             await guarded_problem(error, scope, guarded)
         finally:
-            journal.request(scope["method"], _template(scope), status, (time.perf_counter() - began) * 1000)
+            ms = (time.perf_counter() - began) * 1000
+            journal.request(scope, _template(scope), status, ms)
 
 
 async def guarded_problem(error: BaseException, scope: Scope, send: Send) -> None:
     """Sends the problem document of an exception; logs it first if it is a bug."""
     if not isinstance(error, (Refused, Unavailable)):
-        journal.bug(error, path=_template(scope))
+        journal.bug(error, path=_template(scope), request=scope.get("request"))
+    scope["code"] = answer.code_of(error)
     status, headers, body = problem(error, language(scope))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -99,8 +107,9 @@ def problem(
     headers = [(b"content-type", b"application/problem+json"), (b"content-language", language.encode())]
     if code.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if code.status == 503:
-        headers.append((b"retry-after", b"1"))
+    if code.status in (429, 503):
+        wait = error.names.get("wait", "1") if isinstance(error, Refused) else "1"
+        headers.append((b"retry-after", wait.encode()))
     made = msgspec.json.encode(body)
     return code.status, [*headers, (b"content-length", str(len(made)).encode())], made
 
@@ -111,6 +120,12 @@ def header(scope: Scope, name: bytes) -> str | None:
         if key == name:
             return value.decode("latin-1")
     return None
+
+
+def address(scope: Scope) -> str:
+    """The address a request comes from."""
+    client = scope.get("client")
+    return str(client[0]) if client else "-"
 
 
 def language(scope: Scope) -> str:

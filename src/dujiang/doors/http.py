@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from dujiang import __version__, acts
 from dujiang import home as home_module
-from dujiang.doors import data, gate, openapi, page
+from dujiang.doors import data, gate, limits, metrics, openapi, page
 from dujiang.doors import desk as desks
 from dujiang.doors.desk import NOT_JSON, Desk, body
 from dujiang.doors.gate import App, Receive, Scope, Send
@@ -63,11 +63,15 @@ class ActDoor:
             if caller is NOBODY:
                 raise Refused(NOT_SIGNED_IN)
             raise Refused(FORBIDDEN, roles=", ".join(act.roles))
+        if caller is NOBODY:
+            caller = desks.stranger(scope)
         raw = await body(scope, receive, desk.home.node.config.ask_bytes_max)
         ask = build(bind(act).ask, parsed(scope, raw))
         key = gate.header(scope, b"idempotency-key")
-        said, receipt = await desk.answer(act, caller, ask, key, self._wait_s(scope))
+        with desk.limits.waiting(caller.org):
+            said, receipt = await desk.answer(act, caller, ask, key, self._wait_s(scope))
         if isinstance(said, Declined):
+            scope["code"] = said.code.name
             status, headers, made = gate.problem(said, gate.language(scope), receipt)
         else:
             made = msgspec.json.encode(said)
@@ -102,7 +106,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
 
     `further`: what stands above this door and answers at a path of its own, made over the same desk.
     """
-    declared = (*CODES, *desks.CODES, *data.CODES)
+    declared = (*CODES, *desks.CODES, *data.CODES, *limits.CODES)
     desk = Desk(home, {**home_module.codes(), **{code.name: code for code in declared}})
     made = FastAPI(
         title="Dujiang", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
@@ -127,6 +131,9 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
         del request
         return Response(described_once(), media_type="application/json")
 
+    async def measured(request: Request) -> Response:
+        return await _metrics(desk, request)
+
     async def healthy(request: Request) -> Response:
         del request
         return Response(b'{"ok":true}', media_type="application/json")
@@ -135,6 +142,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
     made.add_api_route("/org/{org}/did.json", did_document, include_in_schema=False)
     made.add_api_route("/openapi.json", described, include_in_schema=False)
     made.add_api_route("/healthz", healthy, include_in_schema=False)
+    made.add_api_route("/metrics", measured, include_in_schema=False)
     made.router.routes.extend(Route(path, door(desk), methods=["POST"]) for path, door in further.items())
     page.add(made, desk)
     made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
@@ -166,9 +174,9 @@ async def _documented() -> None:
 
 async def _unknown_address(request: Request, error: Exception) -> Response:
     wrong = isinstance(error, HTTPException) and error.status_code == 405
-    status, headers, made = gate.problem(
-        Refused(WRONG_METHOD if wrong else NO_SUCH_ADDRESS), gate.language(request.scope)
-    )
+    refused = Refused(WRONG_METHOD if wrong else NO_SUCH_ADDRESS)
+    request.scope["code"] = refused.code.name
+    status, headers, made = gate.problem(refused, gate.language(request.scope))
     response = Response(made, status)
     response.raw_headers = headers
     return response
@@ -182,10 +190,28 @@ async def _receive_upload(desk: Desk, request: Request) -> Response:
     length = request.headers.get("content-length", "")
     expected = int(length) if length.isdigit() else None
     try:
-        kept = await data.receive(desk.home, desk.work, caller, name, expected, request.stream())
+        with desk.limits.waiting(caller.org):
+            stream = _counted(request.stream(), lambda size: desk.limits.sent(caller.org, size))
+            kept = await data.receive(desk.home, desk.work, caller, name, expected, stream)
     except ClientDisconnect:
         raise Refused(data.UPLOAD_CUT) from None
     return Response(msgspec.json.encode({"upload": kept}), 201, media_type="application/json")
+
+
+async def _metrics(desk: Desk, request: Request) -> Response:
+    caller = desk.caller(request.scope)
+    if not metrics.may_read(request.scope, caller, desk.home.node.config.metrics_loopback):
+        if caller is NOBODY:
+            raise Refused(NOT_SIGNED_IN)
+        raise Refused(FORBIDDEN, roles="operator, auditor")
+    text = await desk.read(desk.metrics.text, desk.limits.refused, desk.limits.open)
+    return Response(text, media_type=metrics.TYPE)
+
+
+async def _counted(stream: AsyncIterable[bytes], count: Callable[[int], None]) -> AsyncIterator[bytes]:
+    async for chunk in stream:
+        count(len(chunk))
+        yield chunk
 
 
 async def _did_document(desk: Desk, org: str) -> Response:

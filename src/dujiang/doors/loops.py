@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import structlog
@@ -27,6 +28,8 @@ _EARLY = (NOT_FOUND, OUT_OF_TURN)
 _IDLE_S = 30.0
 _FAILED_S = 1.0
 _QUIET_S = 60.0
+_HALT_S = 0.5
+"""How soon a question whose contract ended is looked for while any waits or runs."""
 
 
 class Loops:
@@ -38,6 +41,8 @@ class Loops:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
         self._couriers = ThreadPoolExecutor(_COURIERS, thread_name_prefix="courier")
         self._running: set[str] = set()
+        self._looked_s = 0.0
+        self._futures: set[Future[None]] = set()
         self._lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._serve, args=(step,), name=name, daemon=True)
@@ -49,15 +54,20 @@ class Loops:
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Ends both; a question that runs is finished first."""
+    def stop(self, within_s: float | None = None) -> bool:
+        """Whether nothing runs any more: both loops end, and a question that runs has so many seconds to finish.
+
+        What waits, and what does not finish, stays admitted and charged: the next start runs it.
+        """
         self._stop.set()
         self._home.bell.ring()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
-        self._pool.shutdown(wait=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        running = wait(list(self._futures), within_s).not_done
         self._couriers.shutdown(wait=True)
+        return not running
 
     def until_quiet(self) -> None:
         """Delivers and runs, on this thread, until nothing is due; for a command without a node."""
@@ -123,17 +133,30 @@ class Loops:
         return list(self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply.jobs)
 
     def _start_jobs(self) -> float:
-        for job in self._pending():
+        waiting = self._pending()
+        for job in waiting:
             with self._lock:
                 if job in self._running:
                     continue
                 self._running.add(job)
-            self._pool.submit(self._run_job, job)
-        return _IDLE_S
+            with contextlib.suppress(RuntimeError):  # it was stopped meanwhile
+                future = self._pool.submit(self._run_job, job)
+                self._futures.add(future)
+                future.add_done_callback(self._futures.discard)
+        if not waiting:
+            return _IDLE_S
+        # One that waits for its turn is ended here; one that runs is killed by whoever runs it.
+        if time.monotonic() - self._looked_s >= _HALT_S:
+            for job in self._home.run("cleanroom.pending", NODE, cleanroom.Pending(halted=True)).reply.jobs:
+                self._run_job(job)
+            self._looked_s = time.monotonic()
+        return _HALT_S
 
     def _run_job(self, job: str) -> None:
+        began = time.perf_counter()
         try:
             self._home.run("cleanroom.complete", NODE, cleanroom.Complete(job))
+            _log.info("job completed", job=job, ms=round((time.perf_counter() - began) * 1000, 1))
         except (Refused, Unavailable) as error:
             _log.warning("job not completed", job=job, code=error.code.name)
         except Exception as error:

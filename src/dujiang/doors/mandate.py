@@ -12,8 +12,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
@@ -28,9 +28,10 @@ OUTSIDE_MANDATE = Code(
 )  # fmt: skip
 MANDATE_SPENT = Code(
     "mandate_spent", 403, Exit.spent,
-    "The agent may take {left} more statistics; this needs {needs}.",
-    "Ask for less, or ask the person you act for to raise --statistics-max.",
-    "智能体还可使用 {left} 个统计量，此查询需要 {needs} 个。", "请减少查询内容，或请授权人提高 --statistics-max。",
+    "Of its {measure} the agent may still use {left}; this needs {needs}.",
+    "Ask for less, or ask the person you act for to raise --statistics-max or --price-max.",
+    "智能体的 {measure} 余量为 {left}，此次需要 {needs}。",
+    "请减少查询内容，或请授权人提高 --statistics-max 或 --price-max。",
 )  # fmt: skip
 MANDATE_BROKEN = Code(
     "mandate_broken", 500, Exit.failure,
@@ -45,6 +46,8 @@ MCP_MISSING = Code(
     "模型上下文协议（MCP）所需的库尚未安装。", "请运行 `pip install 'dujiang[mcp]'` 安装。",
 )  # fmt: skip
 CODES = (OUTSIDE_MANDATE, MANDATE_SPENT, MANDATE_BROKEN, MCP_MISSING)
+STATISTICS = "statistics"
+"""The measure that is no money."""
 ANY = "any"
 """The word that stands for every product or every purpose."""
 
@@ -59,10 +62,16 @@ class Mandate:
     """Purposes it may state, word for word; `any`: every one."""
     statistics_max: int = 0
     """Most statistics it may take of all accounts together."""
+    price_max: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Most money it may use, in minor units by currency; a currency left out: nothing that has a price in it."""
     acts: tuple[str, ...] = ()
     """Further acts, by name, without a limit of their own."""
     name: str = "agent"
     """Whose count it is."""
+
+    def most(self, measure: str) -> int:
+        """The most it may use of a measure: statistics, or a currency."""
+        return self.statistics_max if measure == STATISTICS else self.price_max.get(measure, 0)
 
     def check_product(self, product: str) -> None:
         """Nothing, for a product of the mandate.
@@ -82,36 +91,61 @@ class Mandate:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """How many statistics a mandate has used, kept in a file that survives a crash."""
+class Counts:
+    """How much of each measure a mandate has used; a folder of the mandate's name, of an organisation of a node."""
+
+    folder: Path
+
+    def used(self, measure: str) -> int:
+        """How much is used or set aside.
+
+        Raises: Unavailable mandate_broken.
+        """
+        return _Count(self.folder / measure).used
+
+    def set_aside(self, needs: Mapping[str, int], mandate: Mandate) -> None:
+        """Nothing; counts what is needed, all of it or nothing, on the disk when this returns.
+
+        Raises: Refused mandate_spent; Unavailable mandate_broken.
+        """
+        done: dict[str, int] = {}
+        try:
+            for measure, count in needs.items():
+                _Count(self.folder / measure).set_aside(count, mandate.most(measure))
+                done[measure] = count
+        except Refused:
+            self.give_back(done)
+            raise
+
+    def give_back(self, counts: Mapping[str, int]) -> None:
+        """Nothing; counts so much less.
+
+        Raises: Unavailable mandate_broken.
+        """
+        for measure, count in counts.items():
+            if count > 0:
+                _Count(self.folder / measure).give_back(count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """One number, kept in a file that survives a crash."""
 
     path: Path
 
     @property
     def used(self) -> int:
-        """How many are used or set aside.
-
-        Raises: Unavailable mandate_broken.
-        """
         with self._held() as file:
             return _read(file)
 
     def set_aside(self, needs: int, most: int) -> None:
-        """Nothing; counts `needs` more, on the disk when this returns.
-
-        Raises: Refused mandate_spent; Unavailable mandate_broken.
-        """
         with self._held() as file:
             used = _read(file)
             if needs and used + needs > most:
-                raise Refused(MANDATE_SPENT, left=max(0, most - used), needs=needs)
+                raise Refused(MANDATE_SPENT, measure=self.path.name, left=max(0, most - used), needs=needs)
             _write(file, used + needs)
 
     def give_back(self, count: int) -> None:
-        """Nothing; counts `count` less.
-
-        Raises: Unavailable mandate_broken.
-        """
         with self._held() as file:
             _write(file, max(0, _read(file) - count))
 
@@ -135,10 +169,10 @@ class Count:
             os.close(handle)
 
 
-def count_of(home: Path, where: str, org: str, name: str) -> Count:
-    """The count of a mandate's name, for an organisation of a node."""
+def counts_of(home: Path, where: str, org: str, name: str) -> Counts:
+    """The counts of a mandate's name, for an organisation of a node."""
     digest = sha256(json.dumps([where, org, name]).encode()).hexdigest()[:32]
-    return Count(home / "mandates" / digest)
+    return Counts(home / "mandates" / digest)
 
 
 _WIDTH = 16

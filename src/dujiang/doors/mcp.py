@@ -135,7 +135,10 @@ def called(agent: Agent, name: str, ask: Mapping[str, Any]) -> mcp.CallToolResul
         _, told = answer.refusal(error, agent.calls.options.language)
         return _result({"refused": told}, error=True)
     cite = _cite(agent, said.pop("receipt", None))
-    return _result({"note": _NOTE, "data": _cleaned(said), **({"cite": cite} if cite else {})})
+    more: dict[str, Any] = {"cite": cite} if cite else {}
+    if act is not None and act.preview is not None:
+        more["mandate"] = {"statistics_left": agent.left}
+    return _result({"note": _NOTE, "data": _cleaned(said), **more})
 
 
 def _result(body: dict[str, Any], *, error: bool = False) -> mcp.CallToolResult:

@@ -7,37 +7,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import tomllib
+import re
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 from fastapi import FastAPI
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from dujiang import acts
-from dujiang.doors import answer, gate, journal
-from dujiang.doors.desk import CROSS_ORIGIN, SESSION, Desk, body, cookie, same_origin
+from dujiang.doors import forms, paper
+from dujiang.doors.desk import SESSION, Desk, cookie
+from dujiang.doors.sankey import sankey
 from dujiang.identity import acts as identity
+from dujiang.identity import rules as signing
+from dujiang.identity.model import Role
 from dujiang.kernel.act import NOBODY, Caller, bind
-from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.shape import build, plain
+from dujiang.observatory import acts as observatory
 
-_FOLDER = Path(__file__).parent / "templates"
-_LANGUAGE = "dujiang_lang"
-_FORM_BYTES_MAX = 8192
 _ROWS = 10
+_DIRECTION = re.compile(r"[0-9]*-[0-9]*")
+"""The key of a figure that is not a sum of others: from a province to a province."""
 _ORGANISATIONS = 100
-_YEAR_S = 31_536_000
-_POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
 _STEPS = (
     ("provider", "do_offer", "dujiang offer TABLE.csv --entity COLUMN"),
     ("consumer", "do_find", "dujiang find WORDS"),
@@ -47,76 +41,67 @@ _STEPS = (
     ("", "do_history", "dujiang history"),
     ("", "do_verify", "dujiang verify RECEIPT"),
 )
+_NEWS = {
+    "request": "news_request",
+    "offer": "news_offer",
+    "comment": "news_comment",
+    "verify": "news_final",
+    "finalize": "news_final",
+    "terminate": "news_ended",
+    "end": "news_ended",
+}
+"""What the messages of a negotiation are called."""
 
 
 class Pages:
     """The pages of one node."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, drawn: paper.Paper) -> None:
         self._desk = desk
+        self._paper = drawn
 
     async def start(self, request: Request) -> Response:
         """The first page, for whoever looks."""
         asked = request.query_params.get("lang")
-        try:
-            caller = self._desk.caller(request.scope)
-            inside = await self._inside(request, caller) if caller is not NOBODY else None
-            response = inside or await self._outside(request)
-        except Exception as error:
-            return self._refused(request, error)
+        response = await self._for_members(request, self._inside)
         if asked in ("en", "zh"):
-            response.set_cookie(_LANGUAGE, asked, max_age=_YEAR_S, samesite="lax", httponly=True)
+            response.set_cookie(
+                paper.LANGUAGE, asked, max_age=paper.YEAR_S, samesite="lax", httponly=True,
+                secure=request.url.scheme == "https",
+            )  # fmt: skip
         return response
+
+    async def contract(self, request: Request) -> Response:
+        """A negotiation or contract, with what a person may answer."""
+        return await self._for_members(request, self._contract)
+
+    async def people(self, request: Request) -> Response:
+        """The people of an organisation, their roles and keys."""
+        return await self._for_members(request, self._people)
 
     async def offer_entry(self, request: Request) -> Response:
-        """A page with the one button that uses a sign-in link."""
-        return self._page(request, "enter.html", token=request.path_params["token"])
+        """A page with the one button that uses a sign-in link; an invitation asks for a password."""
+        token = request.path_params["token"]
+        invited = token.startswith(signing.INVITATION)
+        return self._paper.page(request, "enter.html", token=token, invited=invited)
 
-    async def enter(self, request: Request) -> Response:
-        """Signs in by a single-use link."""
-        return await self._open(request, "identity.enter", ("token",))
-
-    async def login(self, request: Request) -> Response:
-        """Signs in by organisation, person and password."""
-        return await self._open(request, "identity.login", ("organisation", "person", "password"))
-
-    async def leave(self, request: Request) -> Response:
-        """Signs out."""
-        session = cookie(request.scope, SESSION)
+    async def _for_members(
+        self, request: Request, draw: Callable[[Request, Caller], Awaitable[Response]]
+    ) -> Response:
+        """A page for who is signed in, the first page for everybody else."""
         try:
-            if not same_origin(request.scope):
-                raise Refused(CROSS_ORIGIN)
-            if session is not None:
-                await self._desk.run("identity.leave", NOBODY, identity.Leave(session))
+            caller = self._desk.caller(request.scope)
+            return await (self._outside(request) if caller is NOBODY else draw(request, caller))
         except Exception as error:
-            return self._refused(request, error)
-        response = RedirectResponse("/", 303)
-        response.delete_cookie(SESSION)
-        return response
-
-    async def _open(self, request: Request, act: str, names: tuple[str, ...]) -> Response:
-        try:
-            if not same_origin(request.scope):
-                raise Refused(CROSS_ORIGIN)
-            raw = await body(request.scope, request.receive, _FORM_BYTES_MAX)
-            sent = parse_qs(raw.decode("utf-8", "replace"))
-            ask = build(bind(acts.ACTS[act]).ask, {name: sent.get(name, [""])[0] for name in names})
-            opened: identity.Opened = (await self._desk.run(act, NOBODY, ask)).reply
-        except Exception as error:
-            return self._refused(request, error)
-        response = RedirectResponse("/", 303)
-        response.set_cookie(
-            SESSION, opened.session or "", max_age=self._desk.home.node.config.session_hours * 3600,
-            httponly=True, samesite="strict", secure=request.url.scheme == "https",
-        )  # fmt: skip
-        return response
+            return self._paper.refused(request, error)
 
     async def _inside(self, request: Request, caller: Caller) -> Response:
-        language = _language(request)
+        language = paper.language(request)
         own = await self._items("catalogue.list", caller)
         contracts = await self._items("contract.list", caller)
         offered = await self._items("catalogue.search", caller)
-        return self._page(
+        inbox = await self._read("contract.inbox", caller, {"limit": _ROWS})
+        return self._paper.page(
             request,
             "inside.html",
             card=await self._read("identity.show", caller, {}),
@@ -124,13 +109,50 @@ class Pages:
             contracts=contracts,
             offered=offered,
             entries=_entries(await self._items("ledger.list", caller) or [], language),
-            steps=_steps(caller, _words(language), own or [], offered or [], contracts or []),
+            steps=_steps(caller, paper.words(language), own or [], offered or [], contracts or []),
+            inbox=inbox,
+            news=[_news(each, language) for each in inbox["news"]],
+            form=_form(request, "/"),
+            **await self._flows(caller, language),
+        )
+
+    async def _flows(self, caller: Caller, language: str) -> dict[str, Any]:
+        """What flows between provinces: drawn, and the same as rows; overseers see all, others their own."""
+        reply = (await self._desk.run("observatory.show", caller, observatory.Show(exact=True))).reply
+        cells = [each for each in reply.cells if each.key == "total" or _DIRECTION.fullmatch(each.key)]
+        return {"flows": sankey(reply, language), "cells": [plain(each) for each in cells]}
+
+    async def _contract(self, request: Request, caller: Caller) -> Response:
+        one = await self._read("contract.show", caller, {"contract": request.path_params["contract"]})
+        answers = one["waits_for"] == one["side"] and one["side"] in caller.roles
+        ends = one["undelivered"] or one["status"] == "active" or one["waits_for"] not in (None, one["side"])
+        return self._paper.page(
+            request,
+            "contract.html",
+            one={**one, "comments": [{**each, "when": _when(each["time_ms"])} for each in one["comments"]]},
+            answers=answers,
+            ends=ends and one["side"] in caller.roles,
+            form=_form(request, f"/contract/{one['contract']}"),
+        )
+
+    async def _people(self, request: Request, caller: Caller) -> Response:
+        listed = await self._read("identity.list", caller, {})
+        people = [{**each, "locked": _when(each["locked_until_ms"])} for each in listed["people"]]
+        return self._paper.page(
+            request,
+            "people.html",
+            people=people,
+            keys=[each for each in listed["keys"] if not each["revoked"]],
+            me=caller.person,
+            my_name=next((each["name"] for each in people if each["id"] == caller.person), ""),
+            roles=[role.value for role in Role if role.value in caller.roles],
+            form=_form(request, "/people"),
         )
 
     async def _outside(self, request: Request) -> Response:
         here = await self._desk.work(_organisations, self._desk.home)
         offered = await self._items("catalogue.search", NOBODY)
-        return self._page(request, "outside.html", organisations=here, offered=offered)
+        return self._paper.page(request, "outside.html", organisations=here, offered=offered)
 
     async def _items(self, act: str, caller: Caller) -> list[dict[str, Any]] | None:
         """The first items of a list, or None if there is no such list for the caller."""
@@ -141,84 +163,38 @@ class Pages:
     async def _read(self, act: str, caller: Caller, ask: dict[str, Any]) -> dict[str, Any]:
         return plain((await self._desk.run(act, caller, build(bind(acts.ACTS[act]).ask, ask))).reply)
 
-    def _page(self, request: Request, name: str, status: int = 200, **values: Any) -> Response:
-        language = _language(request)
-        made = _environment().get_template(name).render(
-            lang=language, w=_words(language), origin=self._desk.home.node.origin,
-            style=_static("page.css"), icon=_static("icon.svg"), **values,
-        )  # fmt: skip
-        headers = {
-            "content-security-policy": _POLICY,
-            # With "no-referrer" a browser hides the origin of this page's own forms from this node too.
-            "referrer-policy": "same-origin",
-            "content-language": language,
-            "vary": "Accept-Language, Cookie",
-        }
-        return Response(made, status, headers, media_type="text/html")
-
-    def _refused(self, request: Request, error: Exception) -> Response:
-        if not isinstance(error, (Refused, Unavailable)):
-            journal.bug(error, path=request.scope["route"].path)
-        code, said = answer.refusal(error, _language(request))
-        return self._page(request, "refused.html", code.status, **said)
-
 
 def add(app: FastAPI, desk: Desk) -> None:
-    """Adds the pages and what they are drawn with to an application."""
-    pages = Pages(desk)
+    """Adds the pages, their forms and what they are drawn with to an application."""
+    drawn = paper.Paper(desk.home.node.origin)
+    pages, sent = Pages(desk, drawn), forms.Forms(desk, drawn)
     for path, endpoint, method in (
         ("/", pages.start, "GET"),
+        ("/contract/{contract}", pages.contract, "GET"),
+        ("/people", pages.people, "GET"),
         ("/enter/{token}", pages.offer_entry, "GET"),
-        ("/enter", pages.enter, "POST"),
-        ("/login", pages.login, "POST"),
-        ("/leave", pages.leave, "POST"),
-        (_static("page.css"), _style, "GET"),
-        (_static("icon.svg"), _icon, "GET"),
+        ("/enter", sent.enter, "POST"),
+        ("/login", sent.login, "POST"),
+        ("/leave", sent.leave, "POST"),
+        ("/do/{room}/{verb}", sent.run, "POST"),
+        (paper.static("page.css"), _style, "GET"),
+        (paper.static("icon.svg"), _icon, "GET"),
     ):
         app.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
 
 
-@cache
-def _static(name: str) -> str:
-    """The address of a file of the pages: it changes with its content, so it may be kept for ever."""
-    kept = hashlib.sha256((_FOLDER / name).read_bytes()).hexdigest()[:12]
-    return f"/static/{kept}.{name.rpartition('.')[2]}"
-
-
 async def _style() -> Response:
-    return _kept("page.css", "text/css")
+    return paper.kept("page.css", "text/css")
 
 
 async def _icon() -> Response:
-    return _kept("icon.svg", "image/svg+xml")
+    return paper.kept("icon.svg", "image/svg+xml")
 
 
-def _kept(name: str, kind: str) -> Response:
-    keep = {"cache-control": f"public, max-age={_YEAR_S}, immutable"}
-    return Response((_FOLDER / name).read_bytes(), headers=keep, media_type=kind)
-
-
-@cache
-def _environment() -> Any:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        auto_reload=False,
-    )  # fmt: skip
-
-
-@cache
-def _words(language: str) -> dict[str, str]:
-    found = tomllib.loads((_FOLDER / "words.toml").read_text(encoding="utf-8"))
-    return {name: each[language] for name, each in found.items()}
-
-
-def _language(request: Request) -> str:
-    for chosen in (request.query_params.get("lang"), cookie(request.scope, _LANGUAGE)):
-        if chosen in ("en", "zh"):
-            return chosen
-    return gate.language(request.scope)
+def _form(request: Request, back: str) -> dict[str, str]:
+    """What every form of a page carries: its session's token, its own key, and where to go back to."""
+    session = cookie(request.scope, SESSION) or ""
+    return {"csrf": forms.token_of(session), "form": forms.new_form(), "back": back}
 
 
 def _organisations(home: Any) -> list[dict[str, str]]:
@@ -244,16 +220,29 @@ def _steps(
     ]
 
 
+def _news(one: dict[str, Any], language: str) -> dict[str, Any]:
+    kind = _NEWS.get(one["kind"] or "")
+    title = paper.words(language)[kind] if kind else _title(one["act"], language)
+    shown = prefix_of(one["about"] or "") in ("neg", "ctr")
+    return {**one, "title": title, "when": _when(one["time_ms"]), "linked": shown}
+
+
 def _entries(items: list[dict[str, Any]], language: str) -> list[dict[str, Any]]:
     return [
         {
             "index": each["index"],
             "title": _title(each["act"], language),
             "about": next((v for v in each["facts"].values() if isinstance(v, str) and prefix_of(v)), None),
-            "when": datetime.fromtimestamp(each["time_ms"] / 1000, UTC).isoformat(timespec="seconds"),
+            "when": _when(each["time_ms"]),
         }
         for each in items
     ]
+
+
+def _when(time_ms: int | None) -> str | None:
+    if time_ms is None:
+        return None
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _title(name: str, language: str) -> str:

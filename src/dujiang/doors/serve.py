@@ -2,7 +2,8 @@
 
 1. The socket is bound before anything is said, so that port 0 gives a free one and a taken one is refused.
 2. SIGTERM and SIGINT end it: no new request, running ones are finished (who waits is told to come back),
-   then the loops; the home is closed by the one who opened it.
+   then the loops, where a running question has `stop_seconds_max`; the home is closed by the one who opened it.
+3. A second signal ends it at once: what was acknowledged is durable, and a question is run at the next start.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from typing import Any
 
 import uvicorn
 
-from dujiang.doors import data, http, journal
+from dujiang.doors import data, http, journal, traces
 from dujiang.doors.loops import Loops
 from dujiang.home import Home
-from dujiang.kernel.errors import Code, Exit, Refused
+from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 
 PORT_TAKEN = Code(
     "port_taken", 409, Exit.conflict,
@@ -41,16 +42,23 @@ def serve(
     port: int = 8000,
     ready: Callable[[str], None] | None = None,
     further: Mapping[str, Any] = MappingProxyType({}),
-) -> None:
+) -> bool:
     """Serves a home until it is told to end; `ready` is called with the address once it answers.
+
+    Gives back whether nothing runs any more; a question that still does ends with the process.
 
     `further`: doors by path that stand above this one, see `http.app`.
 
-    Raises: Refused port_taken.
+    Raises: Refused port_taken; Unavailable otel_missing.
     """
     journal.configure()
     listening = _listen(host, port)
     url = _address(listening)
+    try:
+        untraced = traces.begin(home)
+    except Unavailable:
+        listening.close()
+        raise
     data.sweep(home)
     app = http.app(home, further)
     loops = Loops(home)
@@ -59,8 +67,10 @@ def serve(
         server.run(sockets=[listening])
     finally:
         listening.close()
-        loops.stop()
+        quiet = loops.stop(0.0 if server.force_exit else home.node.config.stop_seconds_max)
         app.state.desk.close()
+        untraced()
+    return quiet
 
 
 class Server(uvicorn.Server):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -36,12 +37,22 @@ PARTIES: dict[str, tuple[str, ...]] = {
     "transport": ("provider", "consumer"),
 }
 """Who takes part, by the names of their texts, with their roles."""
+_PLACES = {
+    "operator": ("35", "I"),
+    "auditor": ("35", "S"),
+    "hospital": ("35", "Q"),
+    "laboratory": ("31", "M"),
+    "insurer": ("44", "J"),
+    "transport": ("33", "G"),
+}
+"""Province (GB/T 2260) and sector (GB/T 4754) of each."""
+_AT_ONCE = 2
 _TABLES = (
     ("clinic", "hospital", "seqn"),
     ("laboratory", "laboratory", "seqn"),
     ("household", "insurer", "seqn"),
     ("flights", "transport", None),
-    ("weather", "transport", None),
+    ("weather", "laboratory", None),
     ("planes", "insurer", "tailnum"),
 )
 _QUESTION = (
@@ -49,6 +60,14 @@ _QUESTION = (
 )
 _SAME = (
     "SELECT sex, COUNT(*) AS people, AVG(systolic_1) AS systolic FROM clinic WHERE NOT (age < 18) GROUP BY 1"
+)
+_PERSONS = (
+    "select sex, count(*) as people, avg(hba1c) as hba1c from clinic join laboratory using (seqn)"
+    " where age >= 40 group by sex"
+)
+_RAIN = (
+    "select precip > 0 as rain, count(*) as departures, avg(dep_delay) as delay from flights"
+    " join weather using (origin, time_hour) group by precip > 0"
 )
 _FORBIDDEN = "select * from clinic limit 10"
 _NEXT = "select avg(bmi) as bmi, stddev(bmi) as spread from clinic where age between {low} and {high}"
@@ -67,7 +86,8 @@ class Story:
     people: dict[str, Caller] = field(default_factory=dict[str, Caller])
     product: dict[str, str] = field(default_factory=dict[str, str])
     version: dict[str, str] = field(default_factory=dict[str, str])
-    contract: str = ""
+    contracts: dict[str, str] = field(default_factory=dict[str, str])
+    """The insurer's contracts, by table."""
     receipt: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -77,6 +97,8 @@ class Story:
             caller = self.home.caller_of_key(one["api_key"])
             assert caller is not None
             self.people[name] = caller
+            province, sector = _PLACES[name]
+            self._do(name, "identity.describe", province=province, sector=sector)
 
     @classmethod
     def begun(cls, path: Path, language: str) -> Story:
@@ -98,23 +120,28 @@ class Story:
 
     def steps(self) -> list[tuple[str, Callable[[], Told]]]:
         """Every step with its name."""
-        names = ("offer", "grade", "find", "agree", "ask", "refuse", "budget", "verify")
+        names = ("offer", "grade", "find", "agree", "ask", "refuse", "join", "budget", "verify")
         return [(name, getattr(self, name)) for name in names]
 
     def offer(self) -> Told:
         """Six tables are registered and published by their owners."""
         by_owner: dict[str, list[str]] = {}
-        for table, owner, entity in _TABLES:
-            with resources.as_file(resources.files("dujiang") / "samples" / f"{table}.parquet") as path:
-                upload = keep_upload(self.home, self.people[owner], path.name, pieces(path))
-            terms = terms_file((resources.files("dujiang") / "samples" / f"{table}.toml").read_text("utf-8"))
-            made = self._do(owner, "catalogue.offer", upload=upload, entity=entity, terms=plain(terms))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # each registration is a process of its own
+            offered = list(pool.map(lambda one: self._offered(*one), _TABLES))
+        for (table, owner, _), made in zip(_TABLES, offered, strict=True):
             self.product[table], self.version[table] = made["product"], made["registered"]
             by_owner.setdefault(owner, []).append(table)
         lines = [
             self.say("offered_by", self.say(owner), ", ".join(tables)) for owner, tables in by_owner.items()
         ]
         return self.say("offer", len(_TABLES)), lines
+
+    def _offered(self, table: str, owner: str, entity: str | None) -> dict[str, Any]:
+        samples = resources.files("dujiang") / "samples"
+        with resources.as_file(samples / f"{table}.parquet") as path:
+            upload = keep_upload(self.home, self.people[owner], path.name, pieces(path))
+        terms = terms_file((samples / f"{table}.toml").read_text("utf-8"))
+        return self._do(owner, "catalogue.offer", upload=upload, entity=entity, terms=plain(terms))
 
     def grade(self) -> Told:
         """The insurer has its interviews graded; what is wrong in them is found."""
@@ -139,7 +166,7 @@ class Story:
     def agree(self) -> Told:
         """The insurer and the hospital negotiate and both sign."""
         shown = self._agreed("insurer", "clinic")
-        self.contract = shown["contract"]
+        self.contracts["clinic"] = shown["contract"]
         entries = self._do("insurer", "ledger.list", about=shown["product"], limit=100)["items"]
         count = sum(entry["act"].startswith("contract.") for entry in entries)
         line = self.say("agree", self.say("insurer"), self.say("hospital"), shown["state"], count)
@@ -147,10 +174,10 @@ class Story:
 
     def ask(self) -> Told:
         """A question, its cost before and after, and the same in other words for nothing."""
-        quote = self._do("insurer", "cleanroom.check", contract=self.contract, sql=_QUESTION)
-        answer = self._answer("insurer", (self.contract,), _QUESTION)
+        quote = self._do("insurer", "cleanroom.check", contracts=(self.contracts["clinic"],), sql=_QUESTION)
+        answer = self._answer("insurer", (self.contracts["clinic"],), _QUESTION)
         self.receipt = self._do("insurer", "ledger.prove", entry=answer["entry"])["receipt"]
-        again = self._answer("insurer", (self.contract,), _SAME)
+        again = self._answer("insurer", (self.contracts["clinic"],), _SAME)
         assert again["rows"] == answer["rows"] and again["statistics"] == 0
         errors = ", ".join(f"{error:g}" for error in quote["plus_minus"] if error is not None)
         left = answer["statistics_left"]
@@ -162,17 +189,30 @@ class Story:
 
     def refuse(self) -> Told:
         """Rows are asked for, and are not given."""
-        said = self._ask("insurer", (self.contract,), _FORBIDDEN)
+        said = self._ask("insurer", (self.contracts["clinic"],), _FORBIDDEN)
         assert isinstance(said, Declined)
         lines = [self._refusal(said)]
         if said.offer:
             lines.append(self.say("rewrite", said.offer))
         return self.say("ask", self.say("insurer"), _FORBIDDEN), lines
 
+    def join(self) -> Told:
+        """Two questions over tables of two owners each; every owner's account is charged."""
+        lines: list[str] = []
+        for sql, tables in ((_PERSONS, ("clinic", "laboratory")), (_RAIN, ("flights", "weather"))):
+            answer = self._answer("insurer", tuple(map(self._contract, tables)), sql)
+            charged = "; ".join(
+                self.say("charged", part["provider"], part["statistics"], part["statistics_left"])
+                for part in answer["parts"]
+            )
+            assert len({part["provider"] for part in answer["parts"]}) == 2
+            lines += [self.say("ask", self.say("insurer"), sql), *_table(answer), charged]
+        return self.say("join"), lines
+
     def budget(self) -> Told:
         """The insurer goes on asking until its account is spent."""
         for count, (low, high) in enumerate(_AGES):
-            said = self._ask("insurer", (self.contract,), _NEXT.format(low=low, high=high))
+            said = self._ask("insurer", (self.contracts["clinic"],), _NEXT.format(low=low, high=high))
             if isinstance(said, Declined):
                 assert said.code.name == "budget_spent"
                 return self.say("budget", count, self._refusal(said)), []
@@ -203,6 +243,12 @@ class Story:
         shown = self._do(who, "contract.show", contract=begun["contract"])
         assert shown["status"] == "active", shown
         return shown
+
+    def _contract(self, table: str) -> str:
+        """The insurer's contract on a table, agreed when it is first needed."""
+        if table not in self.contracts:
+            self.contracts[table] = self._agreed("insurer", table)["contract"]
+        return self.contracts[table]
 
     def _ask(self, who: str, contracts: tuple[str, ...], sql: str) -> Any:
         said = self._run(who, "cleanroom.ask", {"contracts": list(contracts), "sql": sql})

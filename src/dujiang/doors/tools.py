@@ -52,7 +52,7 @@ def _opened(desk: Desk, scope: Scope, key: str) -> tuple[Any, Any]:
     from dujiang.doors.agent import Agent
     from dujiang.doors.calls import Calls
     from dujiang.doors.local import Options
-    from dujiang.doors.mandate import MCP_MISSING, Mandate, count_of
+    from dujiang.doors.mandate import MCP_MISSING, Mandate, counts_of
 
     try:
         from dujiang.doors.mcp import over_http
@@ -65,7 +65,7 @@ def _opened(desk: Desk, scope: Scope, key: str) -> tuple[Any, Any]:
     home = desk.home.path
     # The node asks itself as anybody would: by key, through the same gate.
     calls = Calls(Options(home=home, key=key, language=gate.language(scope)))
-    agent = Agent(calls, given, count_of(home, "http", sha256(key.encode()).hexdigest(), given.name))
+    agent = Agent(calls, given, counts_of(home, "http", sha256(key.encode()).hexdigest(), given.name))
     return agent, over_http
 
 

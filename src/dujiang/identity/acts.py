@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import secrets
-import threading
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dujiang.identity import rules, store
+from dujiang.identity.login import (
+    Enter,
+    Leave,
+    Left,
+    Link,
+    Linked,
+    Login,
+    Opened,
+    Password,
+    caller_of_session,
+    enter,
+    hashed,
+    invitation,
+    leave,
+    link,
+    login,
+    member,
+    password,
+    prepare_enter,
+    prepare_login,
+    prepare_password,
+)
 from dujiang.identity.model import (
-    BAD_LOGIN,
+    LAST_OPERATOR,
+    LAST_PERSON,
     NAME_TAKEN,
-    PASSWORD_SHORT,
     ROLE_BEYOND,
     Key,
     Organisation,
     Person,
+    Role,
 )
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
@@ -27,8 +49,10 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.shape import SECRET
 from dujiang.kernel.tables import Session
 
-_ARGON = threading.BoundedSemaphore(2)
-"""A password hash takes 64 MiB and 0.1-0.3 s: two at a time."""
+__all__ = [
+    "Enter", "Leave", "Left", "Link", "Linked", "Login", "Opened", "Password", "caller_of_session", "enter", "leave",
+    "link", "login", "password", "prepare_enter", "prepare_login", "prepare_password",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +106,50 @@ class Invite:
     name: str
     roles: tuple[str, ...]
     password: str | None = field(default=None, metadata={SECRET: True})
+    """None: the person sets one, by the link of the reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """The new person."""
+    """The new person; and, this once, the secret of the link `/enter/TOKEN` and until when it is good."""
 
     person: str
     roles: tuple[str, ...]
+    until_ms: int | None = None
+    token: str | None = field(default=None, metadata={SECRET: True})
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """The roles a person of the caller's organisation has from now on."""
+
+    person: str
+    """The person's id, from `dujiang identity list`."""
+    roles: tuple[str, ...]
+    """All of them, also those the person has already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The person and their roles."""
+
+    person: str
+    roles: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """A person of the caller's organisation who failed to sign in too often."""
+
+    person: str
+    """The person's id, from `dujiang identity list`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlocked:
+    """The person may try again at once."""
+
+    person: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +216,10 @@ class Member:
     name: str
     roles: tuple[str, ...]
     revoked: bool = False
+    password: bool = False
+    """Whether the person signs in by a password."""
+    locked_until_ms: int | None = None
+    """Until when no password of the person is looked at, after too many failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,57 +228,6 @@ class Members:
 
     people: tuple[Member, ...]
     keys: tuple[Member, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Organisation, person and password."""
-
-    organisation: str
-    person: str
-    password: str = field(metadata={SECRET: True})
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A session's secret, for a cookie, and its end in milliseconds since 1970."""
-
-    until_ms: int
-    session: str | None = field(default=None, metadata={SECRET: True})
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A single-use sign-in link for a person (default: the caller)."""
-
-    person: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Linked:
-    """The secret of a link, good once and for a short time."""
-
-    until_ms: int
-    token: str | None = field(default=None, metadata={SECRET: True})
-
-
-@dataclass(frozen=True, slots=True)
-class Enter:
-    """The secret of a single-use link."""
-
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """The secret of the session to end."""
-
-    session: str
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """The session has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,16 +287,12 @@ def prepare_invite(node: Node, caller: Caller, ask: Invite) -> str | None:
     Raises: Refused password_short.
     """
     del node, caller
-    if ask.password is None:
-        return None
-    if not 12 <= len(ask.password) <= 200:
-        raise Refused(PASSWORD_SHORT)
-    with _ARGON:
-        return _argon().hash(ask.password)
+    return None if ask.password is None else hashed(ask.password)
 
 
-def invite(tx: Tx, caller: Caller, ask: Invite, password: str | None) -> Invited:
-    """Adds a person to the caller's organisation, with roles the caller has.
+def invite(tx: Tx, caller: Caller, ask: Invite, known: str | None) -> Invited:
+    """Adds a person to the caller's organisation, with roles the caller has; without a password, by a link
+    that is good once and lets its holder set one.
 
     Raises: Refused name_unfit, name_taken, role_unknown, role_beyond.
     """
@@ -291,10 +300,13 @@ def invite(tx: Tx, caller: Caller, ask: Invite, password: str | None) -> Invited
     roles = rules.fit_roles(ask.roles, caller.roles)
     if any(person.name == name for person in store.people(tx.db, caller.org)):
         raise Refused(NAME_TAKEN)
-    person = Person(tx.new_id("per"), caller.org, name, roles, password)
+    person = Person(tx.new_id("per"), caller.org, name, roles, known)
     store.add_person(tx.db, person)
     tx.tell(member=person.id, roles=list(roles))
-    return Invited(person.id, roles)
+    if known is not None:
+        return Invited(person.id, roles)
+    made = invitation(tx, person.id)
+    return Invited(person.id, roles, made.until_ms, made.token)
 
 
 def grant(tx: Tx, caller: Caller, ask: Grant) -> Granted:
@@ -303,7 +315,7 @@ def grant(tx: Tx, caller: Caller, ask: Grant) -> Granted:
     Raises: Refused role_unknown, not_found, role_beyond: also for a key in the name of somebody with more roles.
     """
     roles = rules.fit_roles(ask.roles, caller.roles)
-    holder = _person(tx.db, caller.org, ask.person or caller.person)
+    holder = member(tx.db, caller.org, ask.person or caller.person)
     if holder.id != caller.person and not caller.roles.issuperset(holder.roles):
         raise Refused(ROLE_BEYOND)
     key, secret = _issue(tx, holder, roles)
@@ -311,14 +323,50 @@ def grant(tx: Tx, caller: Caller, ask: Grant) -> Granted:
     return Granted(key, roles, secret)
 
 
-def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
-    """Ends a key, or a person with all their keys and sessions; of roles the caller has, so that a weak
-    key that was stolen locks nobody out.
+def assign(tx: Tx, caller: Caller, ask: Assign) -> Assigned:
+    """Gives a person other roles; the caller has both the old and the new ones. Keys and sessions of the person
+    are worth no more from the next request on.
+
+    Raises: Refused not_found, role_unknown, role_beyond, last_operator.
+    """
+    holder = member(tx.db, caller.org, ask.person)
+    roles = rules.fit_roles(ask.roles, caller.roles)
+    if not caller.roles.issuperset(holder.roles):
+        raise Refused(ROLE_BEYOND)
+    _operators_remain(tx.db, holder, roles)
+    store.set_roles(tx.db, caller.org, holder.id, roles)
+    tx.tell(member=holder.id, roles=list(roles))
+    return Assigned(holder.id, roles)
+
+
+def unlock(tx: Tx, caller: Caller, ask: Unlock) -> Unlocked:
+    """Forgets the failed sign-ins of a person, of roles the caller has.
 
     Raises: Refused not_found, role_beyond.
     """
+    holder = member(tx.db, caller.org, ask.person)
+    if not caller.roles.issuperset(holder.roles):
+        raise Refused(ROLE_BEYOND)
+    name = organisation(tx.db, caller.org).name
+    store.forgive(tx.db, rules.person_subject(name, holder.name))
+    tx.tell(member=holder.id)
+    return Unlocked(holder.id)
+
+
+def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
+    """Ends a key, or a person with all their keys, links and sessions; of roles the caller has, so that a weak
+    key that was stolen locks nobody out. A key that a key made belongs to its person and ends with them.
+
+    Raises: Refused not_found, role_beyond, last_person, last_operator.
+    """
     if not caller.roles.issuperset(_roles_of(tx.db, caller.org, ask.id)):
         raise Refused(ROLE_BEYOND)
+    holder = store.person(tx.db, ask.id)
+    if holder is not None and holder.org == caller.org:
+        if len(store.people(tx.db, caller.org)) == 1:
+            raise Refused(LAST_PERSON)
+        _operators_remain(tx.db, holder, ())
+        store.drop_passes(tx.db, holder.id)
     if not (store.revoke_key(tx.db, caller.org, ask.id) or store.revoke_person(tx.db, caller.org, ask.id)):
         raise Refused(NOT_FOUND)
     tx.tell(revoked=ask.id)
@@ -341,77 +389,20 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Card:
 def list_(tx: Tx, caller: Caller, ask: List) -> Members:
     """The people and keys of the caller's organisation."""
     del ask
-    people = tuple(Member(p.id, p.name, p.roles) for p in store.people(tx.db, caller.org))
+    locks = store.locks(tx.db, tx.now_ms)
+    own = store.organisation(tx.db, caller.org)
+    people = tuple(
+        Member(
+            p.id, p.name, p.roles, password=p.password is not None,
+            locked_until_ms=locks.get(rules.person_subject(own.name if own else "", p.name)),
+        )
+        for p in store.people(tx.db, caller.org)
+    )  # fmt: skip
     names = {person.id: person.name for person in people}
     keys = tuple(
         Member(k.id, names.get(k.person, ""), k.roles, k.revoked) for k in store.keys(tx.db, caller.org)
     )
     return Members(people, keys)
-
-
-def prepare_login(node: Node, caller: Caller, ask: Login) -> str | None:
-    """The person whose password fits, or None; takes the same time for an unknown name."""
-    del caller
-    with node.database.reading() as db:
-        org = store.by_name(db, ask.organisation)
-        people = store.people(db, org.id) if org else []
-    found = next((person for person in people if person.name == ask.person), None)
-    known = found.password if found and found.password else _decoy()
-    with _ARGON:
-        good = _fits(known, ask.password[:200])
-    return found.id if found and found.password and good else None
-
-
-def login(tx: Tx, caller: Caller, ask: Login, person: str | None) -> Opened:
-    """A session for a person whose password fits.
-
-    Raises: Refused bad_login.
-    """
-    del caller, ask
-    if person is None or store.person(tx.db, person) is None:
-        raise Refused(BAD_LOGIN)
-    return _session(tx, person)
-
-
-def link(tx: Tx, caller: Caller, ask: Link) -> Linked:
-    """A single-use sign-in link for a person of the caller's organisation; the node makes one for anybody.
-
-    Raises: Refused not_found, role_beyond: a link is worth all roles of its person.
-    """
-    wanted, node = ask.person or caller.person, "node" in caller.roles
-    holder = store.person(tx.db, wanted) if node else _person(tx.db, caller.org, wanted)
-    if holder is None:
-        raise Refused(NOT_FOUND)
-    if not node and not caller.roles.issuperset(holder.roles):
-        raise Refused(ROLE_BEYOND)
-    secret = secrets.token_urlsafe(32)
-    until_ms = tx.now_ms + tx.node.config.link_minutes * 60_000
-    store.add_pass(tx.db, rules.secret_hash(secret), "link", holder.id, until_ms)
-    return Linked(until_ms, secret)
-
-
-def enter(tx: Tx, caller: Caller, ask: Enter) -> Opened:
-    """A session for the holder of a single-use link, which ends with it.
-
-    Raises: Refused bad_login.
-    """
-    del caller
-    secret_hash = rules.secret_hash(ask.token)
-    person = store.pass_holder(tx.db, secret_hash, "link", tx.now_ms)
-    if (
-        person is None
-        or not store.drop_pass(tx.db, secret_hash, "link")
-        or store.person(tx.db, person) is None
-    ):
-        raise Refused(BAD_LOGIN)
-    return _session(tx, person)
-
-
-def leave(tx: Tx, caller: Caller, ask: Leave) -> Left:
-    """Ends a session."""
-    del caller
-    store.drop_pass(tx.db, rules.secret_hash(ask.session), "session")
-    return Left()
 
 
 def organisation(db: Session, org: str) -> Organisation:
@@ -440,6 +431,11 @@ def organisations(db: Session, count: int = 1000) -> list[Organisation]:
     return store.organisations(db, count)
 
 
+def names(db: Session, wanted: Collection[str]) -> dict[str, str]:
+    """The names of organisations of this home by DID or id."""
+    return store.names(db, wanted)
+
+
 def operator(db: Session) -> Organisation:
     """The organisation that operates this home and signs its certificates."""
     found = store.operator(db)
@@ -463,23 +459,21 @@ def caller_of_key(db: Session, secret: str) -> Caller | None:
     return Caller(key.org, key.person, frozenset(key.roles) & frozenset(person.roles))
 
 
-def caller_of_session(db: Session, secret: str, now_ms: int) -> Caller | None:
-    """Who a browser session speaks for."""
-    holder = store.pass_holder(db, rules.secret_hash(secret), "session", now_ms)
-    person = store.person(db, holder) if holder else None
-    return Caller(person.org, person.id, frozenset(person.roles)) if person else None
-
-
 def authority(node: Node) -> str:
     """The host name the home's DIDs stand under."""
     return node.origin.partition("/")[0]
 
 
-def _person(db: Session, org: str, person_id: str) -> Person:
-    found = store.person(db, person_id)
-    if found is None or found.org != org:
-        raise Refused(NOT_FOUND)
-    return found
+def _operators_remain(db: Session, holder: Person, roles: Collection[str]) -> None:
+    """Somebody can still operate the home once a person has these roles.
+
+    Raises: Refused last_operator.
+    """
+    role = Role.operator.value
+    if role in roles or role not in holder.roles or operator(db).id != holder.org:
+        return
+    if all(person.id == holder.id or role not in person.roles for person in store.people(db, holder.org)):
+        raise Refused(LAST_OPERATOR)
 
 
 def _roles_of(db: Session, org: str, wanted: str) -> frozenset[str]:
@@ -494,32 +488,3 @@ def _issue(tx: Tx, person: Person, roles: tuple[str, ...]) -> tuple[str, str]:
     key = Key(tx.new_id("key"), person.org, person.id, roles, False)
     store.add_key(tx.db, key, rules.secret_hash(secret))
     return key.id, secret
-
-
-def _session(tx: Tx, person: str) -> Opened:
-    store.sweep_passes(tx.db, tx.now_ms)
-    secret = secrets.token_urlsafe(32)
-    until_ms = tx.now_ms + tx.node.config.session_hours * 3_600_000
-    store.add_pass(tx.db, rules.secret_hash(secret), "session", person, until_ms)
-    return Opened(until_ms, secret)
-
-
-@cache
-def _argon() -> Any:
-    from argon2 import PasswordHasher
-
-    return PasswordHasher()
-
-
-@cache
-def _decoy() -> str:
-    return str(_argon().hash(secrets.token_urlsafe(16)))
-
-
-def _fits(known: str, password: str) -> bool:
-    from argon2.exceptions import Argon2Error, InvalidHashError
-
-    try:
-        return bool(_argon().verify(known, password))
-    except (Argon2Error, InvalidHashError):
-        return False

@@ -2,7 +2,8 @@
 
 1. An organisation has one DID (did:web under the home's authority, chosen once) and one signing key.
 2. Roles belong to people and keys, never to an organisation as such; nobody grants more than they have.
-3. Of secrets only hashes are kept: argon2id of passwords, SHA-256 of random keys, sessions and links.
+3. Somebody can always act for an organisation, and somebody operate the home.
+4. Of secrets only hashes are kept: argon2id of passwords, SHA-256 of random keys, sessions and links.
 """
 
 from __future__ import annotations
@@ -131,8 +132,9 @@ ROLE_BEYOND = Code(
 )  # fmt: skip
 BAD_LOGIN = Code(
     "bad_login", 401, Exit.refused,
-    "The sign-in is not valid.", "Check organisation, name and password, or ask for a new link.",
-    "登录无效。", "请检查机构、姓名和密码，或重新获取登录链接。",
+    "The sign-in is not valid.",
+    "Check organisation, name and password; after several failures wait a while, or ask for a new link.",
+    "登录无效。", "请检查机构、姓名和密码；多次失败后请稍候再试，或重新获取登录链接。",
 )  # fmt: skip
 PASSWORD_SHORT = Code(
     "password_short", 400, Exit.usage,
@@ -143,6 +145,16 @@ NOT_SIGNED_IN = Code(
     "not_signed_in", 401, Exit.refused,
     "This needs a valid key or session.", "Give an API key (Authorization: Bearer …) or sign in.",
     "此操作需要有效的密钥或会话。", "请提供 API 密钥（Authorization: Bearer …）或登录。",
+)  # fmt: skip
+LAST_OPERATOR = Code(
+    "last_operator", 409, Exit.conflict,
+    "Nobody else could operate this home then.", "Give another person the role operator first.",
+    "这样将无人可以运营本节点。", "请先为另一人员授予 operator 角色。",
+)  # fmt: skip
+LAST_PERSON = Code(
+    "last_person", 409, Exit.conflict,
+    "Nobody else could act for this organisation then.", "Invite another person first.",
+    "这样将无人可以代表本机构。", "请先邀请另一人员。",
 )  # fmt: skip
 PROVINCE_UNKNOWN = Code(
     "province_unknown", 400, Exit.usage,
@@ -157,4 +169,5 @@ SECTOR_UNKNOWN = Code(
 CODES = (
     PROVINCE_UNKNOWN, SECTOR_UNKNOWN,
     NAME_TAKEN, NAME_UNFIT, ROLE_UNKNOWN, ROLE_BEYOND, BAD_LOGIN, PASSWORD_SHORT, NOT_SIGNED_IN,
+    LAST_OPERATOR, LAST_PERSON,
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import json
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -30,6 +31,15 @@ from dujiang.kernel.canonical import canonical
 from dujiang.kernel.errors import Refused
 
 JWS_CHARACTERS_MAX = 512 * 1024
+INVITATION = "inv_"
+"""How the secret of an invitation begins: a page sees that a password is to be set, without asking anybody."""
+INVITATION_MS = 7 * 86_400_000
+FAILURES_MS = 86_400_000
+"""Failures are forgotten when there was none for so long."""
+_FREE = {"person": 5, "address": 20}
+"""Failures without a lock."""
+_LOCK_MS_MAX = {"person": 3_600_000, "address": 900_000}
+_ADDRESS = "@"
 
 
 def fit_name(name: str) -> str:
@@ -87,6 +97,38 @@ def fit_roles(roles: Iterable[str], granter: frozenset[str] | None) -> tuple[str
     if granter is not None and not wanted <= granter:
         raise Refused(ROLE_BEYOND)
     return tuple(role for role in known if role in wanted)
+
+
+def person_subject(organisation: str, person: str) -> str:
+    """What failures of a person are counted by: the names as they were tried, whether or not they are known."""
+    return "person:" + sha256(f"{organisation.casefold()}\0{person}".encode("utf-8", "replace")).hexdigest()
+
+
+def stranger(host: str) -> str:
+    """Who nobody is, to a door that knows where they call from."""
+    return _ADDRESS + host
+
+
+def address_of(org: str, person: str) -> str | None:
+    """What failures of an address are counted by; of IPv6 its network, as one host has many addresses."""
+    if org or not person.startswith(_ADDRESS):
+        return None
+    host = person.removeprefix(_ADDRESS)
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return f"address:{sha256(host.encode('utf-8', 'replace')).hexdigest()}"
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return f"address:{mapped or ipaddress.ip_network((int(address), 64), strict=False)}"
+    return f"address:{address}"
+
+
+def lock_ms(subject: str, failures: int) -> int:
+    """How long nothing is looked at after so many failures: nothing at first, then 1 s, doubling up to a limit."""
+    kind = subject.partition(":")[0]
+    over = failures - _FREE[kind]
+    return 0 if over < 0 else min(1000 << min(over, 30), _LOCK_MS_MAX[kind])
 
 
 def did_web(authority: str, org: str) -> str:

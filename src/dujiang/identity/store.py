@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, LargeBinary, Table, Text, bindparam, insert, select, update
+from collections.abc import Collection
+
+from sqlalchemy import (
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    bindparam,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from dujiang.identity.model import Key, Organisation, Person
 from dujiang.kernel.tables import META, Row, Session, Sql
@@ -29,6 +43,11 @@ _PASS = Table(
     "identity_pass", META, Column("hash", Text, primary_key=True), Column("kind", Text, nullable=False),
     Column("person", Text, nullable=False), Column("until_ms", Integer, nullable=False),
 )  # fmt: skip
+_FAILURE = Table(
+    "identity_failure", META, Column("subject", Text, primary_key=True), Column("failures", Integer, nullable=False),
+    Column("last_ms", Integer, nullable=False), Column("until_ms", Integer, nullable=False),
+    Index("identity_failure_last", "last_ms"),
+)  # fmt: skip
 
 _ORG_ADD = Sql(insert(_ORG))
 _ORG_COLUMNS = (
@@ -39,6 +58,12 @@ _ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
 _ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
 _ORG_OPERATOR = Sql(select(*_ORG_COLUMNS).where(_ORG.c.operator == 1))
 _ORG_LIST = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id).limit(bindparam("count")))
+_NAMED = 50
+"""Names looked up in one statement."""
+_SLOTS = ", ".join(f":w{slot}" for slot in range(_NAMED))
+_ORG_NAMES = Sql(
+    text(f"SELECT id, did, name FROM identity_organisation WHERE did IN ({_SLOTS}) OR id IN ({_SLOTS})")
+)
 _ORG_DESCRIBE = Sql(
     update(_ORG).where(_ORG.c.id == bindparam("of_id"))
     .values(province=bindparam("to_province"), sector=bindparam("to_sector"))
@@ -56,6 +81,14 @@ _PERSON_REVOKE = Sql(
     .where(_PERSON.c.org == bindparam("of_org"), _PERSON.c.id == bindparam("of_id"), _PERSON.c.revoked == 0)
     .values(revoked=1)
 )
+_PERSON_ROLES = Sql(
+    update(_PERSON).where(_PERSON.c.org == bindparam("of_org"), _PERSON.c.id == bindparam("of_id"))
+    .values(roles=bindparam("to_roles"))
+)  # fmt: skip
+_PERSON_PASSWORD = Sql(
+    update(_PERSON).where(_PERSON.c.org == bindparam("of_org"), _PERSON.c.id == bindparam("of_id"))
+    .values(password=bindparam("to_password"))
+)  # fmt: skip
 _KEY_ADD = Sql(insert(_KEY))
 _KEY_COLUMNS = (_KEY.c.id, _KEY.c.org, _KEY.c.person, _KEY.c.roles, _KEY.c.revoked)
 _KEY_HASH = Sql(select(*_KEY_COLUMNS).where(_KEY.c.hash == bindparam("hash"), _KEY.c.revoked == 0))
@@ -73,6 +106,29 @@ _PASS_GET = Sql(
     )
 )
 _PASS_DROP = Sql(_PASS.delete().where(_PASS.c.hash == bindparam("hash"), _PASS.c.kind == bindparam("kind")))
+_PASS_DROP_ALL = Sql(_PASS.delete().where(_PASS.c.person == bindparam("person")))
+_PASS_DROP_KIND = Sql(
+    _PASS.delete().where(_PASS.c.person == bindparam("person"), _PASS.c.kind == bindparam("kind"))
+)
+_FAILURE_GET = Sql(
+    select(_FAILURE.c.failures, _FAILURE.c.last_ms, _FAILURE.c.until_ms).where(
+        _FAILURE.c.subject == bindparam("subject")
+    )
+)
+_FAILURE_PUT = Sql(
+    text(
+        "INSERT INTO identity_failure (subject, failures, last_ms, until_ms) "
+        "VALUES (:subject, :failures, :last_ms, :until_ms) ON CONFLICT (subject) DO UPDATE SET "
+        "failures = excluded.failures, last_ms = excluded.last_ms, until_ms = excluded.until_ms"
+    )
+)
+_FAILURE_DROP = Sql(_FAILURE.delete().where(_FAILURE.c.subject == bindparam("subject")))
+_FAILURE_SWEEP = Sql(_FAILURE.delete().where(_FAILURE.c.last_ms < bindparam("before_ms")))
+_FAILURE_LOCKS = Sql(
+    select(_FAILURE.c.subject, _FAILURE.c.until_ms)
+    .where(_FAILURE.c.until_ms > bindparam("now_ms"))
+    .limit(10_000)
+)
 _PASS_SWEEP = Sql(_PASS.delete().where(_PASS.c.until_ms <= bindparam("now_ms")))
 
 
@@ -97,6 +153,18 @@ def organisation(db: Session, org: str) -> Organisation | None:
 def by_did(db: Session, did: str) -> Organisation | None:
     """The organisation with a DID."""
     return _org(db.run(_ORG_DID, did=did))
+
+
+def names(db: Session, wanted: Collection[str]) -> dict[str, str]:
+    """The names of organisations by whichever of DID and id was wanted."""
+    found: dict[str, str] = {}
+    rest = sorted(wanted)
+    while rest:
+        some, rest = rest[:_NAMED], rest[_NAMED:]
+        slots = {f"w{slot}": some[slot] if slot < len(some) else "" for slot in range(_NAMED)}
+        for org, did, name in db.run(_ORG_NAMES, **slots):
+            found |= {str(org): str(name), str(did): str(name)}
+    return {each: found[each] for each in wanted if each in found}
 
 
 def by_name(db: Session, name: str) -> Organisation | None:
@@ -136,6 +204,16 @@ def people(db: Session, org: str) -> list[Person]:
 def revoke_person(db: Session, org: str, person_id: str) -> bool:
     """Whether a person of the organisation was revoked."""
     return db.changed(_PERSON_REVOKE, of_org=org, of_id=person_id) == 1
+
+
+def set_roles(db: Session, org: str, person_id: str, roles: Collection[str]) -> None:
+    """Says the roles of a person of the organisation."""
+    db.run(_PERSON_ROLES, of_org=org, of_id=person_id, to_roles=" ".join(roles))
+
+
+def set_password(db: Session, org: str, person_id: str, known: str) -> None:
+    """Says the hash of a person's password."""
+    db.run(_PERSON_PASSWORD, of_org=org, of_id=person_id, to_password=known)
 
 
 def add_key(db: Session, key: Key, secret_hash: str) -> None:
@@ -183,9 +261,48 @@ def drop_pass(db: Session, secret_hash: str, kind: str) -> bool:
     return db.changed(_PASS_DROP, hash=secret_hash, kind=kind) == 1
 
 
+def drop_passes(db: Session, person_id: str, kind: str | None = None) -> None:
+    """Ends the sessions and links of a person, of one kind or all."""
+    if kind is None:
+        db.run(_PASS_DROP_ALL, person=person_id)
+    else:
+        db.run(_PASS_DROP_KIND, person=person_id, kind=kind)
+
+
+def failures(db: Session, subject: str) -> tuple[int, int, int]:
+    """How often signing in failed, when last, and until when nothing is looked at (ms); zeros for never."""
+    rows = db.run(_FAILURE_GET, subject=subject)
+    return (_int(rows[0][0]), _int(rows[0][1]), _int(rows[0][2])) if rows else (0, 0, 0)
+
+
+def fail(db: Session, subject: str, count: int, now_ms: int, until_ms: int) -> None:
+    """Keeps a failure."""
+    db.run(_FAILURE_PUT, subject=subject, failures=count, last_ms=now_ms, until_ms=until_ms)
+
+
+def forgive(db: Session, subject: str) -> None:
+    """Forgets the failures of one subject."""
+    db.run(_FAILURE_DROP, subject=subject)
+
+
+def forget_failures(db: Session, before_ms: int) -> None:
+    """Forgets failures that are older."""
+    db.run(_FAILURE_SWEEP, before_ms=before_ms)
+
+
+def locks(db: Session, now_ms: int) -> dict[str, int]:
+    """Until when each locked subject is locked (ms)."""
+    return {str(row[0]): _int(row[1]) for row in db.run(_FAILURE_LOCKS, now_ms=now_ms)}
+
+
 def sweep_passes(db: Session, now_ms: int) -> None:
     """Forgets what has ended."""
     db.run(_PASS_SWEEP, now_ms=now_ms)
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _org(rows: list[Row]) -> Organisation | None:

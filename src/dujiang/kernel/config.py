@@ -64,6 +64,24 @@ class Config:
     """Below this much free disk nothing new is accepted."""
     wait_seconds_max: int = 120
     """Longest a door waits for a long act before it answers with where to look."""
+    org_requests_per_s_max: int = 2000
+    """Requests a second an organisation may send; 0: any number."""
+    org_requests_at_once_max: int = 256
+    """Requests an organisation may have waiting at one time; 0: any number."""
+    org_questions_at_once_max: int = 32
+    """Questions of an organisation that may wait or run at one time; 0: any number."""
+    org_negotiations_open_max: int = 10_000
+    """Negotiations an organisation may have open as consumer; 0: any number."""
+    org_upload_mb_per_day_max: int = 102_400
+    """Megabytes an organisation may send within a day; 0: any number."""
+    org_stored_mb_max: int = 512_000
+    """Megabytes of an organisation this node keeps; beyond it no file is taken; 0: any number."""
+    stranger_requests_per_s_max: int = 200
+    """Requests a second from one address whose sender is not known; 0: any number."""
+    stop_seconds_max: int = 20
+    """A node that is stopped lets running questions finish for so long; then they are left for the next start."""
+    metrics_loopback: int = 1
+    """1: /metrics answers this machine without a key (unless by a proxy); 0: only a key of an operator or auditor."""
 
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:

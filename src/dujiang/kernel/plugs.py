@@ -6,7 +6,7 @@ Each Protocol has one abstract contract test that runs against every implementat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -121,17 +121,20 @@ class Uniform(Protocol):
 class Engine(Protocol):
     """What reads tables and computes on them, in processes of its own."""
 
-    def inspect(self, source: Path, name: str, entity: str | None = None) -> Any:
-        """A sketch of an uploaded table; see the implementation for its fields."""
+    def inspect(self, source: Path, name: str, entity: str | None = None, joins: Sequence[str] = ()) -> Any:
+        """A sketch of an uploaded table and of the columns it may be joined on."""
         ...
 
     def register(self, source: Path, sketch: Any, table: Any, salt: bytes, plain: Path, guarded: Path) -> Any:
         """Writes the normalised and the registered file of a table, durably, or neither."""
         ...
 
-    def compute(self, sql: str, guarded: Path) -> list[list[object]]:
-        """The rows of `sql` over the view `t0` of one registered file, in a locked process.
+    def compute(
+        self, sql: str, *guarded: Path, stopped: Callable[[], bool] | None = None
+    ) -> list[list[object]]:
+        """The rows of `sql` over the views `t0`, `t1`, … of registered files, in a locked process.
 
+        `stopped` is asked again and again while it runs; once it says so the process is killed.
         Raises: Unavailable with one constant code, whatever went wrong.
         """
         ...

@@ -86,8 +86,15 @@ class Writer:
         self._door = threading.Lock()
         self._last_ms = 0
         self._stale = False
+        self.batches = [0] * 16
+        """How many batches of 1, 2, 3–4, 5–8, … acts were made durable."""
         self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """How many acts wait for their turn."""
+        return self._queue.qsize()
 
     def submit(
         self, work: Callable[[Tx], Any], finish: Callable[[Any], Any] = lambda result: result
@@ -153,6 +160,7 @@ class Writer:
             return
         # Before anybody is answered: what listens to commits knows of this one when its caller does.
         self._book.committed()
+        self.batches[(len(batch) - 1).bit_length()] += 1
         self._bell.ring()
         for job in batch:
             _settle(job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, rules, store
-from dujiang.ledger.model import NO_SUCH_TREE, Counted, Record, Scope, Sum
+from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.tree import Prover
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
@@ -171,9 +171,17 @@ def restore(tx: Tx, caller: Caller, ask: Restore) -> Restored:
     return Restored()
 
 
-def sums(db: Session, quantity: str, bucket: str, scope: Scope) -> list[Sum]:
-    """A quantity of each flow in the log, for the packages downstream; `bucket`: day, month, or empty: together."""
-    return store.sums(db, quantity, bucket, scope)
+def sums(db: Session, quantity: str, by: tuple[str, ...], bucket: str, scope: Scope) -> list[Sum]:
+    """What the log counts, for the packages downstream: a quantity by columns of `Flow` and by time.
+
+    `bucket`: day, month, or empty: together.
+    """
+    return store.sums(db, quantity, by, bucket, scope)
+
+
+def active(db: Session, quantity: str, scope: Scope) -> tuple[int, int]:
+    """How many contracts and how many products a quantity in the log comes from."""
+    return store.active(db, quantity, scope)
 
 
 def counted(
@@ -181,6 +189,32 @@ def counted(
 ) -> list[Counted]:
     """The entries behind such a sum, newest first; `only` as `store.counted` takes it."""
     return store.counted(db, quantity, scope, only, store.last(db)[0] if before is None else before, count)
+
+
+def size(db: Session) -> int:
+    """How many entries the newest checkpoint covers."""
+    head = store.checkpoint(db)
+    return head[0] if head else 0
+
+
+Kept = dict[int, dict[Flow, dict[str, int]]]
+"""By entry and flow the quantities that the tables of figures hold."""
+
+
+def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept]]:
+    """The log in pages, newest first: its records, and what the tables of figures hold of the same entries.
+
+    A figure on another day than its entry's is left out: it is not that entry's.
+    """
+    before = 2**53
+    while page := store.page(db, None, before, count):
+        days = {record.index: rules.day_of(record.time_ms) for record in page}
+        kept: Kept = {}
+        for index, day, month, flow, counted in store.of_entries(db, page[-1].index, before):
+            if days.get(index, day) == day and month == rules.month_of(day):
+                kept.setdefault(index, {})[flow] = counted
+        yield page, kept
+        before = page[-1].index
 
 
 def oversees(caller: Caller) -> bool:

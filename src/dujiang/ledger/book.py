@@ -17,11 +17,13 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.plugs import Clock, Database, Vault
 from dujiang.kernel.tables import Session
 from dujiang.ledger import note, rules, store
-from dujiang.ledger.model import Record
+from dujiang.ledger.model import Flow, Record
 from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash
 
 _PURPOSE = "ledger"
 _KEPT = 4
+_FLOWS_MAX = 4096
+"""Flows whose numbers are kept in memory; forgotten with a transaction that failed."""
 
 
 def found(db: Session, vault: Vault, origin: str) -> str:
@@ -111,6 +113,7 @@ class LedgerBook:
             level += 1
         self._edge = Edge(size, levels)
         self._open = []
+        self._flows: dict[Flow, int] = {}
         self._full: list[tuple[int, int, list[bytes]]] = []
 
     @property
@@ -156,11 +159,21 @@ class LedgerBook:
         parties = cast("list[str]", told.get("parties") or [])
         store.add_entry(tx.db, record, dict.fromkeys([record.org, *parties]))
         if told.get("figures"):
-            day = rules.day_of(record.time_ms)
-            store.add_figures(tx.db, record.index, day, rules.month_of(day), rules.figures_of(told))
+            self._count(tx.db, record)
         self._full += self._edge.append(leaf_hash(leaf))
         self._open.append(record)
         return record.index
+
+    def _count(self, db: Session, record: Record) -> None:
+        """Keeps what an entry counts, in its transaction."""
+        day = rules.day_of(record.time_ms)
+        for flow, counted in rules.figures_of(record.facts).items():
+            number = self._flows.get(flow)
+            if number is None:
+                if len(self._flows) >= _FLOWS_MAX:
+                    self._flows.clear()
+                number = self._flows[flow] = store.flow_id(db, flow)
+            store.add_figure(db, number, rules.month_of(day), day, record.index, counted)
 
     def seal(self, db: Session) -> None:
         """Writes the tiles and signs the checkpoint of the transaction; nothing if it has no entry."""

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dujiang.kernel.errors import Code, Exit
 
@@ -76,16 +76,19 @@ class Scope:
     """Only flows in this currency; empty: whatever they are in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """One quantity of a flow over some days."""
+class Sum(NamedTuple):
+    """One side's part of a quantity in one cell; both sides of a cell sum to the same."""
 
-    flow: Flow
+    receives: bool
+    """Whether `org` is the side data flow to."""
+    org: str
     bucket: int
     """The day (since 1970) or the month (as 202611) it is of, or 0 where they are taken together."""
     value: int
     entries: int
     """How many entries it comes from."""
+    by: tuple[str, ...]
+    """The cell: the columns asked for, in their order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast
+from functools import cache
+from typing import Any, cast
 
 import msgspec
 from sqlalchemy import (
@@ -22,8 +23,6 @@ from sqlalchemy import (
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.ledger.model import QUANTITIES, Counted, Flow, Record, Scope, Sum
-
-Figures = Mapping[Flow, Mapping[str, int]]
 
 _KEY = Table(
     "ledger_key", META, Column("origin", Text, primary_key=True),
@@ -58,7 +57,8 @@ _FLOW = Table(
 _FIGURE = Table(
     "ledger_figure", META, Column("flow", Integer), Column("month", Integer), Column("day", Integer),
     Column("idx", Integer), *(Column(name, Integer, nullable=False) for name in QUANTITIES),
-    PrimaryKeyConstraint("flow", "month", "day", "idx"), sqlite_with_rowid=False,
+    PrimaryKeyConstraint("flow", "month", "day", "idx"),
+    Index("ledger_figure_entry", "idx"), sqlite_with_rowid=False,
 )  # fmt: skip
 """Its rows lie in the order in which figures sum them: by flow, then by time."""
 
@@ -106,59 +106,57 @@ _CHECKPOINT_FOR = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("idx"))
     .order_by(_CHECKPOINT.c.size).limit(1)
 )  # fmt: skip
+_FLOW_LIST = ", ".join(f"w.{name}" for name in _FLOW_COLUMNS)
+_FLOW_GET = Sql(
+    text(f"SELECT id FROM ledger_flow WHERE {' AND '.join(f'{name} = :{name}' for name in _FLOW_COLUMNS)}")
+)
 _FLOW_ADD = Sql(
     text(
         f"INSERT INTO ledger_flow ({', '.join(_FLOW_COLUMNS)}) VALUES (:{', :'.join(_FLOW_COLUMNS)}) "
         "ON CONFLICT DO NOTHING"
     )
 )
-_FIGURE_ADD = Sql(
-    text(
-        f"INSERT INTO ledger_figure (flow, month, day, idx, {', '.join(QUANTITIES)}) "
-        f"SELECT id, :month, :day, :idx, :{', :'.join(QUANTITIES)} FROM ledger_flow "
-        f"WHERE {' AND '.join(f'{name} = :{name}' for name in _FLOW_COLUMNS)}"
-    )
-)
+_FIGURE_ADD = Sql(insert(_FIGURE))
 _SOUGHT = ("from_org", "to_org", "from_province", "to_province", "from_sector", "to_sector", "purpose")
-_FLOW_LIST = ", ".join(f"w.{name}" for name in _FLOW_COLUMNS)
-_SCOPE = (
-    "f.day BETWEEN :first AND :last AND (:org IS NULL OR w.from_org = :org OR w.to_org = :org) "
-    "AND (:currency = '' OR w.currency = :currency)"
+_SCOPE = "f.day BETWEEN :first AND :last AND f.{quantity} <> 0"
+_FLOWS = (
+    "(:org IS NULL OR w.from_org = :org OR w.to_org = :org) AND (:currency = '' OR w.currency = :currency)"
 )
-_BUCKETS = {"day": "f.day", "month": "f.month", "": ""}
-_SUMS = {
-    (quantity, bucket): Sql(
-        text(
-            f"SELECT {column or '0'}, sum(f.{quantity}), count(*), {_FLOW_LIST} "
-            "FROM ledger_flow w JOIN ledger_figure f ON f.flow = w.id "
-            f"WHERE f.{quantity} <> 0 AND {_SCOPE} GROUP BY w.id{column and ', '}{column}"
-        )
-    )
-    for quantity in QUANTITIES
-    for bucket, column in _BUCKETS.items()
-}
+_OWN = "AND f.flow IN (SELECT id FROM ledger_flow WHERE from_org = :org OR to_org = :org)"
 _KIND = (
     "CASE WHEN w.from_province = '' OR w.to_province = '' THEN 'unstated' "
     "WHEN w.from_province = w.to_province THEN 'within' ELSE 'across' END"
 )
+# Flows first (CROSS JOIN keeps that order in SQLite), entries last: a broad cell has a million, a page has few.
 _COUNTED = {
     quantity: Sql(
         text(
-            f"SELECT f.idx, e.act, e.time_ms, sum(f.{quantity}) "
-            "FROM ledger_flow w JOIN ledger_figure f ON f.flow = w.id JOIN ledger_entry e ON e.idx = f.idx "
-            f"WHERE f.{quantity} <> 0 AND {_SCOPE} AND f.idx < :before AND (:kind IS NULL OR {_KIND} = :kind) "
+            f"SELECT t.idx, e.act, e.time_ms, t.v FROM (SELECT f.idx, sum(f.{quantity}) AS v "
+            f"FROM ledger_flow w CROSS JOIN ledger_figure f WHERE f.flow = w.id AND f.idx < :before "
+            f"AND {_SCOPE.format(quantity=quantity)} AND {_FLOWS} AND (:kind IS NULL OR {_KIND} = :kind) "
             + "".join(f"AND (:{name} IS NULL OR w.{name} = :{name}) " for name in _SOUGHT)
-            + "GROUP BY f.idx, e.act, e.time_ms ORDER BY f.idx DESC LIMIT :count"
+            + "GROUP BY f.idx ORDER BY f.idx DESC LIMIT :count) t JOIN ledger_entry e ON e.idx = t.idx "
+            "ORDER BY t.idx DESC"
         )
     )
     for quantity in QUANTITIES
 }
-_FIGURES_OF = Sql(
+_OF_ENTRIES = Sql(
     text(
         f"SELECT f.idx, f.day, f.month, {', '.join(f'f.{name}' for name in QUANTITIES)}, {_FLOW_LIST} "
-        "FROM ledger_figure f JOIN ledger_flow w ON w.id = f.flow ORDER BY f.idx, w.id"
+        "FROM ledger_figure f JOIN ledger_flow w ON w.id = f.flow WHERE f.idx >= :first AND f.idx < :before"
     )
 )
+_ACTIVE = {
+    quantity: Sql(
+        text(
+            "SELECT count(DISTINCT w.contract), count(DISTINCT w.product) FROM ledger_flow w WHERE "
+            f"{_FLOWS} AND EXISTS (SELECT 1 FROM ledger_figure f WHERE f.flow = w.id "
+            f"AND {_SCOPE.format(quantity=quantity)})"
+        )
+    )
+    for quantity in QUANTITIES
+}
 
 
 def add_key(db: Session, origin: str, public: bytes, sealed: bytes, since: int = 0) -> None:
@@ -187,22 +185,62 @@ def add_entry(db: Session, record: Record, sight: Iterable[str]) -> None:
         db.run(_SIGHT_ADD, org=org, idx=record.index)
 
 
-def add_figures(db: Session, index: int, day: int, month: int, figures: Figures) -> None:
-    """Keeps what an entry counts, for the figures."""
-    for flow, counted in figures.items():
-        named = {name: getattr(flow, name) for name in _FLOW_COLUMNS}
-        db.run(_FLOW_ADD, **named)
-        db.run(_FIGURE_ADD, month=month, day=day, idx=index, **named, **counted)
+def flow_id(db: Session, flow: Flow) -> int:
+    """The number of a flow, kept if it is new."""
+    named = {name: getattr(flow, name) for name in _FLOW_COLUMNS}
+    db.run(_FLOW_ADD, **named)
+    return _int(db.run(_FLOW_GET, **named)[0][0])
 
 
-def sums(db: Session, quantity: str, bucket: str, scope: Scope) -> list[Sum]:
-    """A quantity of each flow, in each bucket (day, month, or empty: together) of the scope."""
+def add_figure(db: Session, flow: int, month: int, day: int, index: int, counted: Mapping[str, int]) -> None:
+    """Keeps what an entry counts of a flow."""
+    db.run(_FIGURE_ADD, flow=flow, month=month, day=day, idx=index, **counted)
+
+
+def sums(db: Session, quantity: str, by: tuple[str, ...], bucket: str, scope: Scope) -> list[Sum]:
+    """A quantity by columns of its flows and by bucket: for each provider in each cell, then for each consumer."""
+    statement = _sums(quantity, by, bucket, scope.org is not None)
     rows = db.run(
-        _SUMS[quantity, bucket], first=scope.first, last=scope.last, org=scope.org, currency=scope.currency
+        statement, first=scope.first, last=scope.last, org=scope.org, currency=scope.currency
     )  # fmt: skip
-    return [
-        Sum(Flow(*cast("tuple[str, ...]", row[3:])), *cast("tuple[int, int, int]", row[:3])) for row in rows
-    ]
+    return [Sum(bool(row[0]), row[1], row[2], row[3], row[4], row[5:]) for row in cast("list[Any]", rows)]
+
+
+@cache
+def _sums(quantity: str, by: tuple[str, ...], bucket: str, own: bool) -> Sql:
+    """The statement of a sum: the figures of a flow first, as they lie; then by what was asked for."""
+    time = f"f.{bucket}" if bucket else "0"
+    flows = (
+        f"SELECT f.flow, {time} AS bucket, sum(f.{quantity}) AS v, count(*) AS n FROM ledger_figure f "
+        f"WHERE {_SCOPE.format(quantity=quantity)} {_OWN if own else ''} GROUP BY f.flow{bucket and f', {time}'}"
+    )
+    columns = "".join(f", w.{name}" for name in by)
+    sides = (
+        f"SELECT {side}, w.{org}, g.bucket, sum(g.v), sum(g.n){columns} FROM g JOIN ledger_flow w ON w.id = g.flow "
+        f"WHERE {_FLOWS} GROUP BY w.{org}, g.bucket{columns}"
+        for side, org in enumerate(("from_org", "to_org"))
+    )
+    return Sql(text(f"WITH g AS MATERIALIZED ({flows}) {' UNION ALL '.join(sides)}"))
+
+
+def active(db: Session, quantity: str, scope: Scope) -> tuple[int, int]:
+    """How many contracts and how many products a quantity comes from."""
+    rows = db.run(
+        _ACTIVE[quantity], first=scope.first, last=scope.last, org=scope.org, currency=scope.currency
+    )  # fmt: skip
+    return _int(rows[0][0]), _int(rows[0][1])
+
+
+def of_entries(db: Session, first: int, before: int) -> list[tuple[int, int, int, Flow, dict[str, int]]]:
+    """What is kept of entries from an index to before another: entry, day, month, flow, quantities."""
+    found: list[tuple[int, int, int, Flow, dict[str, int]]] = []
+    middle = 3 + len(QUANTITIES)
+    for row in cast("list[Any]", db.run(_OF_ENTRIES, first=first, before=before)):
+        index, day, month, *counts = row[:middle]
+        found.append(
+            (index, day, month, Flow(*row[middle:]), {n: v for n, v in zip(QUANTITIES, counts, strict=True)})
+        )
+    return found
 
 
 def counted(

@@ -209,7 +209,7 @@ def prepare_quote(node: Node, caller: Caller, ask: Quote) -> object:
         raise Refused(QUOTE_WHAT)
     if ask.contract is None or ask.sql is None:
         return None
-    return cleanroom.prepare_check(node, caller, cleanroom.Check(ask.contract, ask.sql))
+    return cleanroom.prepare_check(node, caller, cleanroom.Check((ask.contract,), ask.sql))
 
 
 def quote(tx: Tx, caller: Caller, ask: Quote, case: object) -> Priced | Declined:
@@ -224,7 +224,7 @@ def quote(tx: Tx, caller: Caller, ask: Quote, case: object) -> Priced | Declined
     held = contracts.usable(tx.db, caller.org, ask.contract, tx.now_ms)
     rows_max, statistics = 0, None
     if ask.sql is not None:
-        checked = cleanroom.check(tx, caller, cleanroom.Check(ask.contract, ask.sql), case)  # type: ignore[arg-type]
+        checked = cleanroom.check(tx, caller, cleanroom.Check((ask.contract,), ask.sql), case)  # type: ignore[arg-type]
         if isinstance(checked, Declined):
             return checked
         rows_max, statistics, found = checked.rows_max, checked.statistics, checked.charges
@@ -522,7 +522,7 @@ def _provided(db: Session, caller: Caller, contract: str) -> Contract:
 
     Raises: Refused not_found, contract_free.
     """
-    found = performance.performed(db, contract)
+    found = performance.provided(db, contract)
     if found is None or (found.org != caller.org and "operator" not in caller.roles):
         raise Refused(NOT_FOUND)
     if performance.price_of(found) is None:

@@ -204,7 +204,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
     if made is None or not (caller.org in (made.org, made.consumer) or _oversees(caller)):
         raise Refused(NOT_FOUND)
     found = shown(tx.db, made, split=caller.org == made.org or _oversees(caller))
-    held = performance.performed(tx.db, made.contract) if ask.uses and made.last else None
+    held = performance.provided(tx.db, made.contract) if ask.uses and made.last else None
     if held is None:
         return found
     after = max(made.first - 1, ask.after)

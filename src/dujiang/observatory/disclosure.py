@@ -1,7 +1,7 @@
 """Statistical disclosure control (统计披露控制) of a table with subtotals, pure.
 
 A table is a tree: the total, its parts, their parts; an inner node is the sum of its children.
-1. A node is small where it has too few providers, consumers or contracts, or one of them has most of it.
+1. A node is small where it has too few providers or consumers, or one of them has most of it.
 2. Small nodes are withheld with all below them.
 3. Of a node that stays visible, what its withheld leaves sum to can be computed (the node less what is shown
    of it), and nothing finer: each withheld leaf is in exactly one such sum, that of its lowest visible
@@ -23,18 +23,20 @@ class Parties:
     value: int = 0
     providers: dict[str, int] = field(default_factory=dict[str, int])
     consumers: dict[str, int] = field(default_factory=dict[str, int])
-    contracts: set[str] = field(default_factory=set[str])
 
-    def add(self, provider: str, consumer: str, contract: str, value: int) -> None:
-        """Adds what one contract contributes."""
-        self.value += value
-        self.providers[provider] = self.providers.get(provider, 0) + value
-        self.consumers[consumer] = self.consumers.get(consumer, 0) + value
-        self.contracts.add(contract)
+    def add(self, other: Parties) -> None:
+        """Adds whom another value comes from."""
+        self.value += other.value
+        for mine, theirs in ((self.providers, other.providers), (self.consumers, other.consumers)):
+            for org, value in theirs.items():
+                mine[org] = mine.get(org, 0) + value
 
     def few(self, least: int, share_percent: int) -> bool:
-        """Whether these are too few, or one of them has more than a share of the value."""
-        if min(len(self.providers), len(self.consumers), len(self.contracts)) < least or self.value <= 0:
+        """Whether these are too few, or one of them has more than a share of the value.
+
+        A contract has one provider and one consumer: where neither are few, contracts are not.
+        """
+        if min(len(self.providers), len(self.consumers)) < least or self.value <= 0:
             return True
         largest = max(*self.providers.values(), *self.consumers.values())
         return largest * 100 > share_percent * self.value
@@ -59,6 +61,10 @@ class Node:
         for child in self.children.values():
             yield from child.walk()
 
+    def leaves(self) -> list[Node]:
+        """The cells below it that have no parts, itself if it has none."""
+        return [each for each in self.walk() if not each.children]
+
 
 def protect(root: Node, least: int, share_percent: int) -> None:
     """Withholds what has to be; see the head of this module."""
@@ -69,14 +75,7 @@ def joined(leaves: Iterable[Node]) -> Parties:
     """The parties of several leaves together."""
     whole = Parties()
     for leaf in leaves:
-        whole.value += leaf.parties.value
-        whole.contracts |= leaf.parties.contracts
-        for mine, theirs in (
-            (whole.providers, leaf.parties.providers),
-            (whole.consumers, leaf.parties.consumers),
-        ):
-            for name, value in theirs.items():
-                mine[name] = mine.get(name, 0) + value
+        whole.add(leaf.parties)
     return whole
 
 
@@ -86,7 +85,7 @@ class _Guard:
     share_percent: int
 
     def protect(self, node: Node) -> None:
-        leaves = [each for each in node.walk() if not each.children]
+        leaves = node.leaves()
         if joined(leaves).few(self.least, self.share_percent):
             for each in node.walk():
                 each.hidden = True
@@ -109,10 +108,8 @@ class _Guard:
     def _publishable(self, leaves: list[Node]) -> bool:
         whole = joined(leaves)
         return (
-            len(leaves) >= 2
-            and whole.value > len(leaves)
-            and not whole.few(self.least, self.share_percent)
-        )  # fmt: skip
+            len(leaves) >= 2 and whole.value > len(leaves) and not whole.few(self.least, self.share_percent)
+        )
 
 
 def _withheld(node: Node) -> list[Node]:

@@ -19,7 +19,7 @@ GROUP_MIN = 3
 """Fewest providers, consumers and contracts of a figure that is published."""
 DOMINANCE_PERCENT = 80
 """A figure is withheld where one organisation has more than this share of it."""
-DAYS_MAX = 366
+DAYS_MAX = 31
 """Longest period of figures by day."""
 UNSTATED = "none"
 
@@ -93,6 +93,20 @@ class Concentration:
     """Herfindahl-Hirschman index: 1/n where all are equal, 1 where one has all."""
     gini: float
     """Gini coefficient: 0 where all are equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing on which the log and what a package keeps do not agree."""
+
+    what: str
+    """without_object: an entry's object is gone; without_entry: an object has none; differs; missing: an entry."""
+    kind: str
+    """organisation, version, product, contract, answer, figure, entry."""
+    entry: int | None
+    """The entry it is about; None where there is none."""
+    id: str
+    """The object's id; of figures and entries their index."""
 
 
 PERIOD_UNFIT = Code(

@@ -14,7 +14,7 @@ from datetime import date, timedelta
 
 from dujiang.identity.model import PROVINCES, SECTORS
 from dujiang.kernel.errors import Refused
-from dujiang.ledger.model import Flow, Sum
+from dujiang.ledger.model import Sum
 from dujiang.observatory.disclosure import Node
 from dujiang.observatory.model import CELL_UNFIT, PERIOD_UNFIT, UNSTATED, By, Concentration
 from dujiang.policy.model import PURPOSES
@@ -93,58 +93,63 @@ def day_text(day: int) -> str:
     return (_EPOCH + timedelta(days=day)).isoformat()
 
 
-def bucket_of(by: By) -> str:
-    """What the log has to be summed by beside its flows."""
-    return by.value if by in (By.month, By.day) else ""
+_COLUMNS: dict[By, tuple[str, ...]] = {
+    By.province: ("from_province", "to_province"), By.sector: ("from_sector",), By.purpose: ("purpose",),
+    By.provider: ("from_org",), By.consumer: ("to_org",), By.month: (), By.day: (),
+}  # fmt: skip
+
+
+def columns_of(by: By) -> tuple[tuple[str, ...], str]:
+    """The columns and the time the log is summed by for a grouping."""
+    return _COLUMNS[by], by.value if by in (By.month, By.day) else ""
 
 
 def path_of(by: By, part: Sum) -> tuple[str, ...]:
-    """The keys of the nodes a flow belongs to, below the total."""
-    flow = part.flow
+    """The keys of the nodes a cell belongs to, below the total."""
     match by:
         case By.province:
-            return _province_path(flow)
-        case By.sector:
-            return (flow.from_sector or UNSTATED,)
-        case By.purpose:
-            return (flow.purpose or UNSTATED,)
-        case By.provider:
-            return (flow.from_org or UNSTATED,)
-        case By.consumer:
-            return (flow.to_org or UNSTATED,)
+            return _province_path(*part.by)
         case By.month:
             return (f"{part.bucket // 100}-{part.bucket % 100:02}",)
         case By.day:
             return (day_text(part.bucket),)
+        case _:
+            return (part.by[0] or UNSTATED,)
 
 
-def _province_path(flow: Flow) -> tuple[str, ...]:
-    here, there = flow.from_province, flow.to_province
-    if not flow.to_org:
-        return (here or UNSTATED,)
+def _province_path(here: str, there: str) -> tuple[str, ...]:
     pair = f"{here or UNSTATED}-{there or UNSTATED}"
     if not (here and there):
         return ("unstated", pair)
     return ("within", pair) if here == there else ("across", f"{here}-*", pair)
 
 
-def table(by: By, sums: Iterable[Sum], *, protected: bool) -> Node:
-    """The tree of a grouping; with the parties of its leaves only where it is to be protected."""
+def table(by: By, sums: Iterable[Sum]) -> Node:
+    """The tree of a grouping, with the parties of its leaves."""
     root = Node(TOTAL)
+    paths: dict[tuple[tuple[str, ...], int], list[Node]] = {}
     for part in sums:
-        node = root
-        node.value += part.value
-        node.entries += part.entries
-        for key in path_of(by, part):
-            child = node.children.get(key)
-            if child is None:
-                child = node.children[key] = Node(key)
-            node = child
+        nodes = paths.get((part.by, part.bucket))
+        if nodes is None:
+            nodes = paths[part.by, part.bucket] = _nodes(root, path_of(by, part))
+        leaf = nodes[-1].parties
+        if part.receives:
+            leaf.consumers[part.org] = leaf.consumers.get(part.org, 0) + part.value
+            continue
+        leaf.providers[part.org] = leaf.providers.get(part.org, 0) + part.value
+        leaf.value += part.value
+        for node in nodes:
             node.value += part.value
             node.entries += part.entries
-        if protected:
-            node.parties.add(part.flow.from_org, part.flow.to_org, part.flow.contract, part.value)
     return root
+
+
+def _nodes(root: Node, path: tuple[str, ...]) -> list[Node]:
+    """The nodes from the total down a path, made where they were not there."""
+    nodes = [root]
+    for key in path:
+        nodes.append(nodes[-1].children.setdefault(key, Node(key)))
+    return nodes
 
 
 def sought(by: By, key: str) -> tuple[dict[str, str], Period | None]:
@@ -173,12 +178,12 @@ def sought(by: By, key: str) -> tuple[dict[str, str], Period | None]:
 def _provinces(key: str) -> dict[str, str]:
     if key in _KINDS:
         return {"kind": key}
-    here, mark, there = key.partition("-")
-    if not {here, there} <= {*PROVINCES, UNSTATED, "*", ""} or "*" in here or (mark and not there):
+    here, _, there = key.partition("-")
+    if not {here, there} <= {*PROVINCES, UNSTATED, "*"} or here == "*":
         raise Refused(CELL_UNFIT)
     if there == "*":
         return {"kind": "across", "from_province": _stored(here)}
-    return {"from_province": _stored(here)} | ({"to_province": _stored(there)} if mark else {})
+    return {"from_province": _stored(here), "to_province": _stored(there)}
 
 
 def _stored(key: str) -> str:
@@ -201,10 +206,8 @@ def label(by: By, key: str, names: Mapping[str, str]) -> tuple[str, str]:
 def _province_label(key: str) -> tuple[str, str]:
     if key in _KINDS:
         return _KINDS[key]
-    here, mark, there = key.partition("-")
+    here, _, there = key.partition("-")
     english, chinese = PROVINCES.get(here, _NOT_STATED)
-    if not mark:
-        return english, chinese
     if there == "*":
         return f"{english} → others", f"{chinese} → 其他省份"
     other, other_zh = PROVINCES.get(there, _NOT_STATED)
@@ -243,14 +246,6 @@ def concentration(by_provider: Mapping[str, int], top: int) -> Concentration | N
         number, len(large), round(100 * sum(large) / whole, 2), None if ratio is None else round(ratio, 2),
         round(sum(value * value for value in values) / (whole * whole), 6), round(rising / (number * whole), 6),
     )  # fmt: skip
-
-
-def by_provider(sums: Iterable[Sum]) -> dict[str, int]:
-    """What of a measure comes from each provider."""
-    found: dict[str, int] = {}
-    for part in sums:
-        found[part.flow.from_org] = found.get(part.flow.from_org, 0) + part.value
-    return found
 
 
 def ordered(by: By, node: Node) -> list[Node]:

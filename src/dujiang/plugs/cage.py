@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -41,12 +41,23 @@ ENGINE_DEADLINE = Code(
     "计算超过节点允许的时间，已被停止。",
     "请在节点空闲时重试，或缩小查询范围。",
 )
-CODES = (ENGINE_FAILED, ENGINE_DEADLINE)
+ENGINE_STOPPED = Code(
+    "engine_stopped",
+    503,
+    Exit.failure,
+    "The computation was stopped because it is not wanted any more.",
+    "See who stopped it with `dujiang history`.",
+    "计算已不再需要，已被停止。",
+    "可用 `dujiang history` 查看由谁停止。",
+)
+CODES = (ENGINE_FAILED, ENGINE_DEADLINE, ENGINE_STOPPED)
 
 START_SECONDS = 20.0
 ENGINE = (str(Path(worker.__file__).resolve()),)
 """The engine's worker, run by its path."""
 END_SECONDS = 2.0
+LOOK_SECONDS = 0.25
+"""How often it is asked, while a worker computes, whether its answer is still wanted."""
 STEP_BYTES_MAX = 64 << 20
 ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/nonexistent", "HOME": "/nonexistent", "MALLOC_ARENA_MAX": "4"}
 
@@ -97,6 +108,8 @@ class Worker:
         self._deadline = time.monotonic() + START_SECONDS
         self._started = False
         self._limits = Limits()
+        self.stopped: Callable[[], bool] | None = None
+        """Says that the answer is not wanted any more."""
 
     @property
     def pid(self) -> int:
@@ -189,8 +202,16 @@ class Worker:
 
     def recv(self, bufsize: int, /) -> bytes:
         """At most `bufsize` bytes from the child, before the deadline."""
-        self._socket.settimeout(max(0.001, self._deadline - time.monotonic()))
-        return self._socket.recv(bufsize)
+        while True:
+            left = max(0.001, self._deadline - time.monotonic())
+            self._socket.settimeout(left if self.stopped is None else min(left, LOOK_SECONDS))
+            try:
+                return self._socket.recv(bufsize)
+            except TimeoutError:
+                if self.stopped is None or time.monotonic() >= self._deadline:
+                    raise
+                if self.stopped():
+                    raise Unavailable(ENGINE_STOPPED) from None
 
     def sendall(self, data: bytes, /) -> None:
         """Write all of `data` to the child, before the deadline."""

@@ -79,8 +79,12 @@ class Duck:
         """End the worker that stands by."""
         self._standby.close()
 
-    def inspect(self, source: Path, name: str, entity: str | None = None) -> Sketch:
+    def inspect(
+        self, source: Path, name: str, entity: str | None = None, joins: Sequence[str] = ()
+    ) -> Sketch:
         """What the table in the file `source` holds; `name`, its original name, decides nothing.
+
+        `joins`: columns it is to be joined on; those it does not have are left to whoever asks.
 
         Raises:
             Refused: empty_file, file_too_large, unreadable_table, wrong_encoding, duplicate_columns,
@@ -96,7 +100,7 @@ class Duck:
             with Worker() as worker:
                 files = [readable.fileno(), staging.fileno(), scratch]
                 worker.begin(self._ingest, files, [], question=False)
-                return _inspected(worker, form, entity)
+                return _inspected(worker, form, entity, joins)
 
     def register(
         self, source: Path, sketch: Sketch, table: Table, salt: bytes, plain: Path, guarded: Path
@@ -105,7 +109,7 @@ class Duck:
 
         Raises:
             Refused: column_missing, too_many_entities, rows_over_declared, null_in_column,
-                too_many_values, no_rows, unreadable_table (the file has changed since).
+                too_many_values, rows_over_key, no_rows, unreadable_table (the file has changed since).
             Unavailable: engine_failed, engine_deadline.
         """
         form, types = sketch.form, [(column.name, column.type) for column in sketch.columns]
@@ -139,23 +143,35 @@ class Duck:
                 raise
             return told
 
-    def compute(self, sql: str, guarded: Path, limits: Limits | None = None) -> list[list[Any]]:
-        """The rows of regenerated SQL over the view `t0` of one registered file, within the limits.
+    def compute(
+        self,
+        sql: str,
+        *guarded: Path,
+        stopped: Callable[[], bool] | None = None,
+        limits: Limits | None = None,
+    ) -> list[list[Any]]:
+        """The rows of regenerated SQL over the views `t0`, `t1`, … of registered files, within the limits.
 
+        `stopped` is asked every quarter of a second while it runs; once it says so the worker is killed.
         Values are int (of any size), float, str, bool or None; dates and timestamps are ISO text.
 
         Raises:
             Unavailable: engine_failed (whatever the reason, memory and size of the answer included),
-                engine_deadline.
+                engine_deadline, engine_stopped.
         """
-        view = f"create view t0 as select * from read_parquet('{path_of(0)}')"
-        try:
-            file = guarded.open("rb")
-        except OSError:
-            raise Unavailable(ENGINE_FAILED) from None
-        with file, self._standby.take() as worker:
+        views = [
+            f"create view t{place} as select * from read_parquet('{path_of(place)}')"
+            for place in range(len(guarded))
+        ]
+        with contextlib.ExitStack() as stack:
+            try:
+                files = [stack.enter_context(path.open("rb")).fileno() for path in guarded]
+            except OSError:
+                raise Unavailable(ENGINE_FAILED) from None
+            worker = stack.enter_context(self._standby.take())
             within = replace(limits or self._question, scratch_bytes=0)
-            worker.begin(within, [file.fileno()], [view], question=True)
+            worker.begin(within, files, views, question=True)
+            worker.stopped = stopped
             return worker.ask(sql)
 
     def profile(self, path: Path, columns: Sequence[str], day: str) -> Profile:
@@ -230,7 +246,7 @@ class Duck:
                 yield form, stack.enter_context(_as_text(file, form))
 
 
-def _inspected(worker: Worker, form: tabular.Form, entity: str | None) -> Sketch:
+def _inspected(worker: Worker, form: tabular.Form, entity: str | None, joins: Sequence[str]) -> Sketch:
     source, staging = path_of(0), path_of(1)
     if form.is_text:
         reader = look.text_reader(form, source)
@@ -249,7 +265,7 @@ def _inspected(worker: Worker, form: tabular.Form, entity: str | None) -> Sketch
             raise Refused(tabular.NO_ROWS)
     if entity is not None and entity not in [name for name, _ in types]:
         raise Refused(tabular.COLUMN_MISSING, column=entity)
-    return look.describe(lambda sql: _from_file(worker, sql), relation, form, types, entity)
+    return look.describe(lambda sql: _from_file(worker, sql), relation, form, types, entity, joins)
 
 
 def _parquet_names(worker: Worker, path: str) -> list[str]:
@@ -326,6 +342,12 @@ def _check_declared(worker: Worker, table: Table, sketch: Sketch, relation: str)
         and column.keys is None
         and column.distinct_max < known.get(column.name, table.rows_max)
     ]
+    for key in table.joins:
+        places = ", ".join(f"j{table.names.index(name)}" for name in key.columns)
+        present = " and ".join(f"{place} is not null" for place in places.split(", "))
+        shared = f"select count(*) n from {relation} where {present} group by {places}"
+        if worker.ask(f"select coalesce(max(n), 0) from ({shared})")[0][0] > key.rows:
+            raise Refused(tabular.ROWS_OVER_KEY, column=", ".join(key.columns), limit=key.rows)
     if not checks:
         return
     measures = {"null": "count(*) - count(c{i})", "distinct": "count(distinct c{i})"}

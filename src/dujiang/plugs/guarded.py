@@ -47,6 +47,21 @@ def stored(column: Column, source_type: str) -> str:
     return f"case when {source} is null then null when {text} in ({listed}) then {text} else '{OTHER}' end"
 
 
+def joined(column: Column, source_type: str) -> str:
+    """SQL of the value of one column that equal values of other tables are met by; NULL meets nothing.
+
+    A text is stood for by 64 bits of its MD5, which no upgrade of the engine changes: shorter to compare, and
+    two that collide are found at registration where they would let an entity have more rows than declared.
+    """
+    source = "source." + quoted(column.name)
+    if column.kind is Kind.text:
+        return f"md5_number_lower(cast({source} as varchar))"
+    if column.kind is Kind.integer:
+        plain = source_type in _SMALL
+        return f"cast({source} as bigint)" if plain else f"try_cast(cast({source} as varchar) as bigint)"
+    return f"try_cast({source} as {'date' if column.kind is Kind.date else 'timestamp'})"
+
+
 def listed_values(column: Column) -> tuple[int, ...]:
     """The published keys of a number or boolean as stored integers."""
     words = {"true": "1", "false": "0"} if column.kind is Kind.boolean else {}
@@ -147,10 +162,17 @@ def number_entities(table: Table, path: str, salt: bytes) -> str | None:
 def write_guarded(table: Table, types: Mapping[str, str], path: str, target: str, salt: bytes) -> str:
     """SQL that writes the registered form of the normalised copy at `path` to `target`."""
     places = range(len(table.columns))
-    values = ", ".join(f"{stored(c, types[c.name])} as c{i}" for i, c in enumerate(table.columns))
+    keys = [i for i in places if table.columns[i].name in table.joinable]
+    values = ", ".join(
+        [
+            *(f"{stored(c, types[c.name])} as c{i}" for i, c in enumerate(table.columns)),
+            *(f"{joined(table.columns[i], types[table.columns[i].name])} as j{i}" for i in keys),
+        ]
+    )
+    kept_columns = [*(f"c{i}" for i in places), *(f"j{i}" for i in keys)]
     order = _order(table)
     if table.entity is None:
-        shown = ", ".join(f"c{i}" for i in places)
+        shown = ", ".join(kept_columns)
         query = (
             f"select cast(file_row_number as integer) eid, cast(1 as integer) rn, {shown} from"
             f" (select file_row_number, {values}"
@@ -161,18 +183,20 @@ def write_guarded(table: Table, types: Mapping[str, str], path: str, target: str
         # the hash of the key stands for the key: the sort then carries 8 bytes for it
         kept = f"abs(rn) <= {int(table.rows_per_entity)}"
         hashed = ", ".join(["k", *(f"c{i}" for i in places)])
-        shown = ", ".join(
-            f"first_value(c{i}) over w c{i}" if column.constant else f"c{i}"
-            for i, column in enumerate(table.columns)
-        )
+        # rows alike but for what they are joined by still have one order, and others keep the order they had
+        ranked = ", ".join(["h", *(f"j{i}" for i in keys if table.columns[i].name != table.entity)])
+        constant = {
+            f"{mark}{i}" for i, column in enumerate(table.columns) if column.constant for mark in "cj"
+        }
+        shown = ", ".join(f"first_value({c}) over w {c}" if c in constant else c for c in kept_columns)
         # abs() keeps the engine from ranking by `arg_min(…, R)`: three times the work and no spilling
         query = (
-            f"select eid, rn, {', '.join(f'c{i}' for i in places)} from"
+            f"select eid, rn, {', '.join(kept_columns)} from"
             f" (select eid, cast(row_number() over w as integer) rn, {shown} from"
             f" (select *, hash({hashed}) h from"
             f" (select ids.eid, ids.h k, {values} from read_parquet('{path}') source"
             f" join ids on source.{entity} = ids.e))"
-            f" window w as (partition by eid order by h)) where {kept}{order}"
+            f" window w as (partition by eid order by {ranked})) where {kept}{order}"
         )
     return f"copy ({query}) to '{target}' ({WRITTEN})"
 

@@ -5,8 +5,9 @@ A sketch proposes; nothing of it is published. `describe` runs inside a locked w
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from dujiang.plugs.tabular import Form
@@ -85,6 +86,8 @@ class Sketch:
     rows_per_entity_max: int | None = None
     rows_per_entity_p95: int | None = None
     rows_per_entity_p99: int | None = None
+    fans: tuple[tuple[tuple[str, ...], int], ...] = ()
+    """Columns to be joined on, alone and together, and the most rows that share a value of them."""
 
     @property
     def format(self) -> str:
@@ -181,7 +184,12 @@ def _fits(ask: Ask, relation: str, checks: Sequence[tuple[str, str]]) -> dict[tu
 
 
 def describe(
-    ask: Ask, relation: str, form: Form, types: Sequence[tuple[str, str]], entity: str | None
+    ask: Ask,
+    relation: str,
+    form: Form,
+    types: Sequence[tuple[str, str]],
+    entity: str | None,
+    joins: Sequence[str] = (),
 ) -> Sketch:
     """The sketch of a relation read as `types`; each statement names only the columns it is about."""
     known = dict(types)
@@ -219,7 +227,32 @@ def describe(
                     constant=constant.get(name),
                 )
             )
-    return Sketch(form, rows, tuple(columns), *(counted or ()))
+    made = Sketch(form, rows, tuple(columns), *(counted or (None, None, None, None)))
+    return replace(
+        made, fans=_fans(ask, part, [name for name in dict.fromkeys(joins) if name in known], entity)
+    )
+
+
+def _fans(
+    ask: Ask, part: Callable[..., str], joins: Sequence[str], entity: str | None
+) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """Every column alone, then pairs, then all: a combination that holds the entity or a unique one adds nothing."""
+    found: dict[tuple[str, ...], int] = {}
+    everything = [tuple(joins)] if len(joins) > 2 else []
+    for names in [*((name,) for name in joins), *itertools.combinations(joins, 2), *everything]:
+        if len(names) > 1 and any(set(key) <= set(names) and most <= 1 for key, most in found.items()):
+            continue
+        if names == (entity,):
+            found[names] = 1
+            continue
+        listed = ", ".join(map(quoted, names))
+        present = " and ".join(f"{quoted(name)} is not null" for name in names)
+        most = ask(
+            f"select coalesce(max(n), 0) from (select count(*) n from {part(*names)} where {present}"
+            f" group by {listed})"
+        )[0][0]
+        found[names] = int(most)
+    return tuple(found.items())
 
 
 def _measures(name: str, source_type: str) -> list[str]:

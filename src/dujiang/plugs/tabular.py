@@ -127,6 +127,15 @@ TOO_MANY_VALUES = Code(
     "字段 {column} 的不同取值多于声明的上限（{limit}）。",
     "请声明更大的取值数。",
 )
+ROWS_OVER_KEY = Code(
+    "rows_over_key",
+    422,
+    Exit.refused,
+    "More rows share one value of {column} than declared for joining ({limit}).",
+    "Declare a higher rows_per_key of that column, or do not list it in join_keys.",
+    "共享 {column} 同一取值的行数多于为连接声明的上限（{limit}）。",
+    "请为该字段声明更大的 rows_per_key，或不要将其列入 join_keys。",
+)
 CODES = (
     EMPTY_FILE,
     FILE_TOO_LARGE,
@@ -140,6 +149,7 @@ CODES = (
     COLUMN_MISSING,
     NULL_IN_COLUMN,
     TOO_MANY_VALUES,
+    ROWS_OVER_KEY,
 )
 
 COLUMNS_MAX = 1000

@@ -84,6 +84,10 @@ class Terms:
     """A sum is withheld where one entity could hold more than this share of it."""
     price: Price | None = None
     """What the use costs; None: nothing."""
+    join_keys: tuple[str, ...] | None = None
+    """Columns the table may be joined on with other tables; None: it is asked alone."""
+    partners: tuple[str, ...] | None = None
+    """Names or DIDs of the organisations whose tables it may be joined with; None: any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +177,18 @@ QUESTIONS_SPENT = Code(
     "All questions these terms allow have been asked.", "Agree a new contract, or ask the provider for more.",
     "条款允许的提问次数已用完。", "请签订新合约，或向提供方申请更多次数。",
 )  # fmt: skip
+JOIN_NOT_PERMITTED = Code(
+    "join_not_permitted", 403, Exit.refused,
+    "The terms of one of these tables do not let it be joined.",
+    "Ask the table alone, or ask its provider for terms with join_keys.",
+    "其中一张表的条款不允许与其他表连接。", "请单独查询该表，或请提供方在条款中设置 join_keys。",
+)  # fmt: skip
+PARTNER_NOT_PERMITTED = Code(
+    "partner_not_permitted", 403, Exit.refused,
+    "The terms of one of these tables do not let it be joined with a table of another provider here.",
+    "Join tables whose providers name each other as partners, or ask the provider to name it.",
+    "其中一张表的条款不允许与此处另一提供方的表连接。", "请连接互相列为合作方的表，或请提供方将其列入。",
+)  # fmt: skip
 CODES = (
     TERMS_WRONG,
     TERMS_UNREADABLE,
@@ -183,4 +199,6 @@ CODES = (
     RECIPIENT_NOT_PERMITTED,
     PERIOD_OVER,
     QUESTIONS_SPENT,
+    JOIN_NOT_PERMITTED,
+    PARTNER_NOT_PERMITTED,
 )

@@ -19,7 +19,9 @@ from dujiang.kernel.canonical import sha256_hex
 from dujiang.kernel.errors import Code
 from dujiang.kernel.money import Money
 from dujiang.policy.model import (
+    JOIN_NOT_PERMITTED,
     LIST_ITEMS_MAX,
+    PARTNER_NOT_PERMITTED,
     PERIOD_OVER,
     PURPOSE_MISSING,
     PURPOSE_NOT_PERMITTED,
@@ -47,8 +49,10 @@ _RANGES: tuple[tuple[str, int, int], ...] = (
 _AMOUNT_MAX = 10**9
 _SHARES_MAX = 20
 _WEIGHT_MAX = 10**6
-_LATER = frozenset({"price"})
-"""Fields that came after the first release: left out of the hash at their default, so that old hashes hold."""
+_LISTS = ("purposes", "recipients", "columns", "join_keys", "partners")
+_LATER = ("join_keys", "partners", "price")
+"""Fields that came later: left out where they say nothing, so that the hash of older terms stays."""
+JOIN_KEYS_MAX = 5
 OTHER = "other"
 """The class of purposes in free text."""
 _CLASSES = frozenset(word for word, _ in PURPOSES)
@@ -90,10 +94,14 @@ def check(terms: Terms) -> tuple[Problem, ...]:
         found.append(Problem("until", "YYYY-MM-DD"))
     if terms.ceiling_statistics is not None and terms.ceiling_statistics < terms.statistics:
         found.append(Problem("ceiling_statistics", ">= statistics"))
-    for name in ("purposes", "recipients", "columns"):
+    for name in _LISTS:
         found.extend(Problem(name, rule) for rule in _list_rules(name, getattr(terms, name)))
     if terms.price is not None:
         found.extend(Problem("price", rule) for rule in _price_rules(terms.price))
+    if len(terms.join_keys or ()) > JOIN_KEYS_MAX:
+        found.append(Problem("join_keys", f"1..{JOIN_KEYS_MAX} items"))
+    if terms.partners is not None and terms.join_keys is None:
+        found.append(Problem("partners", "needs join_keys"))
     return tuple(found)
 
 
@@ -122,10 +130,21 @@ def _price_rules(price: Price) -> list[str]:
     return rules
 
 
-def check_columns(terms: Terms, known: Iterable[str]) -> tuple[Problem, ...]:
-    """The problem of columns in the terms that a table does not have, if there are any."""
-    missing = set(terms.columns or ()) - set(known)
-    return (Problem("columns", "not in the table"),) if missing else ()
+def check_columns(
+    terms: Terms, known: Iterable[str], joinable: Iterable[str] | None = None
+) -> tuple[Problem, ...]:
+    """The problems of columns in the terms that a table does not have, or was not registered to be joined on.
+
+    `joinable`: the columns whose values were kept for joining; None: not known yet.
+    """
+    names = set(known)
+    found: list[Problem] = []
+    for field in ("columns", "join_keys"):
+        if set(getattr(terms, field) or ()) - names:
+            found.append(Problem(field, "not in the table"))
+    if not found and joinable is not None and set(terms.join_keys or ()) - set(joinable):
+        found.append(Problem("join_keys", "needs the file, to be registered again"))
+    return tuple(found)
 
 
 def check_file(file: TermsFile) -> tuple[Problem, ...]:
@@ -146,7 +165,7 @@ def _list_rules(name: str, items: tuple[str, ...] | None) -> list[str]:
         rules.append(f"1..{LIST_ITEMS_MAX} items")
     if any(not item.strip() or len(item) > TEXT_CHARACTERS_MAX or not _printable(item) for item in items):
         rules.append(f"1..{TEXT_CHARACTERS_MAX} printable characters each")
-    same = purpose_word if name == "purposes" else fold if name == "recipients" else str
+    same = purpose_word if name == "purposes" else fold if name in ("recipients", "partners") else str
     if len({same(item) for item in items}) != len(items):
         rules.append("each once")
     return rules
@@ -199,6 +218,26 @@ def permits(
     return None
 
 
+def join_refused(
+    terms: Terms, *, partners: Iterable[tuple[str, ...]], purposes: Iterable[str]
+) -> Code | None:
+    """None where the terms let their table be joined with others, else the code of the first rule it breaks.
+
+    `partners`: every name each provider of another table goes by. `purposes`: those of the other contracts.
+    """
+    if not terms.join_keys:
+        return JOIN_NOT_PERMITTED
+    if terms.partners is not None:
+        listed = set(map(fold, terms.partners))
+        if any(not listed & set(map(fold, names)) for names in partners):
+            return PARTNER_NOT_PERMITTED
+    if terms.purposes is not None:
+        permitted = set(map(purpose_word, terms.purposes))
+        if any(purpose_word(purpose) not in permitted for purpose in purposes):
+            return PURPOSE_NOT_PERMITTED
+    return None
+
+
 def ceiling_of(terms: Terms) -> int:
     """Most statistics over all organisations: as the terms say, else four allotments."""
     return terms.ceiling_statistics or _ALLOTMENTS * terms.statistics
@@ -210,13 +249,8 @@ def normal(terms: Terms) -> Terms:
     def ordered(items: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if items is None else tuple(sorted(set(items)))
 
-    return replace(
-        terms,
-        purposes=ordered(terms.purposes),
-        recipients=ordered(terms.recipients),
-        columns=ordered(terms.columns),
-        price=terms.price and normal_price(terms.price),
-    )
+    lists = {name: ordered(getattr(terms, name)) for name in _LISTS}
+    return replace(terms, **lists, price=terms.price and normal_price(terms.price))
 
 
 def normal_price(price: Price) -> Price:
@@ -225,7 +259,7 @@ def normal_price(price: Price) -> Price:
 
 
 def terms_value(terms: Terms) -> dict[str, object]:
-    """The terms as a JSON object, every field of the first release named and later ones where they are set."""
+    """The terms as a JSON object, every field named (one of a later version only where it says something)."""
     made: dict[str, object] = {}
     for part in fields(Terms):
         value = getattr(terms, part.name)
@@ -251,6 +285,8 @@ def narrower_or_equal(asked: Terms, offered: Terms) -> bool:
         _within(asked.purposes, offered.purposes, purpose_word)
         and _within(asked.recipients, offered.recipients, fold)
         and _within(asked.columns, offered.columns, str)
+        and set(asked.join_keys or ()) <= set(offered.join_keys or ())
+        and (not asked.join_keys or _within(asked.partners, offered.partners, fold))
         and _at_most(asked.until, offered.until)
         and _at_most(asked.questions, offered.questions)
         and asked.ceiling_statistics == offered.ceiling_statistics
@@ -301,6 +337,8 @@ def _sentence_en(terms: Terms) -> str:
         + f" {_NOISE_EN[terms.noise]} ({_thousandths(terms.rho_micro)} of the privacy account each)",
         f"no group below {terms.group_min} entities",
         f"no sum that one entity could hold more than {terms.dominance_percent} % of",
+        *([f"joined on {_listed(terms.join_keys, '')}"] if terms.join_keys is not None else []),
+        *([f"with tables of {_listed(terms.partners, '')}"] if terms.partners is not None else []),
     ]
     return f"For {', '.join(who)}: {', '.join(what)}." + (
         "" if terms.price is None else _price_en(terms.price)
@@ -336,6 +374,8 @@ def _sentence_zh(terms: Terms) -> str:
         + f"，{_NOISE_ZH[terms.noise]}（每个消耗隐私账户 {_thousandths(terms.rho_micro)}）",
         f"不显示少于 {terms.group_min} 个主体的分组",
         f"不显示单一主体占比可能超过 {terms.dominance_percent} % 的合计",
+        *([f"可按{_listed(terms.join_keys, '')}连接"] if terms.join_keys is not None else []),
+        *([f"仅与{_listed(terms.partners, '')}的表连接"] if terms.partners is not None else []),
     ]
     return f"{'，'.join(who)}：{'，'.join(what)}。" + ("" if terms.price is None else _price_zh(terms.price))
 

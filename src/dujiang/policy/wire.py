@@ -47,9 +47,11 @@ _CONSTRAINTS: dict[str, tuple[str, str]] = {
     "rho_micro": (f"{NAMESPACE}rhoMicro", "lteq"),
     "noise": (f"{NAMESPACE}noise", "eq"),
     "dominance_percent": (f"{NAMESPACE}dominancePercent", "lteq"),
+    "join_keys": (f"{NAMESPACE}joinKeys", "isAnyOf"),
+    "partners": (f"{NAMESPACE}partners", "isAnyOf"),
 }
 _FIELDS = {left: (name, operator) for name, (left, operator) in _CONSTRAINTS.items()}
-_LISTS = frozenset({"purposes", "recipients", "columns"})
+_LISTS = frozenset({"purposes", "recipients", "columns", "join_keys", "partners"})
 _TEXTS = frozenset({"until", "noise"})
 _MEMBERS = frozenset(
     {

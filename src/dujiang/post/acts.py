@@ -68,6 +68,11 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Letters:
     return Letters(tuple(_signed(tx, letter) for letter in items), store.next_due_ms(tx.db))
 
 
+def waiting(db: Session) -> int:
+    """How many messages are not delivered yet."""
+    return store.waiting(db)
+
+
 def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
     """Marks a letter after an attempt to deliver it; a letter marked before stays as it is."""
     del caller
@@ -82,8 +87,10 @@ def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
     return Marked(letter.id, state)
 
 
-def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any]) -> str:
+def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any], about: str | None = None) -> str:
     """The id of a new letter from an organisation, in this transaction's outbox; signed when it leaves.
+
+    `about`: the sender's own id of what it is about, as `undelivered` gives it back.
 
     Raises: Refused message_large.
     """
@@ -91,8 +98,13 @@ def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any]) -> 
     claims = msgspec.json.encode(rules.payload(letter, sender.did, to_did, tx.now_ms, message))
     if len(claims) > rules.CLAIMS_BYTES_MAX:
         raise Refused(LETTER_LARGE, limit=rules.CLAIMS_BYTES_MAX)
-    store.add(tx.db, Letter(letter, sender.id, to_did, claims.decode(), WAITING, 0, tx.now_ms))
+    store.add(tx.db, Letter(letter, sender.id, to_did, claims.decode(), WAITING, 0, tx.now_ms, about))
     return letter
+
+
+def undelivered(db: Session, org: str) -> frozenset[str]:
+    """What an organisation's letters that were given up are about: the other side never answered for them."""
+    return store.given_up(db, org)
 
 
 def _signed(tx: Tx, letter: Letter) -> Due:

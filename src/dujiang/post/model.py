@@ -47,6 +47,8 @@ class Letter:
     state: str
     attempts: int
     due_ms: int
+    about: str | None = None
+    """The sender's own id of what it is about, to find what became of it."""
 
 
 @dataclass(frozen=True, slots=True)

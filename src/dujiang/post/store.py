@@ -10,6 +10,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    func,
     insert,
     select,
     text,
@@ -17,13 +18,14 @@ from sqlalchemy import (
 )
 
 from dujiang.kernel.tables import META, Row, Session, Sql
-from dujiang.post.model import WAITING, Letter
+from dujiang.post.model import GIVEN_UP, WAITING, Letter
 
 _OUT = Table(
     "post_outbox", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
     Column("to_did", Text, nullable=False), Column("claims", Text, nullable=False),
     Column("state", Text, nullable=False), Column("attempts", Integer, nullable=False),
-    Column("due_ms", Integer, nullable=False), Index("post_outbox_due", "state", "due_ms"),
+    Column("due_ms", Integer, nullable=False), Column("about", Text), Index("post_outbox_due", "state", "due_ms"),
+    Index("post_outbox_org", "org", "state"),
 )  # fmt: skip
 _IN = Table(
     "post_inbox", META, Column("org", Text), Column("from_did", Text), Column("letter", Text),
@@ -31,23 +33,22 @@ _IN = Table(
 )  # fmt: skip
 _OUT_ADD = Sql(insert(_OUT))
 _COLUMNS = (
-    _OUT.c.id,
-    _OUT.c.org,
-    _OUT.c.to_did,
-    _OUT.c.claims,
-    _OUT.c.state,
-    _OUT.c.attempts,
-    _OUT.c.due_ms,
-)
+    _OUT.c.id, _OUT.c.org, _OUT.c.to_did, _OUT.c.claims, _OUT.c.state, _OUT.c.attempts, _OUT.c.due_ms, _OUT.c.about,
+)  # fmt: skip
 _DUE = Sql(
     select(*_COLUMNS).where(_OUT.c.state == WAITING, _OUT.c.due_ms <= bindparam("now_ms"))
     .order_by(_OUT.c.due_ms, _OUT.c.id).limit(bindparam("count"))
 )  # fmt: skip
 _NEXT = Sql(select(_OUT.c.due_ms).where(_OUT.c.state == WAITING).order_by(_OUT.c.due_ms).limit(1))
+_WAITING = Sql(select(func.count()).select_from(_OUT).where(_OUT.c.state == WAITING))
 _GET = Sql(select(*_COLUMNS).where(_OUT.c.id == bindparam("id")))
 _SET = Sql(
     update(_OUT).where(_OUT.c.id == bindparam("of_id"), _OUT.c.state == WAITING)
     .values(state=bindparam("to_state"), attempts=bindparam("to_attempts"), due_ms=bindparam("to_due_ms"))
+)  # fmt: skip
+_GIVEN_UP = Sql(
+    select(_OUT.c.about).distinct()
+    .where(_OUT.c.org == bindparam("org"), _OUT.c.state == GIVEN_UP, _OUT.c.about.is_not(None))
 )  # fmt: skip
 _HEAR = Sql(
     text(
@@ -61,7 +62,7 @@ def add(db: Session, letter: Letter) -> None:
     """Puts a letter in the outbox."""
     db.run(
         _OUT_ADD, id=letter.id, org=letter.org, to_did=letter.to_did, claims=letter.claims,
-        state=letter.state, attempts=letter.attempts, due_ms=letter.due_ms,
+        state=letter.state, attempts=letter.attempts, due_ms=letter.due_ms, about=letter.about,
     )  # fmt: skip
 
 
@@ -76,10 +77,20 @@ def next_due_ms(db: Session) -> int | None:
     return int(str(rows[0][0])) if rows else None
 
 
+def waiting(db: Session) -> int:
+    """How many letters are not delivered yet."""
+    return int(str(db.run(_WAITING)[0][0]))
+
+
 def letter(db: Session, letter_id: str) -> Letter | None:
     """The letter with an id."""
     rows = db.run(_GET, id=letter_id)
     return _letter(rows[0]) if rows else None
+
+
+def given_up(db: Session, org: str) -> frozenset[str]:
+    """What the letters of an organisation that were given up are about."""
+    return frozenset(str(row[0]) for row in db.run(_GIVEN_UP, org=org))
 
 
 def mark(db: Session, letter_id: str, state: str, attempts: int, due_ms: int) -> None:
@@ -93,6 +104,9 @@ def hear(db: Session, org: str, from_did: str, letter_id: str, time_ms: int) -> 
 
 
 def _letter(row: Row) -> Letter:
-    letter_id, org, to_did, claims, state, attempts, due_ms = row
+    letter_id, org, to_did, claims, state, attempts, due_ms, about = row
     assert isinstance(attempts, int) and isinstance(due_ms, int)
-    return Letter(str(letter_id), str(org), str(to_did), str(claims), str(state), attempts, due_ms)
+    return Letter(
+        str(letter_id), str(org), str(to_did), str(claims), str(state), attempts, due_ms,
+        None if about is None else str(about),
+    )  # fmt: skip

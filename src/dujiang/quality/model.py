@@ -193,6 +193,7 @@ class Fault(StrEnum):
     off_pattern = "off_pattern"
     rows_repeated = "rows_repeated"
     in_future = "in_future"
+    far_off = "far_off"
 
 
 class Personal(StrEnum):
@@ -204,6 +205,10 @@ class Personal(StrEnum):
     email = "email"
     plate = "plate"
     organisation_code = "organisation_code"
+
+
+STRONG = frozenset({Personal.identity_number, Personal.email})
+"""Forms that chance does not make: a few of them are enough to tell. Of the others most values must match."""
 
 
 class Category(StrEnum):
@@ -245,8 +250,8 @@ class ColumnProfile:
     length_max: int | None = None
     shapes: tuple[Tally, ...] = ()
     """The most frequent forms of a text: digits written as 9, letters as A, Chinese characters as 文."""
-    numeric_texts: int = 0
-    """Texts that are written as a number."""
+    numeric_texts: int | None = 0
+    """Texts that are written as a number; None: not counted, of very many different ones."""
     zeros: int = 0
     near_zero: int = 0
     """Positive values of at most half the 5th percentile of the positive ones."""

@@ -102,7 +102,7 @@ def shortfall(demand: Demand, found: Evidence) -> tuple[int, int]:
     if low is not None and rows < low:
         return low, low - rows
     if high is not None and rows > high:
-        return rows, rows - high
+        return max(rows, 1), max(1, min(rows, rows - high))
     return max(rows, 1), max(rows, 1)
 
 

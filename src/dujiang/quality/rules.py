@@ -7,6 +7,7 @@ The formula, numbered as in `FORMULA`:
    a ratio per indicator); a dimension without a rule is unknown and takes no part.
 3. The grade is the mean of the known dimensions, weighted by `WEIGHTS`, against `GRADES`.
 4. A finding without a rule (an isolated zero, an odd category) is told and not counted: it may be right.
+5. Numbers far off all others fail the range the others propose; who knows them right declares a range.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from decimal import Decimal, InvalidOperation
 from dujiang.quality.model import (
     FEEDS,
     FORMULA,
+    STRONG,
     Category,
     Check,
     Classification,
@@ -59,11 +61,11 @@ UNIQUE_ROWS_MIN = 10
 SET_MAX = 20
 SHAPE_PERCENT_MIN = 95
 ZERO_PERCENT_MAX = 5
+FAR_VALUES_MAX = 3
+FAR_DISTINCT_MIN = 20
 STRONG_PERCENT_MIN, WEAK_PERCENT_MIN = 1, 50
 PEOPLE_MANY = 10_000_000
 
-STRONG = frozenset({Personal.identity_number, Personal.email})
-"""Forms that chance does not make: a few of them are enough to tell."""
 SENSITIVE = frozenset({Personal.identity_number, Personal.bank_card})
 
 _SAME: dict[Check, frozenset[Check]] = {each: frozenset({each}) for each in Check} | {
@@ -99,6 +101,10 @@ _SAID: dict[Fault, tuple[str, str]] = {
     Fault.missing_code: (
         "Numbers far apart from the others look like codes for a missing value.",
         "与其他数值相距甚远的数，疑为缺失值代码。",
+    ),
+    Fault.far_off: (
+        "A few numbers lie farther from all others than those lie from each other.",
+        "个别数值与其余数值的距离超过其余数值之间的全部跨度。",
     ),
     Fault.missing_word: ("Words stand for a missing value.", "有文字表示缺失值。"),
     Fault.mixed_types: ("Numbers and words stand in one column.", "同一字段混有数字与文字。"),
@@ -223,6 +229,30 @@ def missing_codes(column: ColumnProfile) -> tuple[Tally, ...]:
     return tuple(below + above)
 
 
+def far_off(column: ColumnProfile) -> tuple[Tally, ...]:
+    """Rare values of a number farther from the others than all those are from each other; codes apart.
+
+    At most `FAR_VALUES_MAX` values at an end, in at most one row in a thousand.
+    """
+    if column.kind not in _NUMBERS:
+        return ()
+    codes = missing_codes(column)
+    found: list[Tally] = []
+    for edge, other in ((column.high, column.low), (column.low, column.high)):
+        ends = [(n, each) for each in edge if each not in codes and (n := _number(each.value)) is not None]
+        last = next(
+            (n for each in other if each not in codes and (n := _number(each.value)) is not None), None
+        )
+        for place in range(min(FAR_VALUES_MAX, len(ends) - 2), 0, -1):
+            nearest, far = ends[place][0], ends[:place]
+            apart = min(abs(number - nearest) for number, _ in far)
+            if last is not None and apart > abs(nearest - last) > 0:
+                found += [each for _, each in far]
+                break
+    rare = sum(each.rows for each in found) * 1000 <= column.present
+    return tuple(dict.fromkeys(found)) if rare and column.distinct > FAR_DISTINCT_MIN else ()
+
+
 def missing_words(column: ColumnProfile) -> tuple[Tally, ...]:
     """Texts among the most frequent that say a value is missing."""
     if column.kind is not Kind.text:
@@ -252,9 +282,10 @@ def isolated_zeros(column: ColumnProfile) -> int:
 
 def mixed(column: ColumnProfile) -> int:
     """Texts of the rarer kind where numbers and words stand in one column of few values; else 0."""
+    if column.kind is not Kind.text or column.numeric_texts is None or column.distinct > len(column.top):
+        return 0
     words = column.present - column.numeric_texts - sum(each.rows for each in missing_words(column))
-    few = column.distinct <= len(column.top)
-    return max(0, min(column.numeric_texts, words)) if column.kind is Kind.text and few else 0
+    return max(0, min(column.numeric_texts, words))
 
 
 def personal_columns(profile: Profile) -> tuple[PersonalColumn, ...]:
@@ -303,6 +334,7 @@ def _valued(column: ColumnProfile) -> Iterator[Rule]:
         return
     if column.kind in _NUMBERS and column.distinct > 2:
         codes = missing_codes(column)
+        codes += far_off(column)
         failed = sum(each.rows for each in codes)
         yield _rule(Check.in_range, column.name, present, failed, _range(column, codes))
     if column.kind is Kind.text:
@@ -323,6 +355,7 @@ def _valued(column: ColumnProfile) -> Iterator[Rule]:
 def _found(column: ColumnProfile, rows: int) -> Iterator[Finding]:
     for fault, tallies in (
         (Fault.missing_code, missing_codes(column)),
+        (Fault.far_off, far_off(column)),
         (Fault.missing_word, missing_words(column)),
         (Fault.odd_category, odd_categories(column)),
     ):

@@ -174,7 +174,10 @@ class Grant:
     scope: str = ""
     """What else was agreed, in words that no program judges."""
     limits: Limits | None = None
-    """What its products may at most promise (operate alone); default: the defaults of terms, with noise."""
+    """What its products may at most promise (operate alone); `dujiang schema registry.grant` gives the form.
+
+    Default: those of the right it is given under, else the defaults of terms, with noise.
+    """
     under: str | None = None
     """The grant it is given under; default: the first it lies within."""
 
@@ -442,6 +445,11 @@ def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
         parties=_parties(caller.org, ended),
     )  # fmt: skip
     return Revoked(found.id, found.resource, len(ended))
+
+
+def registered(db: Session) -> list[str]:
+    """The ids of all versions of this home, for the observatory."""
+    return store.ids(db)
 
 
 def transfer(tx: Tx, caller: Caller, ask: Transfer) -> Transferred:

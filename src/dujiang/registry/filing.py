@@ -96,7 +96,7 @@ def inspected(node: Node, caller: Caller, declared: Declared) -> tuple[Sketch, T
         raise Refused(UPLOAD_UNKNOWN)
     label = node.blobs.path(f"{key}.name")
     name = label.read_bytes()[:_NAME_BYTES_MAX].decode("utf-8", "replace") if label.is_file() else "table"
-    sketch = cast("Sketch", node.engine.inspect(source, name, declared.entity))
+    sketch = cast("Sketch", node.engine.inspect(source, name, declared.entity, declared.join_keys))
     return sketch, rules.propose(sketch, declared, rules.table_name(name))
 
 

@@ -78,12 +78,22 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinKey:
+    """Columns a table may be joined on together (连接键), and how many of its rows share one value of them."""
+
+    columns: tuple[str, ...]
+    rows: int
+    """F: a declared upper bound of stored rows with the same value, enforced at registration; 1: unique."""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """The public shape of a registered table (数据资源的结构): what a question is checked against.
 
     In the registered Parquet file column i of `columns` is stored as `c{i}`; beside them stand
     `eid` (INTEGER 0..entities-1) and `rn` (INTEGER 1..rows_per_entity, keyed-hash order within
-    the entity). Rows beyond `rows_per_entity` are not stored.
+    the entity). Rows beyond `rows_per_entity` are not stored. Of a column of `joins` the value itself is
+    stored beside `c{i}` as `j{i}`: unclamped, a text by a 64-bit hash of it, for equality alone.
     """
 
     name: str
@@ -96,6 +106,18 @@ class Table:
     """N: a declared upper bound of entities; every eid is below it."""
     rows_max: int
     """A declared upper bound of stored rows."""
+    joins: tuple[JoinKey, ...] = ()
+    """What it may be joined on: every column alone, and combinations that fewer rows share."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its columns."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def joinable(self) -> frozenset[str]:
+        """The columns whose values were kept for joining."""
+        return frozenset(name for key in self.joins for name in key.columns)
 
     def find(self, name: str) -> tuple[int, Column] | None:
         """The index and column called `name` (exact first, then ignoring case), or None."""
@@ -123,6 +145,8 @@ class Field:
     """Whether every entity has one value."""
     length_max: int | None = None
     """Characters kept of a text."""
+    rows_per_key: int | None = None
+    """At most so many rows share one value of this column; of a join key, None: proposed from the table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +161,8 @@ class Declared:
     fields: dict[str, Field] = field(default_factory=dict[str, Field])
     rows_per_entity: int | None = None
     entities_max: int | None = None
+    join_keys: tuple[str, ...] = ()
+    """Columns whose values are kept so that the table can be joined on them."""
 
 
 class ColumnSketch(Protocol):
@@ -239,6 +265,11 @@ class Sketch(Protocol):
     @property
     def rows_per_entity_p99(self) -> int | None:
         """99th percentile of the rows per entity."""
+        ...
+
+    @property
+    def fans(self) -> tuple[tuple[tuple[str, ...], int], ...]:
+        """Join keys (one or several columns together) and the most rows that share a value of them."""
         ...
 
 

@@ -26,6 +26,7 @@ from dujiang.registry.model import (
     ColumnSketch,
     Declared,
     Field,
+    JoinKey,
     Kind,
     MeasureNoise,
     NoiseRow,
@@ -48,6 +49,9 @@ _INTEGER_MAX = 2**31 - 1
 _NAME_CHARACTERS_MAX = 100
 _TEXT_CHARACTERS = 200
 _DECIMAL = re.compile(r"[+-]?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?", re.ASCII)
+JOIN_KEYS_MAX = 5
+JOIN_KINDS = (Kind.integer, Kind.text, Kind.date, Kind.timestamp)
+"""Kinds whose equality means the same in two tables; a decimal's depends on how it was computed."""
 _NUMBERS = (Kind.integer, Kind.decimal, Kind.boolean)
 _TIMES = (Kind.date, Kind.timestamp)
 _T = TypeVar("_T")
@@ -109,6 +113,7 @@ def propose(sketch: Sketch, declared: Declared, name: str) -> Table:
         judged = _Judged(found, said, bool(declared.entity))
         columns.append(judged.column(_suggested(sketch, found)))
         problems += [f"{found.name}: {rule}" for rule in judged.problems]
+    problems += _unfit_keys(sketch, declared)
     if problems:
         raise Refused(DECLARATION_WRONG, problems="; ".join(problems[:20]))
     entities, rows_per_entity = _declared_sizes(sketch, declared)
@@ -121,7 +126,39 @@ def propose(sketch: Sketch, declared: Declared, name: str) -> Table:
         rows_max=max(rounded_up(sketch.rows), entities)
         if declared.entity is None
         else rounded_up(sketch.rows),
+        joins=_joins(sketch, declared, rows_per_entity),
     )
+
+
+def _unfit_keys(sketch: Sketch, declared: Declared) -> list[str]:
+    """What is wrong with the columns a table is to be joined on, and with what is said of their rows."""
+    kinds = {column.name: column.kind for column in sketch.columns}
+    problems: list[str] = []
+    if len(declared.join_keys) > JOIN_KEYS_MAX:
+        problems.append(f"join_keys: at most {JOIN_KEYS_MAX}")
+    for name in declared.join_keys:
+        if name not in kinds:
+            problems.append(f"{name[:60]}: no such column to join on")
+        elif kinds[name] not in JOIN_KINDS:
+            problems.append(f"{name}: joined on are integers, texts, dates and timestamps")
+    for name, said in declared.fields.items():
+        if said.rows_per_key is not None and not (
+            name in declared.join_keys and 1 <= said.rows_per_key <= _INTEGER_MAX
+        ):
+            problems.append(f"{name[:60]}: rows_per_key: 1 or more, of a column in join_keys")
+    return problems
+
+
+def _joins(sketch: Sketch, declared: Declared, rows_per_entity: int) -> tuple[JoinKey, ...]:
+    """The keys of a table with their rows as declared, else as found and rounded up; unique is one row."""
+    made: list[JoinKey] = []
+    for columns, most in sketch.fans:
+        said = declared.fields.get(columns[0], Field()).rows_per_key if len(columns) == 1 else None
+        if columns == (declared.entity,):
+            made.append(JoinKey(columns, rows_per_entity))
+        else:
+            made.append(JoinKey(columns, said or (1 if most <= 1 else rounded_up(most))))
+    return tuple(made)
 
 
 def _sizes(sketch: Sketch, declared: Declared) -> list[str]:

@@ -67,6 +67,7 @@ _ADD = Sql(
     )
 )
 _GET = Sql(text(f"SELECT {_FIELDS} FROM registry_version WHERE id = :id"))
+_IDS = Sql(text("SELECT id FROM registry_version"))
 _EXISTS = Sql(text("SELECT 1 FROM registry_version WHERE id = :id"))
 _OF_RESOURCE = Sql(
     text(
@@ -79,7 +80,11 @@ _OF_CONTENT = Sql(
         f"SELECT {_FIELDS} FROM registry_version WHERE org = :org AND sha256_plain = :sha256 ORDER BY id DESC"
     )
 )
-_FILES = Sql(text("SELECT id, sha256_plain, sha256_guarded FROM registry_version ORDER BY id"))
+_FILES = Sql(
+    text(
+        "SELECT id, sha256_plain, sha256_guarded FROM registry_version WHERE :org IS NULL OR org = :org ORDER BY id"
+    )
+)
 _CERTIFICATE = Sql(text("SELECT certificate FROM registry_version WHERE org = :org AND id = :id"))
 _SALT_GET = Sql(text("SELECT sealed FROM registry_salt WHERE org = :org"))
 _SALT_ADD = Sql(text("INSERT INTO registry_salt (org, sealed) VALUES (:org, :sealed)"))
@@ -123,22 +128,27 @@ _GRANTS = Sql(
         f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE resource = :resource AND ended_ms IS NULL ORDER BY id"
     )
 )
+# Ordered here and not there: asked for an order, SQLite walks all grants of the organisation by their ids.
 _GRANTS_OF = Sql(
     text(
         f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE resource = :resource AND kind = :kind AND org = :org"
-        " AND ended_ms IS NULL ORDER BY id"
+        " AND ended_ms IS NULL"
     )
 )
-_GRANTS_SEEN = Sql(
-    text(
-        f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE (org = :org OR granter = :org) AND id < :before"
-        " ORDER BY id DESC LIMIT :count"
+# One for each side: asked for both, SQLite reads and sorts every grant of the organisation.
+_GRANTS_HAD, _GRANTS_GIVEN = (
+    Sql(
+        text(
+            f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE {side} = :org AND id < :before"
+            " ORDER BY id DESC LIMIT :count"
+        )
     )
+    for side in ("org", "granter")
 )
-_GRANTS_SEEN_OF = Sql(
+_GRANTS_IN = Sql(
     text(
-        f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE (org = :org OR granter = :org) AND id < :before"
-        " AND resource = :resource ORDER BY id DESC LIMIT :count"
+        f"SELECT {_GRANT_FIELDS} FROM registry_grant WHERE resource = :resource AND (org = :org OR granter = :org)"
+        " AND id < :before"
     )
 )
 _GRANT_END = Sql(
@@ -189,6 +199,11 @@ def exists(db: Session, version_id: str) -> bool:
     return bool(db.run(_EXISTS, id=version_id))
 
 
+def ids(db: Session) -> list[str]:
+    """The ids of all versions."""
+    return [str(row[0]) for row in db.run(_IDS)]
+
+
 def versions(db: Session, org: str, resource: str) -> list[Version]:
     """The versions of a resource of an organisation, the newest first."""
     return [_version(row) for row in db.run(_OF_RESOURCE, org=org, resource=resource)]
@@ -199,9 +214,9 @@ def of_content(db: Session, org: str, sha256_plain: str) -> list[Version]:
     return [_version(row) for row in db.run(_OF_CONTENT, org=org, sha256=sha256_plain)]
 
 
-def files(db: Session) -> list[tuple[str, str, str]]:
-    """Every version of the home with the hashes of its normalised and its registered file."""
-    return [(str(row[0]), str(row[1]), str(row[2])) for row in db.run(_FILES)]
+def files(db: Session, org: str | None) -> list[tuple[str, str, str]]:
+    """Versions of an organisation, or of all, with the hashes of their normalised and registered files."""
+    return [(str(row[0]), str(row[1]), str(row[2])) for row in db.run(_FILES, org=org)]
 
 
 def certificate(db: Session, org: str, version_id: str) -> str | None:
@@ -281,15 +296,21 @@ def grants(db: Session, resource_id: str) -> list[Grant]:
 
 def grants_of(db: Session, org: str, resource_id: str, right: Right) -> list[Grant]:
     """The grants of a right an organisation has in a resource that were not ended, the oldest first."""
-    return [_grant(row) for row in db.run(_GRANTS_OF, resource=resource_id, kind=right, org=org)]
+    rows = db.run(_GRANTS_OF, resource=resource_id, kind=right, org=org)
+    return sorted(map(_grant, rows), key=lambda each: each.id)
 
 
 def grants_seen(db: Session, org: str, resource_id: str | None, before: str, count: int) -> list[Grant]:
     """The grants an organisation has or gave below an id, the newest first, ended or not."""
     if resource_id is None:
-        return [_grant(row) for row in db.run(_GRANTS_SEEN, org=org, before=before, count=count)]
-    rows = db.run(_GRANTS_SEEN_OF, org=org, resource=resource_id, before=before, count=count)
-    return [_grant(row) for row in rows]
+        rows = [
+            *db.run(_GRANTS_HAD, org=org, before=before, count=count),
+            *db.run(_GRANTS_GIVEN, org=org, before=before, count=count),
+        ]
+    else:
+        rows = db.run(_GRANTS_IN, org=org, resource=resource_id, before=before)
+    found = {str(row[0]): row for row in rows}
+    return [_grant(found[each]) for each in sorted(found, reverse=True)[:count]]
 
 
 def end_grant(db: Session, grant_id: str, ended_ms: int, end: End) -> None:

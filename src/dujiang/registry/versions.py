@@ -84,10 +84,10 @@ def sweep(node: Node) -> int:
     return len(lost)
 
 
-def files(db: Session) -> dict[str, str]:
-    """The hash of every file a version of the home stands on, by its key."""
+def files(db: Session, org: str | None = None) -> dict[str, str]:
+    """The hash of every file that versions of the home, or of one organisation, stand on, by its key."""
     found: dict[str, str] = {}
-    for version_id, plain, guarded in store.files(db):
+    for version_id, plain, guarded in store.files(db, org):
         found.update(zip(keys_of(version_id), (plain, guarded), strict=True))
     return found
 

@@ -192,8 +192,7 @@ def examine(text: str, pinned: bytes | None) -> Examined:
     if header is None or header.get("typ") != HEADER["typ"]:
         return Examined(False, "1 form of the certificate")
     try:
-        carried = decode(str(header["jwk"]["x"]))
-        claims = verified(text, carried if pinned is None else pinned)
+        claims = verified(text, decode(str(header["jwk"]["x"])) if pinned is None else pinned)
     except (KeyError, TypeError, ValueError):
         return Examined(False, "1 form of the certificate")
     if claims is None:

@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("flow", "month", "day", "idx"),
         sqlite_with_rowid=False,
     )
+    op.create_index("ledger_figure_entry", "ledger_figure", ["idx"], unique=False)
     _count()
 
 

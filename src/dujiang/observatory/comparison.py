@@ -1,0 +1,148 @@
+"""Comparison (核对) of the log with what the packages keep: pure, reads records one page at a time.
+
+1. An entry says that an object came about; the object is there, and of answers it names that entry.
+2. An object that stands in a table has its entry.
+3. A contract was used as often as entries say.
+4. The tables that figures are summed from hold, of each entry, what its record tells and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dujiang.ledger.model import QUANTITIES, Flow, Record
+from dujiang.ledger.rules import figures_of
+from dujiang.observatory.model import Finding
+from dujiang.policy.rules import purpose_class
+
+Held = Mapping[str, Mapping[str, int | None]]
+"""By kind and id: the entry an object names, or how often it was used, or None."""
+_VERSIONS = frozenset({"registry.register", "catalogue.offer", "catalogue.publish"})
+
+
+@dataclass(slots=True)
+class Comparison:
+    """What the records said so far, and what of it does not agree."""
+
+    size: int
+    """How many entries the log's newest checkpoint covers; the pages count down from there."""
+    entries: int = 0
+    findings: list[Finding] = field(default_factory=list[Finding])
+    _said: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    _uses: Counter[str] = field(default_factory=Counter[str])
+    _uncounted: set[str] = field(default_factory=set[str])
+    """Contracts used by entries of a time when these did not say whether a use was counted."""
+
+    def read(self, records: Iterable[Record], kept: Mapping[int, Mapping[Flow, Mapping[str, int]]]) -> None:
+        """Takes in the next page of the log, newest first, and the figures kept of it."""
+        known: set[int] = set()
+        for record in records:
+            self.entries += 1
+            known.add(record.index)
+            if record.index != self.size - 1:
+                self._found("missing", "entry", self.size - 1, str(self.size - 1))
+            self.size = record.index
+            for kind, made in objects_of(record):
+                self._said.setdefault(kind, {}).setdefault(made, record.index)
+            self._count(record)
+            if counted_by(record) != kept.get(record.index, {}):
+                self._found("differs", "figure", record.index, str(record.index))
+        for index in kept.keys() - known:
+            self._found("without_entry", "figure", index, str(index))
+
+    def end(self, held: Held) -> None:
+        """Compares what the whole log said with what the packages hold."""
+        if self.size:
+            self._found("missing", "entry", self.size - 1, str(self.size - 1))
+        for kind, objects in held.items():
+            said = self._said.get(kind, {})
+            for made in said.keys() - objects.keys():
+                self._found("without_object", kind, said[made], made)
+            for made in objects.keys() - said.keys():
+                self._found("without_entry", kind, None, made)
+            for made in said.keys() & objects.keys():
+                if not self._fits(kind, made, said[made], objects[made]):
+                    self._found("differs", kind, said[made], made)
+
+    def _fits(self, kind: str, made: str, entry: int, held: int | None) -> bool:
+        if kind == "answer":
+            return held == entry
+        return kind != "contract" or made in self._uncounted or held == self._uses[made]
+
+    def _count(self, record: Record) -> None:
+        if record.act != "cleanroom.ask" or "declined" in record.facts:
+            return
+        if (
+            "figures" not in record.facts
+            and "uses" not in record.facts
+            and record.facts.get("statistics") == 0
+        ):
+            self._uncounted.add(str(record.facts.get("contract")))
+        old = [record.facts.get("contract")] if record.facts.get("statistics") else []
+        self._uses.update(str(each) for each in record.facts.get("uses", old))
+
+    def _found(self, what: str, kind: str, entry: int | None, made: str) -> None:
+        self.findings.append(Finding(what, kind, entry, made))
+
+
+def objects_of(record: Record) -> Iterator[tuple[str, str]]:
+    """The kinds and ids of the objects an entry says came about."""
+    facts = record.facts
+    if "declined" in facts:
+        return
+    if record.act == "identity.register":
+        yield "organisation", str(facts.get("organisation"))
+    if record.act in ("catalogue.offer", "catalogue.publish") and facts.get("product_version") == 1:
+        yield "product", str(facts.get("product"))
+    if record.act in _VERSIONS:
+        yield "version", str(facts.get("version"))
+    if _finalizes(record):
+        yield "contract", str(facts.get("contract"))
+    if record.act in ("market.bill", "market.refund"):
+        yield "bill", str(facts.get("bill"))
+    if record.act == "market.settle":
+        yield "settlement", str(facts.get("bill"))
+    if record.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
+        yield "answer", str(facts.get("job"))
+
+
+def counted_by(record: Record) -> dict[Flow, dict[str, int]]:
+    """What an entry counts; one of a time when entries did not tell it, by what it names."""
+    if "figures" in record.facts:
+        return figures_of(record.facts)
+    told = {name: value for name, value in _counted_before(record).items() if value != ""}
+    return figures_of({"figures": [told]}) if any(name in told for name in QUANTITIES) else {}
+
+
+def _counted_before(record: Record) -> dict[str, Any]:
+    facts = record.facts
+    other = (facts.get("parties") or [""])[0]
+    named = {
+        "product": facts.get("product", ""), "contract": facts.get("contract", ""),
+        "purpose": purpose_class(str(facts.get("purpose", ""))),
+    }  # fmt: skip
+    if "declined" in facts:
+        return {}
+    if record.act == "identity.register":
+        return {"from": facts.get("organisation", ""), "organisations": 1}
+    if record.act == "catalogue.offer":
+        return {"from": record.org, "product": named["product"], "products": 1}
+    if _finalizes(record):
+        return {"from": record.org, "to": other, **named, "contracts": 1}
+    if record.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
+        return {
+            "from": other, "to": record.org, **named, "questions": 1, "statistics": facts.get("statistics", 0)
+        }  # fmt: skip
+    return {}
+
+
+def _finalizes(record: Record) -> bool:
+    """Whether an entry makes a contract final, on the provider's side."""
+    return (
+        record.act == "contract.hear"
+        and record.facts.get("kind") == "verify"
+        and record.facts.get("state") == "FINALIZED"
+    )
