@@ -22,6 +22,7 @@ FAMILIES = (
     "finding",
     "proving",
     "observing",
+    "settling",
 )
 
 
