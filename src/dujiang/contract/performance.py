@@ -101,7 +101,7 @@ def charges(
             line_of("question", 1, price.question_minor), line_of("row", rows_max, price.row_minor),
         ]  # fmt: skip
         text = str(Money(wanted.amount_minor, price.currency))
-        available = allowance(db, one).available_minor
+        available = _of(db, one, price).available_minor
         kept = tuple(part for part in parts if part.amount_minor)
         found.append(Charge(one.id, price.currency, wanted.amount_minor, text, available, kept))
     return tuple(found)
@@ -115,21 +115,22 @@ def hold_uses(
     `contracts`: the providers' records. `what`: equal for equal questions. `counted`: False for one that
     takes nothing new and is not counted against the terms' number of questions.
     """
-    found = [(one, cost(tx.db, one, what, rows_max, tx.now_ms)) for one in contracts]
-    for one, wanted in found:
-        if wanted is not None:
-            has = allowance(tx.db, one)
-            if wanted.amount_minor > has.available_minor:
-                needs, left = (
-                    Money(amount, has.currency) for amount in (wanted.amount_minor, has.available_minor)
-                )
-                return Declined(ALLOWANCE_SPENT, {"needs": str(needs), "left": str(left)})
-    for one, wanted in found:
+    found: list[tuple[Contract, Cost | None, Allowance]] = []
+    for one in contracts:
+        wanted = cost(tx.db, one, what, rows_max, tx.now_ms)
+        has = _of(tx.db, one, wanted.price) if wanted else Allowance("")
+        if wanted and wanted.amount_minor > has.available_minor:
+            needs, left = (
+                Money(amount, has.currency) for amount in (wanted.amount_minor, has.available_minor)
+            )
+            return Declined(ALLOWANCE_SPENT, {"needs": str(needs), "left": str(left)})
+        found.append((one, wanted, has))
+    for one, wanted, has in found:
         if counted:
             store.count_use(tx.db, one.id)
         if wanted is not None:
-            _hold(tx, one, wanted, use, what)
-    priced = [(one.id, wanted) for one, wanted in found if wanted is not None]
+            _hold(tx, one, wanted, has, use, what)
+    priced = [(one.id, wanted) for one, wanted, _ in found if wanted is not None]
     if priced:
         tx.tell(
             held=[_told(contract, wanted.amount_minor, wanted.price.currency) for contract, wanted in priced]
@@ -137,8 +138,7 @@ def hold_uses(
     return None
 
 
-def _hold(tx: Tx, one: Contract, wanted: Cost, use: str, what: str) -> None:
-    has = allowance(tx.db, one)
+def _hold(tx: Tx, one: Contract, wanted: Cost, has: Allowance, use: str, what: str) -> None:
     fees = sum(amount for _, _, amount in wanted.fees)
     for place, (kind, name, amount) in enumerate(wanted.fees, 1):
         fee = Use(one.org, one.id, name, kind, name, tx.now_ms, 1, amount, 0, 0, 0, amount, has.ended + place)
@@ -231,6 +231,10 @@ def allowance(db: Session, contract: Contract) -> Allowance:
     price = price_of(contract)
     if price is None:
         raise Refused(CONTRACT_FREE)
+    return _of(db, contract, price)
+
+
+def _of(db: Session, contract: Contract, price: Price) -> Allowance:
     return store.allowance(db, contract.org, contract.id) or Allowance(price.currency)
 
 
