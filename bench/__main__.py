@@ -21,6 +21,7 @@ FAMILIES = (
     "questions",
     "finding",
     "proving",
+    "quality",
     "observing",
     "settling",
 )

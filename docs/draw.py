@@ -1,4 +1,4 @@
-"""Draws the pages that are tables of the code: CONFIG.md, ACTS.md and REFUSALS.md.
+"""Draws the pages that are tables of the code: CONFIG.md, ACTS.md, REFUSALS.md, QUALITY.md and others.
 
 `make docs` writes them; `draw.py --check` says which is out of date and fails.
 """
@@ -16,6 +16,9 @@ import dujiang
 from dujiang.contract.model import NEGOTIATION
 from dujiang.kernel.config import Config
 from dujiang.kernel.errors import Code
+from dujiang.quality.model import FEEDS, FORMULA, Check, Metric
+from dujiang.quality.odcs import CHECKS
+from dujiang.quality.rules import GRADES, LOWEST, WEIGHTS
 
 HERE = Path(__file__).parent
 PACKAGE = Path(dujiang.__file__).parent
@@ -102,10 +105,41 @@ def negotiation() -> str:
     )
 
 
+def quality() -> str:
+    """The page of the grade: which rule feeds which dimension, and how a letter follows."""
+    feeds = [
+        (f"`{check.value}`", dimension.value, str(WEIGHTS.get(dimension, 0)), ", ".join(_metrics(check)))
+        for check, dimension in sorted(
+            FEEDS.items(), key=lambda each: (-WEIGHTS.get(each[1], 0), each[1], each[0])
+        )
+    ]
+    letters = [(letter, f"{least / 10_000:g} %") for letter, least in (*GRADES, (LOWEST, 0))]
+    return (
+        f"# The grade\n\n{DRAWN}\n"
+        f"The formula `{FORMULA}`. A rule counts items checked and items that fail. A dimension of GB/T 36344-2018\n"
+        "is the items that hold over the items checked, over all its rules; one without a rule is unknown and\n"
+        "takes no part. The grade is the weighted mean of the known ones. Accessibility is measured by\n"
+        "deliveries, not here. Rules follow from the table, or its provider declares them in the words of ODCS\n"
+        "3.1 (`dujiang grade VERSION --rules FILE`); a declared rule takes the place of the one that says the\n"
+        "same of its column, and everybody sees how many did.\n\n"
+        + table(("Rule", "Feeds", "Weight", "Declared by"), feeds)
+        + "\n"
+        + table(("Grade", "From"), letters)
+    )
+
+
+def _metrics(check: Check) -> list[str]:
+    """The metrics of a rules file that declare a check."""
+    ranged = {Check.in_range, Check.in_set, Check.in_pattern, Check.one_type, Check.valid}
+    invalid = [f"`{Metric.invalidValues.value}`"] if check in ranged else []
+    return invalid + [f"`{metric.value}`" for metric, each in CHECKS.items() if each is check]
+
+
 def pages() -> dict[str, str]:
     """The text of every drawn page by file name."""
     return {
         "CONFIG.md": config(), "REFUSALS.md": refusals(), "ACTS.md": acts(), "NEGOTIATION.md": negotiation(),
+        "QUALITY.md": quality(),
     }  # fmt: skip
 
 

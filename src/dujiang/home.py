@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from dujiang import acts
 from dujiang.cleanroom.noise import SystemSource
@@ -67,6 +68,13 @@ AUTHORITY_UNFIT = Code(
     "An authority is a host name, with a port if needed.", "Give something like data.example.org.",
     "机构标识所用的域名（authority）应为主机名，可带端口。", "请填写如 data.example.org 的名称。",
 )  # fmt: skip
+HOME_NOT_UPGRADED = Code(
+    "home_not_upgraded", 500, Exit.failure,
+    "The database of this home could not be brought to this version; steps that were done are whole.",
+    "Go on with the version that made it: state.before-….sqlite in the home is the database as it was.",
+    "该节点目录的数据库未能升级到本版本；已完成的步骤均完整。",
+    "请继续使用原版本：目录中的 state.before-….sqlite 是升级前的数据库。",
+)  # fmt: skip
 LOG_WOULD_FORK = Code(
     "log_would_fork", 409, Exit.conflict,
     "This home has answered for log entries that its database does not have: an older copy was put back.",
@@ -82,7 +90,8 @@ LOG_END_UNKNOWN = Code(
     "请放回 .high 文件；若其他副本不会再运行，用 `dujiang restore --same-log`，否则用 `--new-log`。",
 )  # fmt: skip
 CODES = (
-    HOME_MISSING, HOME_EXISTS, HOME_BUSY, HOME_NEWER, HOME_BROKEN, AUTHORITY_UNFIT, LOG_WOULD_FORK, LOG_END_UNKNOWN,
+    HOME_MISSING, HOME_EXISTS, HOME_BUSY, HOME_NEWER, HOME_BROKEN, AUTHORITY_UNFIT, HOME_NOT_UPGRADED, LOG_WOULD_FORK,
+    LOG_END_UNKNOWN,
 )  # fmt: skip
 Watcher = Callable[[str, Caller, int, float, str], None]
 """(act, caller, when it began in nanoseconds since 1970, seconds it took, "ok" or the code of its refusal)."""
@@ -404,7 +413,10 @@ def _upgrade(path: Path, found: str) -> None:
     for earlier in path.glob("state.before-*.sqlite"):
         earlier.unlink()
     sqlite.copy(path / "state.sqlite", path / f"state.before-{migrations.HEAD}.sqlite")
-    migrations.upgrade(_url(path))
+    try:
+        migrations.upgrade(_url(path))
+    except SQLAlchemyError:
+        raise Unavailable(HOME_NOT_UPGRADED) from None
 
 
 def _lock(path: Path, wait_s: float) -> IO[str]:

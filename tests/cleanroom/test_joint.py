@@ -15,6 +15,7 @@ from dujiang.catalogue import acts as catalogue
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.doors.loops import Loops
+from dujiang.identity import acts as identity
 from dujiang.kernel.act import NODE, Caller
 from dujiang.kernel.errors import Declined, Unavailable
 from dujiang.plugs.cage import ENGINE_STOPPED
@@ -273,6 +274,34 @@ def test_a_contract_that_ends_before_the_run_ends_the_question(life: Life) -> No
     assert (found.state, found.rows) == ("stopped", ()) and engine(life).runs == runs
     again = life.run("cleanroom.ask", life.insurer, cleanroom.Ask(made.contracts, BOTH))
     assert isinstance(again, Declined) and again.code.name == "contract_not_active"
+
+
+@pytest.mark.parametrize("how", ["person", "role", "key", "key that made it", "another key"])
+def test_who_may_not_ask_any_more_gets_no_answer(life: Life, how: str) -> None:
+    """Whatever ends: the person, their role, the key it was asked with, or the one that made that key."""
+    made = two(life)
+    person = life.run("identity.invite", life.insurer, identity.Invite(f"问 {how}", ("consumer",))).person
+    holder = life.run("identity.grant", life.insurer, identity.Grant(("consumer",), person))
+    maker = life.home.caller_of_key(holder.api_key)
+    assert maker is not None
+    key, other = (life.run("identity.grant", maker, identity.Grant(("consumer",))) for _ in range(2))
+    asker = life.home.caller_of_key(key.api_key)
+    assert asker is not None
+    sql = f"{BOTH.replace('group by', f'where v.体重 > {60 + len(how)} group by')}"
+    job = life.run("cleanroom.ask", asker, cleanroom.Ask(made.contracts, sql)).job
+    if how == "role":
+        both = Caller(life.insurer.org, life.insurer.person, frozenset({"consumer", "provider"}))
+        life.run("identity.assign", both, identity.Assign(person, ("provider",)))
+    else:
+        ended = {"person": person, "key": key.key, "key that made it": holder.key, "another key": other.key}[
+            how
+        ]
+        life.run("identity.revoke", life.insurer, identity.Revoke(ended))
+    halted = life.run("cleanroom.pending", NODE, cleanroom.Pending(halted=True)).jobs
+    assert (job in halted) is (how != "another key")
+    life.quiet()
+    found = life.run("cleanroom.show", life.insurer, cleanroom.Show(job))
+    assert found.state == ("done" if how == "another key" else "stopped")
 
 
 class Slow(Failing):

@@ -244,6 +244,28 @@ def test_every_object_draws_itself_and_prints_in_a_line(contract: products.Contr
     assert entry.receipt.index == entry.index
 
 
+def test_a_question_over_two_tables_says_what_each_account_is_charged(
+    contract: products.Contract, home: Path, files: Path
+) -> None:
+    rows = "\n".join(f"患者{n:05d},{'甲乙'[n % 2]}" for n in range(2000))
+    for name in ("抽烟", "饮酒"):
+        (files / f"{name}.csv").write_text(f"编号,{name}\n{rows}\n", encoding="utf-8")
+    terms = {"join_keys": ["编号"]}
+    offered = [
+        provider(home).offer(files / f"{name}.csv", entity="编号", terms=terms) for name in ("抽烟", "饮酒")
+    ]
+    both = [consumer(home).product(each.id).agree("analyse") for each in offered]
+    sql = "select 抽烟, count(*) as 人数 from 抽烟 join 饮酒 using (编号) group by 抽烟"
+    quote, answer = consumer(home).quote(both, sql), consumer(home).ask(both, sql)
+    assert [part["contract"] for part in answer.parts] == [each.id for each in both]
+    assert (
+        [part["statistics"] for part in answer.parts]
+        == [part["statistics"] for part in quote.parts]
+        == [1, 1]
+    )
+    assert len(answer) == 2 and both[0].id in quote._repr_html_()
+
+
 def test_a_block_keeps_the_home_open_and_lets_it_go(contract: products.Contract, home: Path) -> None:
     with consumer(home) as space:
         assert space.find("体检")[0].id == contract.product

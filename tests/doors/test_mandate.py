@@ -17,7 +17,7 @@ from dujiang.acts import ACTS
 from dujiang.doors.agent import Agent, known
 from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.local import Options
-from dujiang.doors.mandate import ANY, STATISTICS, Counts, Mandate, counts_of
+from dujiang.doors.mandate import ANY, STATISTICS, Counts, Mandate, amounts, counts_of
 from dujiang.kernel.errors import Exit, Refused, Unavailable
 from tests.house.source import SRC
 
@@ -214,8 +214,21 @@ def test_money_is_counted_as_statistics_are(count: Counts) -> None:
     assert count.used("CNY") == 700 + 900, "what is only held may still be taken"
     with pytest.raises(Refusal) as refused:
         one.run("cleanroom.ask", ASK)
-    assert refused.value.code == "mandate_spent" and "CNY" in refused.value.why
+    assert refused.value.code == "mandate_spent"
+    assert "CNY" in refused.value.why and "1.00" in refused.value.why and "9.00" in refused.value.why
     assert (count.used("CNY"), count.used(STATISTICS)) == (1600, 8), "all is set aside, or nothing"
+
+
+@pytest.mark.parametrize(
+    "words", [["200"], ["CNY 200"], ["2,5 CNY"], ["1.001 CNY"], ["-1 CNY"], ["1 CNY", "2 CNY"], ["1 cny"]]
+)
+def test_money_that_cannot_be_read_is_refused(words: list[str]) -> None:
+    assert code(amounts, words) == "price_unreadable"
+
+
+def test_money_is_read_as_people_write_it() -> None:
+    assert amounts(["200.5 CNY", "30 JPY"]) == {"CNY": 20050, "JPY": 30}
+    assert amounts([]) == {}
 
 
 def test_without_a_price_in_the_mandate_nothing_that_has_one_is_agreed_or_asked(count: Counts) -> None:

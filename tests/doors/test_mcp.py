@@ -103,9 +103,19 @@ async def agent(home: Path, *mandate: str, **more: str) -> AsyncIterator[Seen]:
 
 def test_an_agent_finds_agrees_asks_and_cites(home: Path, made: dict[str, Any], products: list[str]) -> None:
     async def life() -> None:
-        mandate = ("--products", products[0], "--purposes", "analyse,train", "--statistics-max", "4")
+        mandate = (
+            "--products",
+            products[0],
+            "--purposes",
+            "analyse,train",
+            "--statistics-max",
+            "4",
+            "--price-max",
+            "200 CNY",
+        )
         async with agent(home, *mandate, "--vkey", made["vkey"]) as seen:
             assert products[0] in seen.client.instructions and "4 of 4" in seen.client.instructions
+            assert "200.00 CNY" in seen.client.instructions
             names = [tool.name for tool in (await seen.client.list_tools()).tools]
             assert {"catalogue_search", "cleanroom_ask"} <= set(names) and "identity_grant" not in names
             _, found = await seen.call("catalogue_search", words="体检")
@@ -215,6 +225,7 @@ def test_a_host_that_starts_it_wrongly_is_told_on_the_command_line(home: Path) -
         (("--allow", "no.such"), "unknown_act"),
         (("--as", "Nobody"), "profile_unknown"),
         (("--statistics-max", "many"), "argument_wrong"),
+        (("--price-max", "200"), "price_unreadable"),
     ):
         ran = process("mcp", "--home", str(home), "--as", INSURER, *line, "--json")
         out, _ = ran.communicate(timeout=60)

@@ -262,8 +262,11 @@ def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> N
         db.execute("ATTACH ? AS now", (str(now),))
         for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             if table != "alembic_version":
-                columns = ", ".join(row[1] for row in db.execute(f"PRAGMA table_info({table})"))
-                db.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM now.{table}")
+                kept = {row[1] for row in db.execute(f"PRAGMA now.table_info({table})")}
+                columns = ", ".join(
+                    row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] in kept
+                )
+                db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}")
         db.commit()
     for part in ("", "-wal", "-shm"):
         now.with_name(f"{now.name}{part}").unlink(missing_ok=True)
@@ -275,6 +278,12 @@ def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> N
         assert db.execute("SELECT count(*) FROM quality_grade").fetchall() == [(0,)]
     kept = made / f"state.before-{migrations.HEAD}.sqlite"
     assert kept.read_bytes()[100:] == before[100:] and kept.stat().st_mode & 0o077 == 0
+
+
+def test_an_upgrade_that_fails_is_said_and_leaves_the_database_as_it_was_beside(made: Path) -> None:
+    _version(made, "UPDATE alembic_version SET version_num = '0001'")  # its later tables are there already
+    assert opening(made) == "home_not_upgraded"
+    assert (made / f"state.before-{migrations.HEAD}.sqlite").stat().st_size > 0
 
 
 def test_a_missing_or_ruined_database_is_said(made: Path) -> None:

@@ -127,6 +127,36 @@ def test_a_revoked_key_ends_at_once_and_once(life: Life) -> None:
     assert [key.revoked for key in listed if key.id == granted.key] == [True]
 
 
+def test_a_key_ends_with_the_key_that_made_it(life: Life) -> None:
+    """However long the chain; keys that another key or a person without one made go on."""
+    first = life.run("identity.grant", life.rival, identity.Grant(("provider", "consumer")))
+    chain = [first]
+    for _ in range(3):
+        maker = life.home.caller_of_key(chain[-1].api_key)
+        assert maker is not None and maker.via == chain[-1].key
+        chain.append(life.run("identity.grant", maker, identity.Grant(("consumer",))))
+        if len(chain) == 2:
+            chain[-1] = life.run("identity.grant", maker, identity.Grant(("provider", "consumer")))
+    other = life.run("identity.grant", life.rival, identity.Grant(("consumer",)))
+    gone = life.run("identity.revoke", life.rival, identity.Revoke(chain[1].key)).with_it
+    assert set(gone) == {each.key for each in chain[2:]}
+    assert [life.home.caller_of_key(each.api_key) is None for each in chain] == [False, True, True, True]
+    assert life.home.caller_of_key(other.api_key) is not None
+
+
+def test_many_organisations_are_named_at_once(life: Life) -> None:
+    made = [
+        life.run("identity.register", life.hospital, identity.Register(f"机构 {number}", ("consumer",)))
+        for number in range(19)
+    ]
+    wanted = {each.did for each in made[:10]} | {each.org for each in made[10:]}
+    with life.home.node.database.reading() as db:
+        assert identity.names(db, {*wanted, "nobody"}) == {
+            **{each.did: each.name for each in made[:10]}, **{each.org: each.name for each in made[10:]},
+        }  # fmt: skip
+        assert identity.names(db, set()) == {}
+
+
 def test_a_revoked_person_loses_keys_sessions_links_and_password_at_once(life: Life) -> None:
     gone = person(life, "离", ("consumer",), PASSWORD)
     key = life.run("identity.grant", life.rival, identity.Grant(("consumer",), gone)).api_key

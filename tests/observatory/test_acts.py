@@ -7,13 +7,13 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from dujiang import home
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.identity import acts as identity
@@ -22,10 +22,13 @@ from dujiang.kernel.errors import DatabaseLost, Declined
 from dujiang.kernel.tables import Sql
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import rules as ledger_rules
+from dujiang.ledger import store
 from dujiang.observatory import acts as observatory
+from dujiang.observatory.comparison import counted_by
 from dujiang.observatory.model import By, Measure
 from dujiang.plugs import migrations
-from dujiang.plugs.sqlite import DISK_FULL
+from dujiang.plugs.sqlite import DISK_FULL, SqliteDatabase
+from tests.cleanroom.test_joint import ask, two
 from tests.life import Life, opened
 
 DAY_MS = 86_400_000
@@ -166,6 +169,20 @@ def test_amounts_of_two_currencies_are_never_added(tmp_path: Path) -> None:
         assert values(show(life, life.auditor, exact=True)) == {"total": 0}
 
 
+def test_a_question_over_two_owners_is_a_use_of_each(tmp_path: Path) -> None:
+    with opened(tmp_path) as life:
+        made = two(life)
+        assert ask(life, made.contracts).state == "done"
+        found = show(life, life.auditor, By.provider, exact=True)
+        assert values(found) == {"total": 2, life.hospital.org: 1, life.rival.org: 1}
+        (entry,) = listed(life, life.auditor, by=By.provider)
+        assert entry.value == 2
+        assert [each.value for each in listed(life, life.rival, by=By.provider)] == [1]
+        rows = show(life, life.auditor, By.provider, Measure.statistics, exact=True)
+        assert values(rows) == {"total": 6, life.hospital.org: 3, life.rival.org: 3}
+        assert life.run("observatory.reconcile", life.auditor, observatory.Reconcile()).agrees
+
+
 def test_a_cell_leads_to_its_entries_and_each_proves_itself(life: Life) -> None:
     for cell in show(life, life.auditor, exact=True).cells:
         items = listed(life, life.auditor, cell=cell.key)
@@ -216,8 +233,7 @@ TAMPERED = {
     "an answer is gone": ("DELETE FROM cleanroom_job WHERE id = :job", ("without_object", "answer")),
     "an answer names another entry": ("UPDATE cleanroom_job SET entry = 0 WHERE id = :job", ("differs", "answer")),
     "an answer without an entry": (
-        "INSERT INTO cleanroom_job SELECT 'job_more', org, provider, contract, question, state, charged_micro,"
-        " attempts, answer, entry, created_ms FROM cleanroom_job WHERE id = :job",
+        "UPDATE cleanroom_job SET id = 'job_more' WHERE id = :job",
         ("without_entry", "answer"),
     ),
     "a contract is gone": ("DELETE FROM contract_contract WHERE side = 'provider'", ("without_object", "contract")),
@@ -233,6 +249,12 @@ TAMPERED = {
         " statistics, rows, amount_minor FROM ledger_figure LIMIT 1",
         ("without_entry", "figure"),
     ),
+    "a record was changed": (
+        "UPDATE ledger_entry SET facts = replace(facts, '\"statistics\":', '\"statistics\":1')",
+        ("differs", "record"),
+    ),
+    "an entry is another act": ("UPDATE ledger_entry SET act = 'x' WHERE idx = 2", ("differs", "record")),
+    "an entry is of another": ("UPDATE ledger_entry SET org = 'x' WHERE idx = 2", ("differs", "record")),
     "an entry is gone": ("DELETE FROM ledger_entry WHERE idx = 3", ("missing", "entry")),
     "the last entry is gone": (
         "DELETE FROM ledger_entry WHERE idx = (SELECT max(idx) FROM ledger_entry)", ("missing", "entry"),
@@ -307,44 +329,39 @@ def test_a_refused_act_and_a_lost_batch_leave_no_figure(tmp_path: Path) -> None:
         assert life.run("observatory.reconcile", life.auditor, observatory.Reconcile()).agrees
 
 
-def test_a_home_of_before_is_counted_from_its_records(tmp_path: Path) -> None:
-    """A home taken back to the schema before figures, with what entries told then, and opened again."""
-    with opened(tmp_path) as life:
-        on = life.agree(life.offer(people=1500).product, purpose="分析")
-        life.ask(on, COUNTED)
-        life.ask(on, COUNTED)
-        assert isinstance(life.ask(on, "select * from 就诊"), Declined)
-        kept = {(by, measure): values(show(life, life.auditor, by, measure, exact=True)) for by in By
-                for measure in Measure if by is not By.day}  # fmt: skip
-        path, auditor = life.home.path, life.auditor
-    taken_back(path / "state.sqlite", "0002")
-    again = home.open_home(path)
-    try:
-        for (by, measure), before in kept.items():
-            found = values(
-                again.run("observatory.show", auditor, observatory.Show(by, measure, exact=True)).reply
+def test_entries_of_before_are_counted_from_what_they_told_then(life: Life, tmp_path: Path) -> None:
+    """A log under the schema before figures, brought up: its rows are those that are counted now, less places."""
+    told = [replace(each, facts=before(each.facts)) for each in life.records()]
+    url = f"sqlite:///{tmp_path / 'state.sqlite'}"
+    migrations.upgrade(url, "0002")
+    with closing(sqlite3.connect(tmp_path / "state.sqlite")) as db:
+        for one in told:
+            row = (one.index, one.act, one.time_ms, one.org, one.leaf, json.dumps(one.facts), "{}")
+            db.execute(
+                "INSERT INTO ledger_entry (idx, act, time_ms, org, leaf, facts, salts) VALUES (?,?,?,?,?,?,?)",
+                row,
             )
-            # Records of that time did not say how many rows were released.
-            assert found == ({"total": 0} if measure is Measure.rows else before), (by, measure)
-        assert again.run("observatory.reconcile", auditor, observatory.Reconcile()).reply.agrees
-    finally:
-        again.close()
-
-
-def taken_back(state: Path, schema: str) -> None:
-    """A home's database as a program with an earlier schema would have left it, with what entries told then."""
-    new = state.rename(state.with_name("new.sqlite"))
-    migrations.upgrade(f"sqlite:///{state}", schema)
-    with closing(sqlite3.connect(state)) as db:
-        db.execute("ATTACH ? AS new", (str(new),))
-        for (table,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'").fetchall():
-            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
-            if table != "alembic_version":
-                db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}")
-        for index, facts in db.execute("SELECT idx, facts FROM main.ledger_entry").fetchall():
-            told = {
-                name: value for name, value in json.loads(facts).items() if name not in ("figures", "uses")
-            }
-            db.execute("UPDATE main.ledger_entry SET facts = ? WHERE idx = ?", (json.dumps(told), index))
         db.commit()
-    new.unlink()
+    migrations.upgrade(url, "0003")
+    database = SqliteDatabase(tmp_path / "state.sqlite")
+    with database.reading() as db:
+        kept = store.of_entries(db, 0, 2**53)
+    database.close()
+    counted = {(one.index, flow): each for one in told for flow, each in counted_by(one).items()}
+    assert {(index, flow): each for index, _, _, flow, each in kept} == counted
+    for index, day, month, _, _ in kept:
+        assert day == told[index].time_ms // DAY_MS and month == ledger_rules.month_of(day)
+    now = {
+        (one.index, replace(flow, from_province="", to_province="", from_sector="", to_sector="")): {
+            **each,
+            "rows": 0,
+        }
+        for one in life.records()
+        for flow, each in counted_by(one).items()
+    }
+    assert now == counted and len(now) == 4 + 1 + 2 + 4
+
+
+def before(facts: dict[str, Any]) -> dict[str, Any]:
+    """What an entry told before it told figures."""
+    return {name: value for name, value in facts.items() if name not in ("figures", "uses")}

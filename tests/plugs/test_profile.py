@@ -17,8 +17,8 @@ from hypothesis import strategies as some
 
 from dujiang.kernel.errors import Unavailable
 from dujiang.plugs.duck import Duck
-from dujiang.plugs.profile import EDGE_MAX, QUANTILES, TOP_MAX, identifier
-from dujiang.quality.model import ColumnProfile, Personal, Profile
+from dujiang.plugs.profile import EDGE_MAX, QUANTILES, SAMPLED_MAX, TOP_MAX, identifier
+from dujiang.quality.model import ColumnProfile, Personal, Profile, Tally
 
 SAMPLES = Path(__file__).resolve().parents[2] / "src" / "dujiang" / "samples"
 DAY = "2026-06-01"
@@ -246,3 +246,22 @@ def test_identifiers_are_counted_by_rows(engine: Duck, tmp_path: Path) -> None:
     table = pa.table({"n": [*numbers, numbers[0], " " + numbers[1] + " ", "x", None]})
     (column,) = profiled(engine, tmp_path / "t.parquet", table).columns
     assert {(each.value, each.rows) for each in column.personal} >= {("identity_number", 62)}
+
+
+def test_of_very_many_texts_the_shape_of_most_and_the_likely_identifiers_are_counted_exactly(
+    engine: Duck, tmp_path: Path
+) -> None:
+    rows = SAMPLED_MAX + 10_000
+    mobiles = [f"138{number:08}" for number in range(rows)]
+    mobiles[:4] = ["unknown", "", "12345", "a-1 (文) [b]"]
+    mails = [f"u.{number}@mail.example.cn" for number in range(rows - 700)] + ["-"] * 700
+    coded = [f"(文-{number})*" for number in range(rows - 5)] + [f"x{number}" for number in range(5)]
+    some_mails = [f"u{number}@example.cn" if number % 50 == 0 else f"w{number}" for number in range(rows)]
+    table = pa.table({"m": mobiles, "e": mails, "c": coded, "s": some_mails})
+    mobile, mail, code, few = profiled(engine, tmp_path / "t.parquet", table).columns
+    assert mobile.shapes == (Tally("9", rows - 3),) and mobile.numeric_texts is None
+    assert {(each.value, each.rows) for each in mobile.personal} == {("mobile", rows - 4)}
+    assert mail.shapes == (Tally("A.9@A.A.A", rows - 700),) and mail.top == (Tally("-", 700),)
+    assert {(each.value, each.rows) for each in mail.personal} == {("email", rows - 700)}
+    assert code.shapes == (Tally("(文-9)*", rows - 5),) and code.personal == ()
+    assert {(each.value, each.rows) for each in few.personal} == {("email", rows // 50)}

@@ -93,6 +93,35 @@ def test_a_column_of_codes_alone_or_of_negatives_has_none() -> None:
     assert rules.missing_codes(numbers({"-1": 3, "-2": 1, "0": 5, "1": 9})) == ()
 
 
+MASS = {str(value): 100 for value in range(1, 41)}
+
+
+@pytest.mark.parametrize(
+    ("extra", "far"),
+    [
+        ({"1048.5": 1}, {"1048.5"}),
+        ({"79": 1}, set()),  # as far as all others are apart
+        ({"80": 1}, {"80"}),
+        ({"80": 1, "90": 2}, {"80", "90"}),
+        ({"80": 1, "81": 1, "82": 1, "83": 1}, set()),  # four are no exception
+        ({"80": 5}, set()),  # more than one row in a thousand
+        ({"-500": 1}, {"-500"}),
+        ({"999": 1}, set()),  # a code, told as such
+        ({}, set()),
+    ],
+)
+def test_a_few_numbers_beyond_the_whole_span_of_the_others_are_far_off(
+    extra: dict[str, int], far: set[str]
+) -> None:
+    column = numbers(MASS | extra, Kind.decimal)
+    assert {each.value for each in rules.far_off(column)} == far
+    assert faults(column).get(Fault.far_off, 0) == sum(extra[each] for each in far)
+    found = {rule.check: rule for rule in rules.proposed(Profile(column.present, 0, (column,)))}
+    if far:
+        assert found[Check.in_range].failed == sum(extra[each] for each in far)
+        assert not far & set(found[Check.in_range].bounds)
+
+
 def test_words_for_missing_marks_and_mixes_are_found() -> None:
     found = faults(texts({"Good": 90, "Fair or": 60, "Poor?": 30, "Don't  Know": 8, "good": 2}))
     assert found == {Fault.odd_category: 182, Fault.missing_word: 8}

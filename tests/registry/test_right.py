@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import date, timedelta
 from itertools import product
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dujiang.policy.model import Terms
 from dujiang.registry import right as rules
 from dujiang.registry.right import Basis, End, Grant, Limits, Right, Standing
 
@@ -25,6 +26,8 @@ limits = st.none() | st.builds(
     statistics=st.sampled_from([10, 50]),
     exact=st.booleans(),
     columns=st.none() | st.sets(st.sampled_from("ab"), min_size=1).map(lambda each: tuple(sorted(each))),
+    join_keys=st.sampled_from([None, ("a",), ("a", "b")]),
+    partners=st.sampled_from([None, ("o7",), ("o7", "o8")]),
 )
 
 
@@ -64,7 +67,10 @@ def allows(one: Grant) -> set[tuple[object, ...]]:
     exact = [False, True] if one.limits is None or one.limits.exact else [False]
     columns = (one.limits.columns if one.limits else None) or ("a", "b", "any other")
     unlimited = [False] + ([True] if one.limits is None else [])
-    return set(product(open_days, named, groups, counts, exact, columns, unlimited))
+    keys = ("a", "b", "any other") if one.limits is None else one.limits.join_keys or ()
+    partners = (one.limits.partners if one.limits else None) or ("o7", "o8", "any other")
+    joins = ["none", *(f"{key} with {partner}" for key in keys for partner in partners)]
+    return set(product(open_days, named, groups, counts, exact, columns, joins, unlimited))
 
 
 @given(st.data())
@@ -152,6 +158,14 @@ def test_a_grant_that_says_nonsense_is_told_so(change: dict[str, object]) -> Non
     good = replace(ROOT, id="g1", parent="g0", start=DAYS[2])
     assert rules.misstated(good, DAYS[2]) == ()
     assert rules.misstated(replace(good, **change), DAYS[2])
+
+
+def test_every_term_is_limited_by_a_grant_or_opens_nothing_of_the_holder_s() -> None:
+    """A new field of the terms fails here until somebody says which it is."""
+    harmless = {"until", "days", "questions", "price"}
+    named = {"purposes": "Grant.purposes", "noise": "exact"}
+    bounded = {part.name for part in fields(Limits)}
+    assert {part.name for part in fields(Terms)} - harmless - set(named) <= bounded
 
 
 def test_what_a_program_gathered_in_public_may_not_be_operated() -> None:

@@ -14,6 +14,7 @@ from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.kernel.act import Caller
 from dujiang.kernel.errors import Declined, Refused
+from dujiang.ledger import acts as ledger
 from dujiang.policy.model import Noise, TermsFile
 from dujiang.registry import acts
 from dujiang.registry.right import Basis, CaseKind, DataClass, Limits, Right
@@ -131,6 +132,21 @@ def test_an_operator_publishes_over_a_resource_of_another_and_no_row_changes_han
     )
 
 
+def test_who_holds_the_rows_sees_each_question_that_reads_them(life: Life) -> None:
+    made = registered(life)
+    granted(life, made.resource)
+    product = operated(life, made.resource)
+    agreed = life.agree(product)
+    assert not isinstance(life.ask(agreed, COUNTED), Declined)
+    provider = Caller(life.hospital.org, life.hospital.person, frozenset({"provider"}))
+    seen = life.run("ledger.list", provider, ledger.List(about=product)).items
+    told = {entry.act: entry.facts for entry in seen}
+    assert {"cleanroom.ask", "cleanroom.complete"} <= set(told)
+    assert told["cleanroom.ask"]["org"] == life.insurer.org and "person" not in told["cleanroom.ask"]
+    job = told["cleanroom.ask"]["job"]
+    assert life.refused("cleanroom.show", provider, cleanroom.Show(job)) == "not_found"
+
+
 def test_two_products_of_one_resource_spend_one_account(life: Life) -> None:
     """Whoever offers the rows, what is answered about them is counted once and together."""
     made = registered(life)
@@ -155,13 +171,14 @@ def test_two_products_of_one_resource_spend_one_account(life: Life) -> None:
         {"group_min": 9},
         {"dominance_percent": 51},
         {"noise": Noise.exact},
+        {"join_keys": ("编号",)},
         {"purposes": None},
         {"purposes": ("analyse", "train")},
     ],
     ids=str,
 )
 def test_an_operator_promises_nothing_beyond_its_grant(life: Life, terms: dict[str, Any]) -> None:
-    made = registered(life)
+    made = registered(life, join_keys=("编号",))
     granted(life, made.resource, purposes=("分析",))
     ask = catalogue.Publish(made.resource, terms=TermsFile(**{"purposes": ("analyse",), **terms}))
     assert life.refused("catalogue.publish", life.rival, ask) == "terms_beyond_right"
@@ -189,13 +206,24 @@ def test_an_operator_agrees_to_nothing_beyond_its_grant_in_a_negotiation(life: L
     assert shown.status == "active" and not isinstance(life.ask(shown.contract, COUNTED), Declined)
 
 
-def test_what_the_holder_limits_to_columns_stays_so(life: Life) -> None:
-    made = registered(life)
-    granted(life, made.resource, limits=Limits(columns=("性别",)))
-    for columns in (None, ("性别", "体重")):
-        ask = catalogue.Publish(made.resource, terms=TermsFile(columns=columns))
-        assert life.refused("catalogue.publish", life.rival, ask) == "terms_beyond_right"
-    assert operated(life, made.resource, columns=("性别",))
+def test_what_the_holder_limits_stays_so(life: Life) -> None:
+    made = registered(life, join_keys=("编号", "性别"))
+    limits = Limits(columns=("性别",), recipients=(INSURER,), join_keys=("编号",), partners=(HOSPITAL,))
+    granted(life, made.resource, limits=limits)
+    good: dict[str, Any] = {"columns": ("性别",), "recipients": (INSURER,)}
+    for wrong in (
+        {"columns": None},
+        {"columns": ("性别", "体重")},
+        {"recipients": None},
+        {"recipients": (INSURER, HOSPITAL)},
+        {"join_keys": ("编号", "性别")},
+        {"join_keys": ("编号",)},
+        {"join_keys": ("编号",), "partners": (HOSPITAL, INSURER)},
+    ):
+        ask = catalogue.Publish(made.resource, terms=TermsFile(**{**good, **wrong}))
+        assert life.refused("catalogue.publish", life.rival, ask) == "terms_beyond_right", wrong
+    assert operated(life, made.resource, **good)
+    assert operated(life, made.resource, **good, join_keys=("编号",), partners=(HOSPITAL,))
 
 
 def test_revoking_ends_the_product_its_negotiations_and_its_contracts_at_once(life: Life) -> None:
@@ -244,6 +272,17 @@ def test_a_page_of_what_is_found_goes_on_past_what_is_not_offered_any_more(life:
             break
     assert other in seen and not {first, *gone} & set(seen)
     assert len(seen) == len(set(seen))
+
+
+def test_revoking_stops_a_question_that_runs(life: Life) -> None:
+    made = registered(life)
+    grant = granted(life, made.resource)
+    agreed = life.agree(operated(life, made.resource))
+    asked = life.run("cleanroom.ask", life.insurer, cleanroom.Ask((agreed,), COUNTED))
+    life.run("registry.revoke", life.hospital, acts.Revoke(grant.grant))
+    life.quiet()
+    shown = life.run("cleanroom.show", life.insurer, cleanroom.Show(asked.job))
+    assert (shown.state, shown.rows) == ("stopped", ())
 
 
 def test_a_right_ends_with_its_last_day(life: Life) -> None:

@@ -60,7 +60,7 @@ def beyond(terms: Terms, grant: Grant) -> tuple[str, ...]:
     if grant.limits is not None:
         promised = Limits(
             terms.group_min, terms.statistics, ceiling_of(terms), terms.rho_micro, terms.dominance_percent,
-            terms.noise is Noise.exact, terms.columns,
+            terms.noise is Noise.exact, terms.columns, terms.recipients, terms.join_keys, terms.partners,
         )  # fmt: skip
         wider = promised.beyond(grant.limits)
         found += ["noise" if each == "exact" else each for each in wider]

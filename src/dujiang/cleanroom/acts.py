@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 from dujiang.cleanroom import account, rules, store
 from dujiang.cleanroom.case import Case, Part, is_halted, pinned, prepared, read
@@ -274,7 +274,7 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
     job = Job(
         use, caller.org, ask.sql, ADMITTED if fresh else DONE, sum(each.charged_micro for each in charged),
         0, None if fresh else _answer(rules.release(case.plan, case.guard, found.known)),
-        None if fresh else tx.entry, tx.now_ms, tuple(charged),
+        None if fresh else tx.entry, tx.now_ms, tuple(charged), caller.person, caller.via,
     )  # fmt: skip
     store.add_job(tx.db, job)
     if job.answer is not None:
@@ -298,6 +298,11 @@ def pending(tx: Tx, caller: Caller, ask: Pending) -> Jobs:
         jobs = (job for each in found if (job := store.job(tx.db, each)))
         found = [job.id for job in jobs if is_halted(tx.db, job, tx.now_ms)]
     return Jobs(tuple(found))
+
+
+def waiting(db: Session) -> int:
+    """How many questions wait or run."""
+    return store.waiting(db)
 
 
 def prepare_complete(node: Node, caller: Caller, ask: Complete) -> _Computed | None:
@@ -434,6 +439,10 @@ def _tell_case(tx: Tx, job: Job, case: Case, takes: int | None = None) -> None:
     """Says what each table of a question is and what its account was charged."""
     takes = _taken(case, job) if takes is None else takes
     first = case.parts[0]
+    # Whose rows are read sees it also where another organisation offers them.
+    told = cast("list[str]", tx.told.get("parties", []))
+    holders = {registry.version(tx.db, part.offered.registered).org for part in case.parts}
+    tx.tell(parties=[*told, *sorted(holders - {*told, *job.sides})])
     tx.tell(
         job=job.id, contract=first.contract.id, product=first.offered.product, version=first.contract.version,
         purpose=first.contract.purpose[:200], resource=first.offered.resource, statistics=takes,

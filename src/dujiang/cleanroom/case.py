@@ -153,10 +153,12 @@ def pinned(db: Session, org: str, name: str) -> Part:
 
 
 def is_halted(db: Session, job: Job, now_ms: int) -> bool:
-    """Whether a contract of an admitted question may not be used any more.
+    """Whether a contract of an admitted question may not be used any more, or who asked may not ask any more.
 
     A question that was admitted in time and within its number is answered, though the next one would not be.
     """
+    if job.person and not identity.speaks(db, job.org, job.person, job.key, "consumer"):
+        return True
     for part in job.parts:
         try:
             contracts.usable(db, job.org, part.contract, now_ms)

@@ -43,6 +43,7 @@ _JOB = Table(
     Column("question", Text, nullable=False), Column("state", Text, nullable=False),
     Column("charged_micro", Integer, nullable=False), Column("attempts", Integer, nullable=False),
     Column("answer", Text), Column("entry", Integer), Column("created_ms", Integer, nullable=False),
+    Column("person", Text), Column("key", Text),
     Index("cleanroom_job_state", "state"), Index("cleanroom_job_org", "org", "id"),
 )  # fmt: skip
 _PART = Table(
@@ -89,7 +90,7 @@ _PAID_ADD = Sql(insert(_PAID))
 _JOB_ADD = Sql(insert(_JOB))
 _JOB_COLUMNS = (
     _JOB.c.id, _JOB.c.org, _JOB.c.question, _JOB.c.state, _JOB.c.charged_micro, _JOB.c.attempts,
-    _JOB.c.answer, _JOB.c.entry, _JOB.c.created_ms,
+    _JOB.c.answer, _JOB.c.entry, _JOB.c.created_ms, _JOB.c.person, _JOB.c.key,
 )  # fmt: skip
 _PART_ADD = Sql(insert(_PART))
 _PART_GET = Sql(
@@ -99,7 +100,7 @@ _PART_GET = Sql(
 _JOB_GET = Sql(select(*_JOB_COLUMNS).where(_JOB.c.id == bindparam("id")))
 _JOB_DONE = Sql(select(_JOB.c.id, _JOB.c.entry).where(_JOB.c.state == DONE))
 _JOB_WAITING = Sql(
-    select(func.count()).select_from(_JOB).where(_JOB.c.org == bindparam("org"), _JOB.c.state == ADMITTED)
+    text("SELECT count(*) FROM cleanroom_job WHERE state = 'admitted' AND (:org IS NULL OR org = :org)")
 )
 _JOB_STATE = Sql(
     select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
@@ -144,6 +145,10 @@ class Job:
     entry: int | None
     created_ms: int
     parts: tuple[JobPart, ...] = ()
+    person: str = ""
+    """Who asked; empty in homes older than this."""
+    key: str = ""
+    """The key it was asked with, if it was one."""
 
     @property
     def sides(self) -> tuple[str, ...]:
@@ -199,6 +204,7 @@ def add_job(db: Session, job: Job) -> None:
     db.run(
         _JOB_ADD, id=job.id, org=job.org, question=job.question, state=job.state, charged_micro=job.charged_micro,
         attempts=job.attempts, answer=_json(job.answer), entry=job.entry, created_ms=job.created_ms,
+        person=job.person or None, key=job.key or None,
     )  # fmt: skip
     for place, part in enumerate(job.parts):
         db.run(
@@ -218,8 +224,8 @@ def admitted(db: Session, count: int) -> list[str]:
     return [str(row[0]) for row in db.run(_JOB_STATE, count=count)]
 
 
-def waiting(db: Session, org: str) -> int:
-    """How many questions of an organisation wait or run."""
+def waiting(db: Session, org: str | None = None) -> int:
+    """How many questions of an organisation, or of all, wait or run."""
     return int(str(db.run(_JOB_WAITING, org=org)[0][0]))
 
 
@@ -243,9 +249,10 @@ def _json(value: dict[str, Any] | None) -> str | None:
 
 
 def _job(db: Session, row: Row) -> Job:
-    own, org, question, state, charged, attempts, answer, entry, created = row
+    own, org, question, state, charged, attempts, answer, entry, created, person, key = row
     parts = tuple(JobPart(str(c), str(p), cast(int, micro)) for c, p, micro in db.run(_PART_GET, job=own))
     return Job(
         str(own), str(org), str(question), str(state), cast(int, charged), cast(int, attempts),
         None if answer is None else json.loads(str(answer)), cast("int | None", entry), cast(int, created), parts,
+        str(person or ""), str(key or ""),
     )  # fmt: skip

@@ -201,7 +201,7 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     if refused:
         return Declined(refused)
     most = tx.node.config.org_negotiations_open_max
-    if most and store.open_negotiations(tx.db, own.id) >= most:
+    if most and store.has_open(tx.db, own.id, most):
         raise Refused(NEGOTIATIONS_OPEN, most=most)
     offer = odrl_offer(offered.terms, offered.offer, offered.product)
     one = Negotiation(

@@ -284,10 +284,12 @@ def _shown(one: Negotiation, found: Contract | None, names: dict[str, str], lost
 def _changes(db: Session, one: Negotiation) -> tuple[Change, ...]:
     """The terms that are not as published; none where this home does not know the version."""
     try:
-        published = catalogue.offered_version(db, one.product, int(one.version or "0")).terms
+        offered = catalogue.offered_version(db, one.product, int(one.version or "0"))
     except Refused:
         return ()
-    now = terms_of_odrl(one.terms)
+    if offered.terms_sha256 == one.terms_sha256:
+        return ()
+    published, now = offered.terms, terms_of_odrl(one.terms)
     pairs = ((part.name, getattr(published, part.name), getattr(now, part.name)) for part in fields(Terms))
     return tuple(Change(name, _word(old), _word(new)) for name, old, new in pairs if old != new)
 
@@ -330,7 +332,12 @@ def _is_news(entry: ledger.Entry, org: str) -> bool:
 def _one(entry: ledger.Entry) -> News:
     facts = entry.facts
     about = next(
-        (facts[name] for name in ("contract", "negotiation", "job", "product") if name in facts), None
+        (
+            facts[name]
+            for name in ("contract", "negotiation", "job", "product", "grant", "resource")
+            if name in facts
+        ),
+        None,
     )
     about = facts.get("job", about) if entry.act.startswith("cleanroom.") else about
     parties = facts.get("parties") or []

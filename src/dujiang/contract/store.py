@@ -95,10 +95,11 @@ _NEG_SET = Sql(
         changed_ms=bindparam("to_changed_ms"),
     )
 )  # fmt: skip
+# Not counted to the end: whether there is one at that place is all that is asked, at every request.
 _NEG_OPEN = Sql(
     text(
-        "SELECT count(*) FROM contract_negotiation WHERE org = :org AND side = 'consumer'"
-        " AND state IN ('REQUESTED', 'OFFERED', 'ACCEPTED')"
+        "SELECT 1 FROM contract_negotiation WHERE org = :org AND side = 'consumer'"
+        " AND state IN ('REQUESTED', 'OFFERED', 'ACCEPTED') LIMIT 1 OFFSET :place"
     )
 )
 _NEG_BY_CONTRACT = Sql(
@@ -239,9 +240,9 @@ _USE_SUMS = Sql(
 )
 
 
-def open_negotiations(db: Session, org: str) -> int:
-    """How many negotiations an organisation began that nobody has ended or agreed to."""
-    return int(str(db.run(_NEG_OPEN, org=org)[0][0]))
+def has_open(db: Session, org: str, most: int) -> bool:
+    """Whether an organisation has begun as many negotiations that nobody has ended or agreed to."""
+    return bool(db.run(_NEG_OPEN, org=org, place=most - 1))
 
 
 def add_negotiation(db: Session, one: Negotiation) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from dujiang.acts import ACTS
-from dujiang.doors import flow, frames, markup
+from dujiang.doors import frames, markup
 from dujiang.doors.calls import NO_RECEIPT, NOT_DONE, Calls
 from dujiang.doors.objects import Receipt, Thing, printed
-from dujiang.kernel.act import bind
 from dujiang.kernel.errors import Refused
 
 if TYPE_CHECKING:
@@ -203,10 +201,7 @@ def quoted(calls: Calls, contracts: Sequence[str], sql: str) -> Quote:
 
     Raises: Refusal.
     """
-    act = ACTS["cleanroom.check"]
-    known = {member.name for member in fields(bind(act).ask)}
-    asks = list(flow.preview_asks(known, {"contracts": list(contracts), "sql": sql}))
-    return [Quote(calls, calls.run(act.name, ask)) for ask in asks][-1]
+    return Quote(calls, calls.run("cleanroom.check", {"contracts": list(contracts), "sql": sql}))
 
 
 def asked(calls: Calls, contracts: Sequence[str], sql: str, wait_s: float) -> Answer:

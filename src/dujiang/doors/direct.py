@@ -219,6 +219,7 @@ def mcp(
     products: list[str] | None = None,
     purposes: list[str] | None = None,
     statistics_max: int = 0,
+    price_max: list[str] | None = None,
     allow: list[str] | None = None,
     mandate: str = "agent",
     vkey: str | None = None,
@@ -233,6 +234,8 @@ def mcp(
         Purposes it may state, or any.
     statistics_max
         Most statistics it may take, over all its questions and however often it is started.
+    price_max
+        Most money it may use, such as "200.00 CNY"; once for each currency. Left out: nothing with a price.
     allow
         Further acts it may run, such as contract.terminate.
     mandate
@@ -244,11 +247,11 @@ def mcp(
     def deed(options: Options) -> Answer:
         from dujiang.doors import agent as agents
         from dujiang.doors.calls import Refusal
-        from dujiang.doors.mandate import MCP_MISSING, Mandate
+        from dujiang.doors.mandate import MCP_MISSING, Mandate, amounts
         from dujiang.doors.usage import key_line, parts
 
         given = Mandate(
-            parts(products), parts(purposes), max(0, statistics_max),
+            parts(products), parts(purposes), max(0, statistics_max), amounts(parts(price_max)),
             acts=agents.known(parts(allow)), name=mandate,
         )  # fmt: skip
         try:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import socket
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +21,8 @@ from dujiang.kernel.errors import Refused, Unavailable, spoken
 
 _PYTHON = (3, 11)
 _FSYNC_MS_ADVISED = 100.0
+_BACKUP_DAYS = 7.0
+_BUILT_S, _CLOCK_S = 1_750_000_000, 60.0
 _TEXTS: dict[str, tuple[str, str, str, str]] = {
     "python": (
         "Python {detail}",
@@ -73,6 +78,42 @@ _TEXTS: dict[str, tuple[str, str, str, str]] = {
         "一次持久化写入需 {detail} 毫秒",
         "请使用本地磁盘；网络磁盘较慢。",
     ),
+    "temporary": (
+        "{detail} MB free for temporary files",
+        "Make room there, or name another folder in TMPDIR.",
+        "临时目录剩余空间 {detail} MB",
+        "请在该处腾出空间，或用 TMPDIR 指定其他目录。",
+    ),
+    "log": (
+        "log of {detail}",
+        "Stop the node and restore a backup; what differs: {fix}.",
+        "日志：{detail}",
+        "请停止节点并从备份恢复；不符之处：{fix}。",
+    ),
+    "high_water": (
+        "the file beside the home says how far the log has come{detail}",
+        "Put the newest copy of the home back, or see `dujiang restore --help`.",
+        "节点目录旁的文件记有日志进度{detail}",
+        "请放回最新的节点目录副本，或查看 `dujiang restore --help`。",
+    ),
+    "backup": (
+        "last backup: {detail}",
+        "Run `dujiang backup FOLDER`, best onto another disk and every day.",
+        "最近备份：{detail}",
+        "请运行 `dujiang backup 目录`，最好每天备份到另一磁盘。",
+    ),
+    "waiting": (
+        "{detail} wait",
+        "They go on while a node serves the home: run `dujiang up`.",
+        "等待中：{detail}",
+        "节点运行时会继续处理：请运行 `dujiang up`。",
+    ),
+    "uploads": (
+        "uploads that nobody registered: {detail}",
+        "Those older than a day are removed when a node starts.",
+        "未登记的上传文件：{detail}",
+        "超过一天的会在节点启动时清除。",
+    ),
     "engine": (
         "the question engine starts{detail}",
         "Reinstall the package; the engine needs Linux or macOS.",
@@ -101,7 +142,8 @@ def _checks(home: Path, port: int, language: str) -> Iterator[tuple[str, tuple[b
     made, served = (home / "home.json").is_file(), False
     yield "home", (made, str(home), "")
     yield "disk", _disk(home)
-    yield "clock", (time.time() > 1_750_000_000, time.strftime("%Y-%m-%d %H:%M:%S %z"), "")
+    yield "temporary", _temporary()
+    yield "clock", _clock(home)
     if made:
         yield "private", _private(home)
         yield "profiles", _held(lambda: str(len(profiles.read(home))), language)
@@ -110,6 +152,7 @@ def _checks(home: Path, port: int, language: str) -> Iterator[tuple[str, tuple[b
         yield "lock", lock
         if lock[0] and not served:
             yield "database", _held(lambda: _database(home), language)
+        yield from _contents(home, served, language)
     yield "engine", _held(_engine, language)
     if not served:
         yield "port", (_free(port), str(port), "")
@@ -132,12 +175,86 @@ def _disk(home: Path) -> tuple[bool, str, str]:
     return free >= Config().disk_free_mb_min, str(free), ""
 
 
+def _temporary() -> tuple[bool, str, str]:
+    free = shutil.disk_usage(tempfile.gettempdir()).free >> 20
+    return free >= Config().disk_free_mb_min, str(free), ""
+
+
+def _clock(home: Path) -> tuple[bool, str, str]:
+    """Set at all, and not before what this home has written: then it went back, or stood ahead and was put right."""
+    now = time.time()
+    said = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(now))
+    written = [
+        path.stat().st_mtime
+        for name in ("state.sqlite", "state.sqlite-wal", "lock", "home.json")
+        if (path := home / name).exists()
+    ]
+    return now > _BUILT_S and now >= max(written, default=0.0) - _CLOCK_S, said, ""
+
+
+def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tuple[bool, str, str]]]:
+    """What a look into the home's files shows, also while a node serves it; nothing where they cannot be read."""
+    from dujiang.cleanroom import acts as cleanroom
+    from dujiang.ledger import book, fsck, note
+    from dujiang.plugs import highwater, migrations, sqlite
+    from dujiang.plugs.sqlite import DATABASE_FAILED
+    from dujiang.post import acts as post
+
+    zh, size = language == "zh", 0
+    if migrations.version_of(home / "state.sqlite") != migrations.HEAD:
+        return
+    database = sqlite.SqliteDatabase(home / "state.sqlite")
+    try:
+        with database.reading() as db:
+            wrong, jobs, messages = fsck.head(db), cleanroom.waiting(db), post.waiting(db)
+            with contextlib.suppress(note.NotANote):
+                size = note.read_checkpoint(book.head_of(db)[0]).size
+            mark = highwater.read(highwater.path_of(home))
+            stands = mark is not None and book.stands_on(db, mark.note)
+    except (Refused, Unavailable, ValueError) as error:
+        yield "log", (False, "-", getattr(error, "code", DATABASE_FAILED).name)
+        return
+    finally:
+        database.close()
+    yield "log", (wrong is None, f"{size} 条" if zh else f"{size} entries", wrong or "")
+    yield "high_water", (stands, "" if stands else "：否" if zh else ": it does not", "")
+    yield "backup", _backup(home, size, zh)
+    waits = f"{jobs} 个查询、{messages} 条消息" if zh else f"{jobs} questions and {messages} messages"
+    yield "waiting", (True, waits, "" if served or not jobs + messages else "up")
+    yield "uploads", _uploads(home)
+
+
+def _backup(home: Path, size: int, zh: bool) -> tuple[bool, str, str]:
+    """No backup, or an old one, is advice: the home itself is well."""
+    from dujiang.doors.backup import LAST
+
+    try:
+        last = json.loads((home / LAST).read_text(encoding="utf-8"))
+        days, since = (time.time() - last["made_ms"] / 1000) / 86_400, size - last["entries"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return True, "无" if zh else "none", "none"
+    said = f"{days:.1f} 天前，此后 {since} 条新条目" if zh else f"{days:.1f} days ago, {since} entries since"
+    return True, said, "old" if days > _BACKUP_DAYS and since else ""
+
+
+def _uploads(home: Path) -> tuple[bool, str, str]:
+    oldest, old, size = time.time() - 86_400, 0, 0
+    for file in (home / "files" / "uploads").glob("*/upl_*"):
+        with contextlib.suppress(OSError):
+            found = file.stat()
+            size += found.st_size
+            old += found.st_mtime < oldest
+    return True, f"{size >> 20} MB", "old" if old else ""
+
+
 def _private(home: Path) -> tuple[bool, str, str]:
+    from dujiang.plugs.highwater import path_of
     from dujiang.plugs.vault import key_path
 
     files = [
         home,
         key_path(home),
+        path_of(home),
         home / "state.sqlite",
         home / "profiles",
         *(home / "profiles").glob("*.json"),
@@ -202,8 +319,6 @@ def _fsync(home: Path) -> tuple[bool, str, str]:
 
 
 def _engine() -> str:
-    import tempfile
-
     from dujiang.plugs.duck import Duck
 
     engine = Duck()

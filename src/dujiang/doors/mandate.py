@@ -12,12 +12,14 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.kernel.money import decimal, minor
 from dujiang.plugs.folder import sync_folder
 
 OUTSIDE_MANDATE = Code(
@@ -45,7 +47,13 @@ MCP_MISSING = Code(
     "Install it with `pip install 'dujiang[mcp]'`.",
     "模型上下文协议（MCP）所需的库尚未安装。", "请运行 `pip install 'dujiang[mcp]'` 安装。",
 )  # fmt: skip
-CODES = (OUTSIDE_MANDATE, MANDATE_SPENT, MANDATE_BROKEN, MCP_MISSING)
+PRICE_UNREADABLE = Code(
+    "price_unreadable", 400, Exit.usage,
+    "The most money an agent may use is an amount and a currency, each currency once.",
+    "Write it like 200.00 CNY.",
+    "智能体可用金额应为数额加币种，每个币种只写一次。", "请写成 200.00 CNY 的形式。",
+)  # fmt: skip
+CODES = (PRICE_UNREADABLE, OUTSIDE_MANDATE, MANDATE_SPENT, MANDATE_BROKEN, MCP_MISSING)
 STATISTICS = "statistics"
 """The measure that is no money."""
 ANY = "any"
@@ -142,7 +150,9 @@ class _Count:
         with self._held() as file:
             used = _read(file)
             if needs and used + needs > most:
-                raise Refused(MANDATE_SPENT, measure=self.path.name, left=max(0, most - used), needs=needs)
+                measure = self.path.name
+                left, need = (_spoken(measure, each) for each in (max(0, most - used), needs))
+                raise Refused(MANDATE_SPENT, measure=measure, left=left, needs=need)
             _write(file, used + needs)
 
     def give_back(self, count: int) -> None:
@@ -169,10 +179,29 @@ class _Count:
             os.close(handle)
 
 
+def amounts(words: Iterable[str]) -> dict[str, int]:
+    """Amounts such as `200.00 CNY` in minor units by currency.
+
+    Raises: Refused price_unreadable.
+    """
+    found: dict[str, int] = {}
+    for word in words:
+        amount, _, currency = word.partition(" ")
+        units = minor(amount, currency.strip())
+        if units is None or re.fullmatch("[A-Z]{3}", currency.strip()) is None or currency.strip() in found:
+            raise Refused(PRICE_UNREADABLE)
+        found[currency.strip()] = units
+    return found
+
+
 def counts_of(home: Path, where: str, org: str, name: str) -> Counts:
     """The counts of a mandate's name, for an organisation of a node."""
     digest = sha256(json.dumps([where, org, name]).encode()).hexdigest()[:32]
     return Counts(home / "mandates" / digest)
+
+
+def _spoken(measure: str, count: int) -> str:
+    return str(count) if measure == STATISTICS else decimal(count, measure)
 
 
 _WIDTH = 16

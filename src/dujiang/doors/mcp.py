@@ -27,6 +27,7 @@ from dujiang.doors.gate import Receive, Scope, Send
 from dujiang.doors.show import clean
 from dujiang.doors.verbs import docs
 from dujiang.kernel.act import Act, Effect, bind
+from dujiang.kernel.money import Money
 from dujiang.kernel.shape import schema
 from dujiang.ledger.rules import verify
 
@@ -42,7 +43,8 @@ With these tools you use tables of other organisations without seeing a row of t
    question takes is charged for good; the same question again costs nothing.
 5. Cite: with a number from an answer state its ± and cite the receipt: entry, log and address, as in `cite`.
 
-You may agree and ask about: products {products}; purposes {purposes}; statistics: {left} of {most} left.
+You may agree and ask about: products {products}; purposes {purposes}; statistics:
+{left} of {most} left; money: {money}.
 What is beyond that is refused (outside_mandate, mandate_spent): do not look for a way around it, tell the
 person you act for. A refusal has a code, why, and a fix; `offer` is your question as it would be allowed.
 {note}
@@ -179,6 +181,7 @@ def _instructions(agent: Agent) -> str:
     return _INSTRUCTIONS.format(
         products=", ".join(mandate.products) or "none", purposes=", ".join(mandate.purposes) or "none",
         left=agent.left, most=mandate.statistics_max, note=_NOTE,
+        money=", ".join(str(Money(each, currency)) for currency, each in mandate.price_max.items()) or "none",
     )  # fmt: skip
 
 

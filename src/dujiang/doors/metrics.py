@@ -78,14 +78,13 @@ class Metrics:
     def _gauges(self, limited: int, open_requests: int) -> Iterator[tuple[str, str, str, float]]:
         home = self._home
         with home.node.database.reading() as db:
-            messages = post.waiting(db)
-        jobs = home.runner.run("cleanroom.pending", NODE, cleanroom.Pending(10_000)).reply.jobs
+            messages, jobs = post.waiting(db), cleanroom.waiting(db)
         size = home.runner.run("ledger.list", NODE, ledger.List(limit=1)).reply.size
         database = sum(_bytes(home.path / f"state.sqlite{part}") for part in ("", "-wal"))
         yield "requests_limited_total", "counter", "Requests refused by a limit at the door.", limited
         yield "requests_open", "gauge", "Requests of organisations that wait for an answer.", open_requests
         yield "writer_waiting_acts", "gauge", "Acts that wait for the writer.", home.writer.waiting
-        yield "jobs_waiting", "gauge", "Questions that wait or run (at most a page is counted).", len(jobs)
+        yield "jobs_waiting", "gauge", "Questions that wait or run.", jobs
         yield "messages_waiting", "gauge", "Messages that are not delivered yet.", messages
         yield "log_entries", "gauge", "Entries in the log.", size
         yield "database_bytes", "gauge", "Size of the database and its write-ahead log.", database

@@ -47,12 +47,12 @@ class Tools:
 def _opened(desk: Desk, scope: Scope, key: str) -> tuple[Any, Any]:
     """The agent of a request, and what answers it; loaded on a thread, the first time.
 
-    Raises: Refused mcp_missing, mandate_unreadable.
+    Raises: Refused mcp_missing, mandate_unreadable, price_unreadable.
     """
     from dujiang.doors.agent import Agent
     from dujiang.doors.calls import Calls
     from dujiang.doors.local import Options
-    from dujiang.doors.mandate import MCP_MISSING, Mandate, counts_of
+    from dujiang.doors.mandate import MCP_MISSING, Mandate, amounts, counts_of
 
     try:
         from dujiang.doors.mcp import over_http
@@ -60,6 +60,7 @@ def _opened(desk: Desk, scope: Scope, key: str) -> tuple[Any, Any]:
         raise Refused(MCP_MISSING) from None
     given = Mandate(
         _words(scope, "Dujiang-Products"), _words(scope, "Dujiang-Purposes"), _number(scope, "Dujiang-Statistics-Max"),
+        amounts(_words(scope, "Dujiang-Price-Max")),
         name=gate.header(scope, b"dujiang-mandate") or "agent",
     )  # fmt: skip
     home = desk.home.path

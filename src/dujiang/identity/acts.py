@@ -181,6 +181,8 @@ class Revoked:
     """What is no longer valid."""
 
     id: str
+    with_it: tuple[str, ...] = ()
+    """Keys that it made, and that those made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +320,7 @@ def grant(tx: Tx, caller: Caller, ask: Grant) -> Granted:
     holder = member(tx.db, caller.org, ask.person or caller.person)
     if holder.id != caller.person and not caller.roles.issuperset(holder.roles):
         raise Refused(ROLE_BEYOND)
-    key, secret = _issue(tx, holder, roles)
+    key, secret = _issue(tx, holder, roles, caller.via or None)
     tx.tell(key=key, member=holder.id, roles=list(roles))
     return Granted(key, roles, secret)
 
@@ -355,7 +357,7 @@ def unlock(tx: Tx, caller: Caller, ask: Unlock) -> Unlocked:
 
 def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
     """Ends a key, or a person with all their keys, links and sessions; of roles the caller has, so that a weak
-    key that was stolen locks nobody out. A key that a key made belongs to its person and ends with them.
+    key that was stolen locks nobody out. Keys that a key made end with it, and what was asked with any of them.
 
     Raises: Refused not_found, role_beyond, last_person, last_operator.
     """
@@ -369,8 +371,10 @@ def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
         store.drop_passes(tx.db, holder.id)
     if not (store.revoke_key(tx.db, caller.org, ask.id) or store.revoke_person(tx.db, caller.org, ask.id)):
         raise Refused(NOT_FOUND)
-    tx.tell(revoked=ask.id)
-    return Revoked(ask.id)
+    below = rules.made_below(ask.id, [(key.id, key.made_by) for key in store.keys(tx.db, caller.org)])
+    ended = [key for key in below if store.revoke_key(tx.db, caller.org, key)]
+    tx.tell(revoked=ask.id, **({"with_it": ended} if ended else {}))
+    return Revoked(ask.id, tuple(ended))
 
 
 def show(tx: Tx, caller: Caller, ask: Show) -> Card:
@@ -456,7 +460,14 @@ def caller_of_key(db: Session, secret: str) -> Caller | None:
     person = store.person(db, key.person) if key else None
     if key is None or person is None:
         return None
-    return Caller(key.org, key.person, frozenset(key.roles) & frozenset(person.roles))
+    return Caller(key.org, key.person, frozenset(key.roles) & frozenset(person.roles), key.id)
+
+
+def speaks(db: Session, org: str, person: str, key: str, role: str) -> bool:
+    """Whether a person still acts for an organisation in a role; and the key they came by is still good."""
+    found = store.person(db, person)
+    known = not key or any(each.id == key and not each.revoked for each in store.keys(db, org))
+    return found is not None and found.org == org and role in found.roles and known
 
 
 def authority(node: Node) -> str:
@@ -483,8 +494,8 @@ def _roles_of(db: Session, org: str, wanted: str) -> frozenset[str]:
     return people.get(wanted) or keys.get(wanted) or frozenset()
 
 
-def _issue(tx: Tx, person: Person, roles: tuple[str, ...]) -> tuple[str, str]:
+def _issue(tx: Tx, person: Person, roles: tuple[str, ...], made_by: str | None = None) -> tuple[str, str]:
     secret = f"djk_{secrets.token_urlsafe(32)}"
-    key = Key(tx.new_id("key"), person.org, person.id, roles, False)
+    key = Key(tx.new_id("key"), person.org, person.id, roles, False, made_by)
     store.add_key(tx.db, key, rules.secret_hash(secret))
     return key.id, secret

@@ -80,6 +80,8 @@ class Key:
     person: str
     roles: tuple[str, ...]
     revoked: bool
+    made_by: str | None = None
+    """The key that asked for it: it ends with that one."""
 
 
 PROVINCES: dict[str, tuple[str, str]] = {

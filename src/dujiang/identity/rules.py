@@ -131,6 +131,20 @@ def lock_ms(subject: str, failures: int) -> int:
     return 0 if over < 0 else min(1000 << min(over, 30), _LOCK_MS_MAX[kind])
 
 
+def made_below(top: str, made: Iterable[tuple[str, str | None]]) -> list[str]:
+    """The keys that a key made, and those that these made, in no order but each once."""
+    by: dict[str, list[str]] = {}
+    for key, maker in made:
+        if maker is not None:
+            by.setdefault(maker, []).append(key)
+    found, look = list[str](), [top]
+    while look:
+        next_ = [key for key in by.pop(look.pop(), []) if key not in found and key != top]
+        found += next_
+        look += next_
+    return found
+
+
 def did_web(authority: str, org: str) -> str:
     """The did:web of an organisation id under a host name (a port would be %3A)."""
     return f"did:web:{authority.replace(':', '%3A')}:org:{org}"

@@ -38,6 +38,7 @@ _KEY = Table(
     "identity_key", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False, index=True),
     Column("person", Text, nullable=False), Column("roles", Text, nullable=False),
     Column("hash", Text, nullable=False, unique=True), Column("revoked", Integer, nullable=False),
+    Column("made_by", Text),
 )  # fmt: skip
 _PASS = Table(
     "identity_pass", META, Column("hash", Text, primary_key=True), Column("kind", Text, nullable=False),
@@ -58,7 +59,7 @@ _ORG_DID = Sql(select(*_ORG_COLUMNS).where(_ORG.c.did == bindparam("did")))
 _ORG_NAME = Sql(select(*_ORG_COLUMNS).where(_ORG.c.folded == bindparam("folded")))
 _ORG_OPERATOR = Sql(select(*_ORG_COLUMNS).where(_ORG.c.operator == 1))
 _ORG_LIST = Sql(select(*_ORG_COLUMNS).order_by(_ORG.c.id).limit(bindparam("count")))
-_NAMED = 50
+_NAMED = 8
 """Names looked up in one statement."""
 _SLOTS = ", ".join(f":w{slot}" for slot in range(_NAMED))
 _ORG_NAMES = Sql(
@@ -90,7 +91,7 @@ _PERSON_PASSWORD = Sql(
     .values(password=bindparam("to_password"))
 )  # fmt: skip
 _KEY_ADD = Sql(insert(_KEY))
-_KEY_COLUMNS = (_KEY.c.id, _KEY.c.org, _KEY.c.person, _KEY.c.roles, _KEY.c.revoked)
+_KEY_COLUMNS = (_KEY.c.id, _KEY.c.org, _KEY.c.person, _KEY.c.roles, _KEY.c.revoked, _KEY.c.made_by)
 _KEY_HASH = Sql(select(*_KEY_COLUMNS).where(_KEY.c.hash == bindparam("hash"), _KEY.c.revoked == 0))
 _KEY_LIST = Sql(select(*_KEY_COLUMNS).where(_KEY.c.org == bindparam("org")).order_by(_KEY.c.id))
 _KEY_REVOKE = Sql(
@@ -226,6 +227,7 @@ def add_key(db: Session, key: Key, secret_hash: str) -> None:
         roles=" ".join(key.roles),
         hash=secret_hash,
         revoked=0,
+        made_by=key.made_by,
     )
 
 
@@ -329,5 +331,6 @@ def _person(row: Row) -> Person:
 
 
 def _key(row: Row) -> Key:
-    key_id, org, holder, roles, revoked = row
-    return Key(str(key_id), str(org), str(holder), tuple(str(roles).split()), bool(revoked))
+    key_id, org, holder, roles, revoked, made_by = row
+    by = None if made_by is None else str(made_by)
+    return Key(str(key_id), str(org), str(holder), tuple(str(roles).split()), bool(revoked), by)

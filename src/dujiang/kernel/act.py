@@ -67,6 +67,8 @@ class Caller:
     org: str
     person: str
     roles: frozenset[str] = frozenset()
+    via: str = field(default="", compare=False)
+    """The API key it came by; empty for a session and the node."""
 
     def may(self, act: Act) -> bool:
         """Whether one of the act's roles is the caller's."""

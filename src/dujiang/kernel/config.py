@@ -70,7 +70,7 @@ class Config:
     """Requests an organisation may have waiting at one time; 0: any number."""
     org_questions_at_once_max: int = 32
     """Questions of an organisation that may wait or run at one time; 0: any number."""
-    org_negotiations_open_max: int = 10_000
+    org_negotiations_open_max: int = 1000
     """Negotiations an organisation may have open as consumer; 0: any number."""
     org_upload_mb_per_day_max: int = 102_400
     """Megabytes an organisation may send within a day; 0: any number."""

@@ -53,6 +53,22 @@ def visible(record: Record, org: str, *, oversees: bool) -> dict[str, Any]:
     return {field: value for field, value in record.facts.items() if field not in _PRIVATE}
 
 
+def opens(record: Record) -> bool:
+    """Whether a record's facts and salts are those its leaf commits to; a fact whose salt was erased is passed over."""
+    leaf = cast("dict[str, Any]", json.loads(record.leaf))
+    if (
+        leaf["act"] != record.act
+        or leaf["time_ms"] != record.time_ms
+        or record.facts.get("org") != record.org
+    ):
+        return False
+    return record.facts.keys() <= leaf["commitments"].keys() and all(
+        leaf["commitments"][field] == commitment(field, record.facts[field], bytes.fromhex(salt))
+        for field, salt in record.salts.items()
+        if field in record.facts
+    )
+
+
 def figures_of(facts: Mapping[str, Any]) -> dict[Flow, dict[str, int]]:
     """What an entry counts: its fact `figures` by flow, each with its quantities (those not told are 0)."""
     found: dict[Flow, dict[str, int]] = {}

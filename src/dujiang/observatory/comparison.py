@@ -3,7 +3,8 @@
 1. An entry says that an object came about; the object is there, and of answers it names that entry.
 2. An object that stands in a table has its entry.
 3. A contract was used as often as entries say.
-4. The tables that figures are summed from hold, of each entry, what its record tells and nothing else.
+4. A record opens its leaf: what figures are summed from is what was committed to.
+5. The tables that figures are summed from hold, of each entry, what its record tells and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dujiang.ledger.model import QUANTITIES, Flow, Record
-from dujiang.ledger.rules import figures_of
+from dujiang.ledger.rules import figures_of, opens
 from dujiang.observatory.model import Finding
 from dujiang.policy.rules import purpose_class
 
@@ -48,6 +49,8 @@ class Comparison:
             for kind, made in objects_of(record):
                 self._said.setdefault(kind, {}).setdefault(made, record.index)
             self._count(record)
+            if not opens(record):
+                self._found("differs", "record", record.index, str(record.index))
             if counted_by(record) != kept.get(record.index, {}):
                 self._found("differs", "figure", record.index, str(record.index))
         for index in kept.keys() - known:

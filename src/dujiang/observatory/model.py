@@ -76,6 +76,7 @@ class Cell:
     growth_percent: float | None = None
     """Against the period before; None: no period, nothing before, or withheld then."""
     entries: int | None = None
+    """How many entries it is the sum of; one over several owners counts for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ class Finding:
     what: str
     """without_object: an entry's object is gone; without_entry: an object has none; differs; missing: an entry."""
     kind: str
-    """organisation, version, product, contract, answer, figure, entry."""
+    """organisation, version, product, contract, answer, bill, settlement, figure, record, entry."""
     entry: int | None
     """The entry it is about; None where there is none."""
     id: str

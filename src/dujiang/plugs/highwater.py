@@ -2,8 +2,8 @@
 
 1. The file lies beside the home, as the master key does: whoever puts an older home back leaves it as it was.
 2. It is written after a commit is durable and before anybody is answered, so it is never ahead of the database.
-3. It reaches the disk within about a second, on a thread of its own: a killed process loses nothing of it, a
-   power cut may set it back by that second.
+3. It reaches the disk within some two seconds, on a thread of its own: a killed process loses nothing of it, a
+   power cut may set it back by as much.
 4. Two places are written in turn, each with its hash: one that was torn leaves the other.
 """
 
@@ -28,7 +28,7 @@ HIGH_WATER_FAILED = Code(
 )  # fmt: skip
 CODES = (HIGH_WATER_FAILED,)
 _PLACE_BYTES = 4096
-_SYNC_S = 1.0
+_SYNC_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,9 @@ class HighWater:
         self._written.set()
 
     def close(self) -> None:
-        """Ends the thread; what was written is on the disk then."""
+        """Ends the thread; what was written is on the disk then. A second call does nothing."""
+        if self._end.is_set():
+            return
         self._end.set()
         self._written.set()
         self._thread.join()

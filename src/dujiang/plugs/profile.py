@@ -115,19 +115,19 @@ def _column(ask: Ask, relation: str, name: str, source_type: str, rows: int, day
     grouped = f"select {value} as v, count(*) as n from {relation} where {there} group by 1"
     ask(f"create or replace temp table g as {grouped}")
     quantiles, least = _quantiles(ask, relation, column, there, kind)
-    many = int(ask("select count(*) from g")[0][0]) > SAMPLED_MAX
-    kinds = _likely_kinds(ask, kind)
-    wanted = [_rows("true"), "count(*)", *_texts(kind, many), *_numbers(kind, least), *_times(kind, day)]
+    distinct = int(ask("select count(*) from g")[0][0])
+    kinds = _likely_kinds(ask, kind, distinct)
+    wanted = [_rows("true"), *_texts(kind, distinct), *_numbers(kind, least), *_times(kind, day)]
     wanted += [_rows(_guarded(each, kind)) for each in kinds]
     text = "trim(v)" if kind is Kind.text else "cast(v as varchar)"
-    present, distinct, shortest, longest, numeric, zeros, near, future, *matches = ask(
+    present, shortest, longest, numeric, zeros, near, future, *matches = ask(
         f"select {', '.join(wanted)} from (select v, n, {text} as t from g)"
     )[0]
-    top, low, high = ask(f"select {', '.join(_tops(kind, int(distinct)))}")[0]
+    top, low, high = ask(f"select {', '.join(_tops(kind, distinct))}")[0]
     return ColumnProfile(
-        name=name, kind=kind, nulls=rows - int(present), present=int(present), distinct=int(distinct),
+        name=name, kind=kind, nulls=rows - int(present), present=int(present), distinct=distinct,
         top=_counted(top), low=_counted(low), high=_counted(high), quantiles=quantiles,
-        length_min=shortest, length_max=longest, shapes=_shapes(ask, kind, int(distinct)),
+        length_min=shortest, length_max=longest, shapes=_shapes(ask, kind, distinct),
         numeric_texts=None if numeric is None else int(numeric), zeros=int(zeros), near_zero=int(near),
         low_positive=least, future=int(future),
         personal=tuple(
@@ -160,15 +160,12 @@ def _tops(kind: Kind, distinct: int) -> list[str]:
     return [*wanted, _tallies("g", "v", EDGE_MAX), _tallies("g", "v desc", EDGE_MAX)]
 
 
-def _texts(kind: Kind, many: bool) -> list[str]:
+def _texts(kind: Kind, distinct: int) -> list[str]:
     """Shortest, longest, and how many texts are numbers, which is not counted of very many different ones."""
     if kind is not Kind.text:
         return ["null", "null", "0"]
-    # The first sign decides for most texts, without the automaton.
-    number = (
-        f"case when ascii(t) between 43 and 57 then regexp_full_match(t, {literal(_NUMBER)}) else false end"
-    )
-    return ["min(length(v))", "max(length(v))", _rows(number)]
+    number = _rows(f"regexp_full_match(t, {literal(_NUMBER)})")
+    return ["min(length(v))", "max(length(v))", "null" if distinct > SAMPLED_MAX else number]
 
 
 def _numbers(kind: Kind, least: str | None) -> list[str]:
@@ -192,7 +189,7 @@ def _guarded(personal: Personal, kind: Kind) -> str:
     return f"case when {likely} then {identifier(personal, 't')} else false end"
 
 
-def _likely_kinds(ask: Ask, kind: Kind) -> tuple[Personal, ...]:
+def _likely_kinds(ask: Ask, kind: Kind, distinct: int) -> tuple[Personal, ...]:
     """The kinds of identifier worth counting in `g`: of very many different values a sample decides.
 
     What chance makes now and then is an identifier only where most values match; it is left out where not even
@@ -200,7 +197,7 @@ def _likely_kinds(ask: Ask, kind: Kind) -> tuple[Personal, ...]:
     """
     if kind not in (Kind.text, Kind.integer):
         return ()
-    some = _sample(int(ask("select count(*) from g")[0][0]))
+    some = _sample(distinct)
     if not some:
         return tuple(Personal)
     text = "trim(v)" if kind is Kind.text else "cast(v as varchar)"

@@ -429,8 +429,8 @@ def grant(tx: Tx, caller: Caller, ask: Grant) -> Granted:
 def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
     """Ends a grant the caller's organisation gave, or gives one back; everything granted under it ends too.
 
-    From this moment its products are neither found nor agreed, and contracts on them answer no further question:
-    rows are opened by the right of whoever holds them, and by nothing else. What was answered stays.
+    From this moment its products are neither found nor agreed, contracts on them answer no further question and one
+    that runs is stopped: rows are opened by a right that stands, and by nothing else. What was answered stays.
     Raises: Refused not_found.
     """
     found = store.grant(tx.db, ask.grant)

@@ -121,14 +121,27 @@ class Limits:
     """Whether answers may be without noise."""
     columns: tuple[str, ...] | None = None
     """Columns that may be opened; None: all that have a use."""
+    recipients: tuple[str, ...] | None = None
+    """Who may agree, spelt as products spell it; None: any."""
+    join_keys: tuple[str, ...] | None = None
+    """Columns it may be joined on with other tables; None: it is asked alone."""
+    partners: tuple[str, ...] | None = None
+    """Whose tables it may be joined with, spelt as products spell it; None: any."""
 
     def beyond(self, other: Limits) -> tuple[str, ...]:
         """The fields in which these limits are wider than others."""
         found = [name for name in _AT_MOST if getattr(self, name) > getattr(other, name)]
         if self.group_min < other.group_min:
             found.append("group_min")
-        if not _within(self.columns, other.columns):
-            found.append("columns")
+        found += [
+            name
+            for name in ("columns", "recipients")
+            if not _within(getattr(self, name), getattr(other, name))
+        ]
+        if not _within(self.join_keys or (), other.join_keys or ()):
+            found.append("join_keys")
+        if self.join_keys and not _within(self.partners, other.partners):
+            found.append("partners")
         return tuple(found)
 
 
