@@ -19,10 +19,12 @@ FAMILIES = (
     "checking",
     "asking",
     "questions",
+    "joins",
     "finding",
     "proving",
     "quality",
     "observing",
+    "settling",
 )
 
 

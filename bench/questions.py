@@ -126,12 +126,12 @@ def _question(connection: Any, one: Any, table: Table, noised: Guard, exact: Gua
         return release(made, noised, blur(made, noised, SystemSource(), rows, {}))
 
     return Timed(
-        _cpu_s(sql(ours.sql)), _cpu_s(sql(one.by_hand("visits", "person"))), _cpu_s(sql(one.text())),
-        _cpu_s(sql(two_level.sql)), _cpu_s(around),
+        cpu_s(sql(ours.sql)), cpu_s(sql(one.by_hand("visits", "person"))), cpu_s(sql(one.text())),
+        cpu_s(sql(two_level.sql)), cpu_s(around),
     )  # fmt: skip
 
 
-def _cpu_s(work: Callable[[], object]) -> float:
+def cpu_s(work: Callable[[], object]) -> float:
     """The least CPU of up to four calls; what takes long is not called again, the first only warms."""
     found: list[float] = []
     while len(found) < _RUNS_MAX and (len(found) < 2 or sum(found) < _ENOUGH_S):
