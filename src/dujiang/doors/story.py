@@ -20,7 +20,9 @@ from dujiang.doors.data import keep_upload
 from dujiang.doors.local import pieces
 from dujiang.doors.loops import Loops
 from dujiang.kernel.act import Caller, bind
+from dujiang.kernel.config import Config
 from dujiang.kernel.errors import Declined, spoken
+from dujiang.kernel.money import Money
 from dujiang.kernel.shape import build, plain
 from dujiang.ledger.rules import verify
 from dujiang.policy.wire import terms_file
@@ -37,6 +39,15 @@ PARTIES: dict[str, tuple[str, ...]] = {
     "transport": ("provider", "consumer"),
 }
 """Who takes part, by the names of their texts, with their roles."""
+_STEPS = (
+    "offer", "grade", "find", "agree", "quote", "ask", "refuse", "join", "budget", "meter", "settle", "refund",
+    "figures", "verify",
+)  # fmt: skip
+_FEE_BP = 250
+"""What the operator keeps of what is settled, in hundredths of a percent."""
+_PRICE = {"currency": "CNY", "agreement_minor": 10_000, "question_minor": 2_000, "row_minor": 50}
+_SHARES = (("hospital", 2), ("laboratory", 1))
+"""The price of the hospital's table, and how what it earns is split."""
 _PLACES = {
     "operator": ("35", "I"),
     "auditor": ("35", "S"),
@@ -88,6 +99,7 @@ class Story:
     version: dict[str, str] = field(default_factory=dict[str, str])
     contracts: dict[str, str] = field(default_factory=dict[str, str])
     """The insurer's contracts, by table."""
+    bill: str = ""
     receipt: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -107,7 +119,8 @@ class Story:
         Raises: Refused and Unavailable of `home.create`.
         """
         named = [(words()[name][language], roles) for name, roles in PARTIES.items()]
-        home, made = homes.create(path, named)
+        home, made = homes.create(path, named, config=Config(platform_fee_bp=_FEE_BP))
+        (path / "config.toml").write_text(f"platform_fee_bp = {_FEE_BP}\n", "utf-8")
         try:
             return cls(home, language, made)
         except BaseException:
@@ -120,8 +133,7 @@ class Story:
 
     def steps(self) -> list[tuple[str, Callable[[], Told]]]:
         """Every step with its name."""
-        names = ("offer", "grade", "find", "agree", "ask", "refuse", "join", "budget", "verify")
-        return [(name, getattr(self, name)) for name in names]
+        return [(name, getattr(self, name)) for name in _STEPS]
 
     def offer(self) -> Told:
         """Six tables are registered and published by their owners."""
@@ -140,8 +152,11 @@ class Story:
         samples = resources.files("dujiang") / "samples"
         with resources.as_file(samples / f"{table}.parquet") as path:
             upload = keep_upload(self.home, self.people[owner], path.name, pieces(path))
-        terms = terms_file((samples / f"{table}.toml").read_text("utf-8"))
-        return self._do(owner, "catalogue.offer", upload=upload, entity=entity, terms=plain(terms))
+        terms = plain(terms_file((samples / f"{table}.toml").read_text("utf-8")))
+        if table == "clinic":
+            shares = [{"recipient": self.say(name), "weight": weight} for name, weight in _SHARES]
+            terms["price"] = {**_PRICE, "shares": shares}
+        return self._do(owner, "catalogue.offer", upload=upload, entity=entity, terms=terms)
 
     def grade(self) -> Told:
         """The insurer has its interviews graded; what is wrong in them is found."""
@@ -172,11 +187,35 @@ class Story:
         line = self.say("agree", self.say("insurer"), self.say("hospital"), shown["state"], count)
         return line, [shown["terms_zh" if self.language == "zh" else "terms"]]
 
+    def quote(self) -> Told:
+        """What the question would cost; it is not asked on credit, so money is put on the contract."""
+        contract = self.contracts["clinic"]
+        quoted = self._do("insurer", "market.quote", contract=contract, sql=_QUESTION)
+        unpaid = self._ask("insurer", (contract,), _QUESTION)
+        assert isinstance(unpaid, Declined) and unpaid.code.name == "allowance_spent"
+        paid = {
+            "org": self.say("insurer"),
+            "amount": "500.00",
+            "currency": "CNY",
+            "reference": "BANK-2026-0001",
+        }
+        self._do("operator", "market.deposit", **paid)
+        ordered = self._do("insurer", "market.order", contract=contract, amount="300.00")
+        parts = ", ".join(
+            f"{self.say(part['kind'])} {self._money(part['quantity'] * part['unit_minor'])}"
+            for part in quoted["parts"]
+        )
+        return self.say("quote", self.say("insurer"), quoted["amount"], parts), [
+            self._refusal(unpaid),
+            self.say(
+                "ordered", self._money(ordered["available_minor"]), self._money(ordered["balance_minor"])
+            ),
+        ]
+
     def ask(self) -> Told:
         """A question, its cost before and after, and the same in other words for nothing."""
         quote = self._do("insurer", "cleanroom.check", contracts=(self.contracts["clinic"],), sql=_QUESTION)
         answer = self._answer("insurer", (self.contracts["clinic"],), _QUESTION)
-        self.receipt = self._do("insurer", "ledger.prove", entry=answer["entry"])["receipt"]
         again = self._answer("insurer", (self.contracts["clinic"],), _SAME)
         assert again["rows"] == answer["rows"] and again["statistics"] == 0
         errors = ", ".join(f"{error:g}" for error in quote["plus_minus"] if error is not None)
@@ -219,8 +258,47 @@ class Story:
                 return self.say("budget", count, self._refusal(said)), []
         raise AssertionError("the account did not run out")
 
+    def meter(self) -> Told:
+        """What was used stands on a numbered bill."""
+        bill = self._do("hospital", "market.bill", contract=self.contracts["clinic"])
+        self.bill = bill["bill"]
+        lines = [
+            f"{self.say(each['kind'])}: {each['quantity']} x {self._money(each['unit_minor'])} "
+            f"= {self._money(each['amount_minor'])}"
+            for each in bill["lines"]
+        ]
+        return self.say("meter", self.say("hospital"), bill["number"], bill["amount"]), lines
+
+    def settle(self) -> Told:
+        """The operator settles: its fee, and each provider's share, to the minor unit."""
+        settled = self._do("operator", "market.settle", bill=self.bill)
+        earned = [f"{part['name']} {self._money(part['amount_minor'])}" for part in settled["earned"]]
+        total = settled["platform_minor"] + sum(part["amount_minor"] for part in settled["earned"])
+        assert total == settled["amount_minor"]
+        fee = self._money(settled["platform_minor"])
+        return self.say("settle", settled["amount"], self.say("operator"), fee, ", ".join(earned)), []
+
+    def refund(self) -> Told:
+        """One line is given back, and the books balance."""
+        note = self._do("hospital", "market.refund", bill=self.bill, line=2, reason=self.say("reason"))
+        checked = self._do("auditor", "market.check")
+        assert checked["right"]
+        return self.say("refund", self.say("hospital"), note["amount"], note["reason"]), [self.say("books")]
+
+    def figures(self) -> Told:
+        """The auditor's figures come from the log alone; one of them is followed down to an entry."""
+        shown = self._do("auditor", "observatory.show", exact=True)
+        total, flows = shown["cells"][0], [each for each in shown["cells"] if "*" not in each["key"]][2:]
+        label = "label_zh" if self.language == "zh" else "label"
+        lines = [self.say("flow", each[label], each["value"]) for each in flows]
+        entry = self._do("auditor", "observatory.list", cell=flows[0]["key"])["items"][-1]
+        self.receipt = self._do("auditor", "ledger.prove", entry=entry["entry"])["receipt"]
+        assert self._do("auditor", "observatory.reconcile")["agrees"]
+        lines.append(self.say("leads", flows[0][label], entry["entry"], entry["act"]))
+        return self.say("figures", self.say("auditor"), total["value"]), lines
+
     def verify(self) -> Told:
-        """The receipt of the first answer, checked without the home."""
+        """The receipt of that entry, checked without the home."""
         verdict = verify(json.loads(json.dumps(self.receipt)), self.home.book.vkey)
         assert verdict.ok and verdict.trusted
         return self.say("verify", verdict.index, verdict.size, verdict.signer), []
@@ -228,6 +306,10 @@ class Story:
     def say(self, word: str, *names: Any) -> str:
         """A sentence of the story in its language."""
         return words()[word][self.language].format(*names)
+
+    @staticmethod
+    def _money(amount_minor: int) -> str:
+        return str(Money(amount_minor, _PRICE["currency"]))
 
     def _do(self, who: str, act: str, **ask: Any) -> dict[str, Any]:
         """The reply of an act that must be done, in JSON values."""
