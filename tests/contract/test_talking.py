@@ -16,7 +16,7 @@ from dujiang.identity import acts as identity
 from dujiang.identity.rules import verified
 from dujiang.kernel.act import NODE, Caller
 from dujiang.kernel.errors import Declined, Refused
-from dujiang.policy.model import Noise, Terms, TermsFile
+from dujiang.policy.model import Noise, Price, Terms, TermsFile
 from dujiang.policy.rules import terms_sha256
 from dujiang.policy.wire import odrl_offer
 from dujiang.post import acts as post
@@ -198,6 +198,20 @@ def test_a_changed_request_keeps_its_purpose_and_product(life: Life, product: st
         else:
             assert life.run("contract.hear", NODE, ask).state == expected
         life.quiet()
+
+
+def test_a_price_is_the_providers_to_change_and_what_is_agreed(life: Life, product: str) -> None:
+    own, theirs = asked(life, product)
+    cheap, dear = Price("CNY", question_minor=5), Price("CNY", question_minor=50)
+    life.run("contract.counter", life.hospital, contract.Counter(theirs, days=10, price=dear))
+    life.quiet()
+    ask = contract.Counter(own, price=cheap)
+    assert life.refused("contract.counter", life.insurer, ask) == "terms_beyond"
+    life.run("contract.counter", life.insurer, contract.Counter(own, days=9))
+    life.quiet()
+    life.run("contract.accept", life.hospital, contract.Accept(theirs))
+    terms, _ = final(life, own, theirs)
+    assert (terms.days, terms.price) == (9, dear)
 
 
 def test_a_counter_offer_keeps_what_accounts_are_counted_in(life: Life) -> None:

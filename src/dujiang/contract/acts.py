@@ -48,7 +48,7 @@ from dujiang.kernel.errors import Declined, Refused
 from dujiang.kernel.runner import FORBIDDEN, NOT_FOUND
 from dujiang.kernel.shape import MALFORMED
 from dujiang.kernel.tables import Session
-from dujiang.policy.model import PURPOSE_LONG, TERMS_WRONG, TEXT_CHARACTERS_MAX, Terms
+from dujiang.policy.model import PURPOSE_LONG, TERMS_WRONG, TEXT_CHARACTERS_MAX, Price, Terms
 from dujiang.policy.rules import check, check_columns, normal, permits, terms_sha256
 from dujiang.policy.wire import odrl_offer, terms_of_odrl
 from dujiang.post import acts as post
@@ -153,6 +153,8 @@ class Counter:
     """Purposes that are permitted."""
     columns: tuple[str, ...] | None = None
     """Columns the contract opens."""
+    price: Price | None = None
+    """What it costs; a provider's alone to change."""
     comment: str | None = None
     """A remark that goes with it."""
 
