@@ -127,6 +127,8 @@ class Relation:
     @cached_property
     def mandatory(self) -> frozenset[int]:
         """The tables that are in every joined row: not, or not only, on the optional side of a LEFT JOIN."""
+        if not self.links:
+            return frozenset(range(len(self.members)))
         return self._with({self._first, *(link.part for link in self.links if not link.left)})
 
     @cached_property
