@@ -24,6 +24,7 @@ FAMILIES = (
     "proving",
     "quality",
     "observing",
+    "settling",
 )
 
 

@@ -42,6 +42,8 @@ ORDER = (
     "receipt of an entry of 10⁵, p99",
     "size of a receipt, 10⁵ entries",
     "verification of a receipt, in process",
+    "settling 10⁵ metered uses",
+    "a use held and ended, CPU",
     "figures over 10⁶ entries, slowest grouping",
     "an entry's figures, written with it",
     "reconciling the log with what is kept, 10⁶ entries",

@@ -61,26 +61,29 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def opened(place: Path, statistics: int = 12) -> Iterator[Space]:
-    """A home in a folder with the sample table offered; `statistics` are what its account holds."""
+def opened(place: Path, statistics: int = 12, terms: str = "") -> Iterator[Space]:
+    """A home in a folder with the sample table offered; `statistics` are what its account holds.
+
+    `terms`: more of its terms, such as a price.
+    """
     home, made = homes.create(place / "home", list(_ORGANISATIONS))
     try:
         write_profiles(place / "home", made)
         callers = [_known(home.caller_of_key(one["api_key"])) for one in made]
-        product = _offered(home, callers[1], statistics)
+        product = _offered(home, callers[1], statistics, terms)
         yield Space(home, callers[0], callers[1], callers[2], str(made[2]["api_key"]), product)
     finally:
         home.close()
 
 
-def _offered(home: homes.Home, hospital: Caller, statistics: int) -> str:
+def _offered(home: homes.Home, hospital: Caller, statistics: int, terms: str) -> str:
     samples = resources.files("dujiang") / "samples"
     text = (
         (samples / "clinic.toml").read_text("utf-8").replace("statistics = 12", f"statistics = {statistics}")
     )
     with resources.as_file(samples / "clinic.parquet") as path:
         upload = keep_upload(home, hospital, path.name, pieces(path))
-    ask = catalogue.Offer(upload=upload, entity="seqn", terms=terms_file(text))
+    ask = catalogue.Offer(upload=upload, entity="seqn", terms=terms_file(text + terms))
     reply: Any = home.run("catalogue.offer", hospital, ask).reply
     return str(reply.product)
 

@@ -138,6 +138,33 @@ ACTS: dict[str, Act] = {
         Act("cleanroom.show", READS, _ANY, "Show an answer", "查看答案", positional=("job",), shows=("job",)),
         Act("cleanroom.list", READS, _ANY, "List questions", "列出查询"),
         Act(
+            "market.quote", KEEPS, ("consumer",), "See what it would cost", "获取报价",
+            examples=("dujiang market quote --product PRODUCT",),
+        ),
+        Act(
+            "market.deposit", WRITES, ("operator",), "Credit money that arrived", "入账充值", None,
+            ("org", "amount", "currency"),
+            examples=("dujiang market deposit INSURER 1000.00 CNY --reference BANK-1",),
+        ),
+        Act(
+            "market.withdraw", WRITES, ("operator",), "Debit money that was paid out", "提款出账", None,
+            ("org", "amount", "currency"),
+        ),
+        Act(
+            "market.order", WRITES, ("consumer",), "Put money on a contract", "为合约充入额度", None,
+            ("contract", "amount"),
+        ),
+        Act(
+            "market.bill", WRITES, ("provider", "operator"), "Bill what was used", "出具账单", None, ("contract",),
+        ),
+        Act("market.settle", WRITES, ("operator", "provider"), "Settle a bill", "结算账单", None, ("bill",)),
+        Act("market.refund", WRITES, ("provider", "operator"), "Refund a bill", "退款", None, ("bill", "reason")),
+        Act("market.show", READS, _ANY, "Show a bill", "查看账单", None, ("bill",), shows=("bil",)),
+        Act("market.list", READS, _ANY, "List accounts and bills", "列出账户与账单"),
+        Act("market.statement", READS, _ANY, "Get a statement of account", "获取对账单"),
+        Act("market.export", READS, _ANY, "Get a statement as a file", "导出对账文件"),
+        Act("market.check", READS, ("operator", "auditor"), "Check the books", "核对账簿"),
+        Act(
             "observatory.show", READS, _ANY, "Show figures of the log", "查看流通指标", verb="figures",
             examples=("dujiang figures --by province", "dujiang figures --by purpose --period 2026-11"),
         ),
@@ -154,7 +181,7 @@ ACTS: dict[str, Act] = {
 _DECLARING = (
     "kernel.config", "kernel.writer", "kernel.runner", "ledger.model", "identity.model", "post.model",
     "registry.model", "registry.right", "quality.model", "policy.model", "catalogue.model", "contract.model",
-    "cleanroom.model", "observatory.model",
+    "cleanroom.model", "market.model", "observatory.model",
 )  # fmt: skip
 
 

@@ -13,9 +13,10 @@ from dujiang.identity import acts as identity
 from dujiang.kernel.act import NOBODY, NODE, Caller
 from dujiang.kernel.errors import Refused
 from dujiang.ledger import acts as ledger
+from dujiang.market import acts as market
 from dujiang.observatory import acts as observatory
 from dujiang.observatory.model import By
-from dujiang.policy.model import TermsFile
+from dujiang.policy.model import Price, TermsFile
 from dujiang.post import acts as post
 from dujiang.quality import acts as quality
 from dujiang.registry import acts as registry
@@ -83,6 +84,7 @@ def play(life: Life) -> Scenario:
     _rights(made)
     _contract(made, product)
     _questions(made)
+    _money(made)
     _log(made)
     _figures(made)
     return made
@@ -228,6 +230,38 @@ def _questions(made: Scenario) -> None:
     made.refuse("cleanroom.stop", life.insurer, cleanroom.Stop(unwanted.job))
     run("cleanroom.list", life.insurer, cleanroom.List())
     run("cleanroom.list", life.hospital, cleanroom.List())
+
+
+def _money(made: Scenario) -> None:
+    life, run = made.life, made.run
+    life.quiet()  # what the ended negotiation left behind
+    terms = TermsFile(price=Price("CNY", question_minor=300, row_minor=50))
+    upload = life.upload(life.hospital, 5, people=1500)
+    product = run("catalogue.offer", life.hospital, catalogue.Offer(upload, "编号", terms)).product
+    begun = run("contract.request", life.insurer, contract.Request(product, "analyse"))
+    made.deliver()
+    paid = run("contract.show", life.insurer, contract.Show(begun.contract)).contract
+    run("market.quote", life.insurer, market.Quote(product))
+    quote = run("market.quote", life.insurer, market.Quote(contract=paid, sql=f"{COUNTED} limit 4"))
+    run("market.deposit", life.hospital, market.Deposit("保险公司", "100", "CNY", "bank-1"))
+    made.refuse("market.deposit", life.hospital, market.Deposit("保险公司", "100", "CNY", "bank-1"))
+    run("market.order", life.insurer, market.Order(paid, quote=quote.quote))
+    asked = run("cleanroom.ask", life.insurer, cleanroom.Ask((paid,), f"{COUNTED} limit 4"))
+    run("cleanroom.complete", NODE, cleanroom.Complete(asked.job))
+    run("cleanroom.show", life.insurer, cleanroom.Show(asked.job))
+    run("market.order", life.insurer, market.Order(paid, "0.50", release=True))
+    bill = run("market.bill", life.hospital, market.MakeBill(paid)).bill
+    made.refuse("market.bill", life.hospital, market.MakeBill(paid))
+    run("market.settle", life.hospital, market.Settle(bill))
+    run("market.withdraw", life.hospital, market.Withdraw("市立医院", "3", "CNY", "bank-2"))
+    note = run("market.refund", life.hospital, market.Refund(bill, "a wrong row", 2)).bill
+    for caller in (life.insurer, life.hospital):
+        run("market.show", caller, market.Show(bill))
+        run("market.show", caller, market.Show(note))
+        run("market.list", caller, market.List())
+        run("market.statement", caller, market.Statement())
+        run("market.export", caller, market.Export("beancount"))
+    run("market.check", life.auditor, market.Check())
 
 
 def _log(made: Scenario) -> None:

@@ -19,9 +19,11 @@ from dujiang.kernel.act import NOBODY, NODE, Caller, Effect
 from dujiang.kernel.errors import Declined, Refused
 from dujiang.kernel.shape import plain
 from dujiang.ledger import rules
+from dujiang.market import acts as market
 from tests.acts.scenario import COUNTED, NEW_PASSWORD, PASSWORD, Played, Scenario, play
 from tests.life import opened
 
+_BOOKS = {"market.show", "market.list", "market.statement", "market.export"}
 OVERSIGHT = {
     role: {
         "ledger.list",
@@ -30,13 +32,14 @@ OVERSIGHT = {
         "observatory.show",
         "observatory.list",
         "observatory.reconcile",
+        *_BOOKS,
     }
     for role in ("auditor", "operator")
 }
 """The one table of exceptions: who reads what is another's, and by which acts."""
 BEARER = {"identity.login", "identity.enter", "identity.leave"}
 """Acts whose ask itself says who acts: a password, a link, a session."""
-OWN_ID = re.compile(r"\b(?:ctr|neg|job|key|per|upl|ltr)_[0-9a-z]{26}\b")
+OWN_ID = re.compile(r"\b(?:ctr|neg|job|key|per|upl|ltr|bil|quo|ord)_[0-9a-z]{26}\b")
 """Ids that only the parties of a thing may see."""
 
 
@@ -142,14 +145,10 @@ def test_nobody_is_refused_before_the_ask_is_looked_at(scenario: Scenario, act: 
 @pytest.mark.parametrize(
     "act",
     [
-        "contract.show",
-        "contract.terminate",
-        "cleanroom.check",
-        "cleanroom.ask",
-        "cleanroom.stop",
-        "cleanroom.show",
+        "contract.show", "contract.terminate", "cleanroom.check", "cleanroom.ask", "cleanroom.stop", "cleanroom.show",
+        "market.order", "market.bill", "market.settle", "market.refund", "market.show",
     ],
-)
+)  # fmt: skip
 def test_what_belongs_to_others_does_not_exist_for_a_third_party(scenario: Scenario, act: str) -> None:
     for played in scenario.played:
         if played.act == act and played.code is None:
@@ -233,6 +232,7 @@ def views(scenario: Scenario, but: Caller) -> dict[str, Any]:
         "cleanroom.list": cleanroom.List(),
         "catalogue.list": catalogue.List(),
         "identity.list": identity.List(),
+        "market.list": market.List(),
     }
     return {
         f"{act} {caller.org}": life.run(act, caller, ask)

@@ -18,7 +18,7 @@ import pytest
 
 import dujiang
 from dujiang import Refusal, Space
-from dujiang.doors import calls, connect, objects, products
+from dujiang.doors import calls, connect, markup, objects, products
 from tests.doors.shell import HOSPITAL, INSURER, QUESTION, TERMS, process
 from tests.house.source import SRC
 
@@ -198,6 +198,12 @@ def test_a_table_in_memory_is_offered_and_its_title_is_inert(home: Path) -> None
         objects.Listed([turned], "en")._repr_html_(),
     ):
         assert not {"\u202e", "\x1b"} & set(text), "a node far away may send what ours would refuse"
+    for drawn in (
+        markup.block(f"{EVIL}\u202e"),
+        markup.line(f"{EVIL}\u202e"),
+        markup.refused([f"{EVIL}\u202e"]),
+    ):
+        assert "\u202e" not in drawn and tags(drawn) <= {"div", "pre"}
     with pytest.raises(Refusal) as wrong:
         provider(home).offer(42)
     assert wrong.value.code == "not_a_table"

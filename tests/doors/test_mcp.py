@@ -130,6 +130,7 @@ def test_an_agent_finds_agrees_asks_and_cites(home: Path, made: dict[str, Any], 
             assert [row[0] for row in answer["data"]["rows"]] == ["女", "男"] and answer["data"][
                 "plus_minus"
             ][1]
+            assert answer["mandate"] == {"statistics_left": 2}
             cite = answer["cite"]
             assert cite["receipt_holds"] and cite["signer_known"] and cite["entry"] == answer["data"]["entry"]
             kept = verify(json.loads(Path(cite["file"]).read_text("utf-8")), made["vkey"])
@@ -141,8 +142,8 @@ def test_an_agent_finds_agrees_asks_and_cites(home: Path, made: dict[str, Any], 
             assert again[1]["data"]["statistics"] == 0
             await refusals(seen, contract, products)
             clean(seen.text, made)
-        # Started again, the count goes on where it was.
-        async with agent(home, *mandate) as seen:
+        # Started again, the count goes on where it was, also where the organisation is named by its beginning.
+        async with agent(home, "--as", INSURER[:2], *mandate) as seen:
             assert "2 of 4" in seen.client.instructions
             assert await seen.refused("cleanroom_ask", contracts=[contract], sql=SPENDING) == "mandate_spent"
         async with agent(home, *mandate, "--mandate", "other") as seen:
@@ -256,7 +257,15 @@ def test_over_a_node_it_is_the_same(home: Path, made: dict[str, Any], products: 
                 assert not error and answer["cite"]["receipt_holds"] and not answer["cite"]["signer_known"]
                 clean(seen.text, made)
 
+        async def without_a_home() -> None:
+            here = home.with_name("none here")
+            key = made["organisations"][1]["api_key"]
+            async with agent(here, "--node", url, "--products", products[0], DUJIANG_KEY=key) as seen:
+                assert not (await seen.call("contract_list"))[0]
+            assert not here.exists() and here.with_name("none here-mandates").is_dir()
+
         anyio.run(life)
+        anyio.run(without_a_home)
         anyio.run(far, url, made, products)
     finally:
         node.terminate()

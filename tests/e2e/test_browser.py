@@ -93,10 +93,12 @@ def test_a_person_signs_in_by_a_link_reads_and_leaves(node: Node, reader: Reader
     assert reader.page.locator("table").count() >= 2
     assert reader.complaints == []
     reader.page.locator("a[href='/people']").click()
+    reader.page.wait_for_url("**/people")
     assert reader.page.locator("form[action='/do/identity/password'] input[type='password']").count() == 2
     reader.page.goto(node.url)
     if reader.page.locator("a[href^='/contract/']").count():
         reader.page.locator("a[href^='/contract/']").first.click()
+        reader.page.wait_for_url("**/contract/*")
         assert reader.page.locator("#comments").count() == 1
     assert reader.complaints == []
     reader.page.locator("form[action='/leave'] button").click()

@@ -29,6 +29,7 @@ ORDER = (
     "catalogue",
     "contract",
     "cleanroom",
+    "market",
     "observatory",
 )
 PLANTS = {

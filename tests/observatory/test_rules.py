@@ -57,6 +57,8 @@ def test_a_period_and_the_one_before_it(text: str, now: rules.Period, before: ru
         "2026..",
         "..2026",
         "0000",
+        "0001",
+        "1969-12-31",
         "٢٠٢٦",
     ],
 )
@@ -112,6 +114,12 @@ def test_a_key_of_no_cell_is_refused(key: str) -> None:
     assert refused.value.code.name == "cell_unfit"
     with pytest.raises(Refused):
         rules.sought(By.month, "November")
+
+
+def test_the_first_and_the_last_period_there_are() -> None:
+    assert rules.period_of("1970") == (days("1970-01-01", "1970-12-31"), days("1969-01-01", "1969-12-31"))
+    whole, before = rules.period_of("1970..9998")
+    assert whole.last == days("9998-12-31", "9998-12-31").last and before == rules.Period(0, -1)
 
 
 def test_times_narrow_the_period() -> None:

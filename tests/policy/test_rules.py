@@ -20,12 +20,27 @@ from dujiang.policy.model import (
     QUESTIONS_SPENT,
     RECIPIENT_NOT_PERMITTED,
     Noise,
+    Price,
+    Share,
     Terms,
     TermsFile,
 )
 
 WORDS = st.text("abc 分析训练éß,“”", min_size=1, max_size=6).filter(lambda text: bool(text.strip()))
 LISTS = st.none() | st.lists(WORDS, min_size=1, max_size=3, unique_by=rules.purpose_word).map(tuple)
+PRICES = st.builds(
+    Price,
+    currency=st.sampled_from(["CNY", "JPY", "KWD"]),
+    agreement_minor=st.integers(0, 10**9),
+    month_minor=st.integers(0, 10**9),
+    question_minor=st.integers(1, 10**9),
+    row_minor=st.integers(0, 10**9),
+    shares=st.lists(
+        st.builds(Share, WORDS, st.integers(1, 10**6)),
+        max_size=3,
+        unique_by=lambda s: rules.fold(s.recipient),
+    ).map(tuple),
+)
 TERMS = st.builds(
     Terms,
     purposes=LISTS,
@@ -40,6 +55,7 @@ TERMS = st.builds(
     rho_micro=st.integers(1, 10_000_000),
     noise=st.sampled_from(Noise),
     dominance_percent=st.integers(1, 100),
+    price=st.none() | PRICES,
     join_keys=LISTS,
     partners=LISTS,
 ).map(lambda terms: terms if terms.join_keys else replace(terms, partners=None))
@@ -65,6 +81,7 @@ OTHER: dict[str, Any] = {
     "rho_micro": 20_000,
     "noise": Noise.laplace,
     "dominance_percent": 30,
+    "price": Price("CNY", 10_000, 2_000, 200, 5, (Share("市立医院", 3), Share("疾控中心", 1))),
     "join_keys": ("seqn",),
     "partners": ("医院",),
 }
@@ -88,6 +105,13 @@ WRONG: list[tuple[str, Any]] = [
     ("columns", ("x" * 201,)),
     ("recipients", tuple(str(n) for n in range(1001))),
     ("columns", ("\ud800",)),
+    ("price", Price("CNY")),
+    ("price", Price("cny", question_minor=1)),
+    ("price", Price("CNY", question_minor=-1)),
+    ("price", Price("CNY", row_minor=10**9 + 1)),
+    ("price", Price("CNY", question_minor=1, shares=(Share("A", 0),))),
+    ("price", Price("CNY", question_minor=1, shares=(Share("A", 1), Share("Ａ", 1)))),
+    ("price", Price("CNY", question_minor=1, shares=tuple(Share(str(n), 1) for n in range(21)))),
     ("join_keys", ()),
     ("join_keys", ("a", "a")),
     ("join_keys", tuple("abcdef")),
@@ -184,6 +208,7 @@ def test_the_order_of_lists_changes_neither_hash_nor_verdict(terms: Terms) -> No
         purposes=terms.purposes and terms.purposes[::-1],
         recipients=terms.recipients and terms.recipients[::-1],
         columns=terms.columns and terms.columns[::-1],
+        price=terms.price and replace(terms.price, shares=terms.price.shares[::-1]),
         join_keys=terms.join_keys and terms.join_keys[::-1],
         partners=terms.partners and terms.partners[::-1],
     )
@@ -222,6 +247,7 @@ def test_what_is_narrower_permits_nothing_more(offered: Terms, name: str, other:
         ({"noise": Noise.laplace}, False),
         ({"dominance_percent": 51}, False),
         ({"ceiling_statistics": 1000}, False),
+        ({"price": Price("CNY", question_minor=1)}, False),
     ],
 )
 def test_narrower_than_the_defaults(change: dict[str, Any], narrower: bool) -> None:

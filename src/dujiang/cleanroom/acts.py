@@ -25,6 +25,7 @@ from dujiang.cleanroom.model import (
 )
 from dujiang.cleanroom.store import ADMITTED, DONE, FAILED, STOPPED, Cells, Job, JobPart
 from dujiang.contract import acts as contracts
+from dujiang.contract import performance
 from dujiang.contract.flow import flow
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
@@ -81,6 +82,10 @@ class Quote:
     warnings: tuple[str, ...] = ()
     parts: tuple[Share, ...] = ()
     """What each provider's account would be charged."""
+    rows_max: int = 0
+    """The most rows the answer can have."""
+    charges: tuple[performance.Charge, ...] = ()
+    """What it may cost in money under each contract that has a price; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +172,8 @@ class Answer:
     declined: dict[str, Any] | None = None
     parts: tuple[Share, ...] = ()
     """What each provider's account was charged."""
+    cost: tuple[performance.Spent, ...] = ()
+    """What it cost in money under each contract that has a price, or holds while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +224,8 @@ def check(tx: Tx, caller: Caller, ask: Check, case: Case | Declined) -> Quote | 
         tuple(part.contract.id for part in case.parts), tuple(name for name, _ in case.plan.columns),
         rules.expected(case.plan, case.guard), found.takes, account.left_of_all(tx.db, caller.org, case.parts),
         case.plan.noise, case.plan.sql, case.plan.warnings, _shares(tx.db, caller.org, case, found.takes),
+        rules.rows_max(case.plan),
+        performance.charges(tx.db, case.contracts, case.meaning, rules.rows_max(case.plan), tx.now_ms),
     )  # fmt: skip
 
 
@@ -250,10 +259,12 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
     found = account.state(tx.db, caller.org, case)
     if refused := account.refused(tx.db, caller.org, case, found):
         return refused
+    use, rows_max = tx.new_id("job"), rules.rows_max(case.plan)
+    if short := performance.hold_uses(
+        tx, case.contracts, use, case.meaning, rows_max, counted=bool(found.unpaid)
+    ):
+        return short
     tx.tell(uses=list(held) if found.unpaid else [])
-    if found.unpaid:
-        for each in held.values():
-            contracts.count_use(tx, each)
     account.charge(tx.db, caller.org, case, found)
     fresh = len(found.known) < len(case.keys)
     charged = [
@@ -261,11 +272,13 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
         for part in case.parts
     ]
     job = Job(
-        tx.new_id("job"), caller.org, ask.sql, ADMITTED if fresh else DONE, sum(each.charged_micro for each in charged),
+        use, caller.org, ask.sql, ADMITTED if fresh else DONE, sum(each.charged_micro for each in charged),
         0, None if fresh else _answer(rules.release(case.plan, case.guard, found.known)),
         None if fresh else tx.entry, tx.now_ms, tuple(charged), caller.person, caller.via,
     )  # fmt: skip
     store.add_job(tx.db, job)
+    if job.answer is not None:
+        performance.end_use(tx, use, len(job.answer["rows"]), done=True)
     _tell_case(tx, job, case, found.takes)
     if not fresh:
         tx.tell(figures=_counted(tx, job, case))
@@ -381,6 +394,7 @@ def stop(tx: Tx, caller: Caller, ask: Stop, case: Case | None) -> Completed:
 def _ended(tx: Tx, job: Job, state: str, answer: dict[str, Any] | None) -> Completed:
     """Ends a job, once, and says how."""
     store.end_job(tx.db, job.id, state, answer, tx.entry)
+    performance.end_use(tx, job.id, len(answer["rows"]) if answer else 0, done=answer is not None)
     tx.tell(state=state)
     if answer is not None:
         tx.tell(answer_sha256=sha256_hex(_hashable(answer)))
@@ -524,6 +538,7 @@ def _seen(db: Session, caller: Caller, job: Job) -> Answer:
         job.id, tuple(part.contract for part in job.parts), job.state, job.state != ADMITTED, job.question,
         max(each.statistics for each in shares), statistics_left=account.left_of_all(db, job.org, parts),
         entry=job.entry, declined={"code": ended.name, "names": {}} if ended else None, parts=shares,
+        cost=performance.spent(db, job.id),
     )  # fmt: skip
     if caller.org != job.org or job.answer is None:
         return shown

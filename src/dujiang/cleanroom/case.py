@@ -65,6 +65,16 @@ class Case:
         return ":".join([tables, *map(str, words), *costs])
 
     @property
+    def contracts(self) -> tuple[Contract, ...]:
+        """The providers' records of its contracts."""
+        return tuple(part.contract for part in self.parts)
+
+    @property
+    def meaning(self) -> str:
+        """Equal for equal questions over the same versions: what is paid for once."""
+        return sha256(f"{self.version}|{self.plan.canonical}".encode()).hexdigest()
+
+    @property
     def keys(self) -> dict[str, str]:
         """The plan's statistics: their canonical text and the key they are kept under, each once."""
         return {each.key: sha256(each.key.encode()).hexdigest() for each in self.plan.statistics}

@@ -84,6 +84,11 @@ def epsilon(rho_micro: int, delta: float) -> float:
     return rho + 2 * math.sqrt(rho * math.log(1 / delta))
 
 
+def rows_max(plan: Plan) -> int:
+    """The most rows the answer can have, whatever the data say: by its LIMIT and by declared sizes."""
+    return plan.cells_max if plan.limit is None else min(plan.limit, plan.cells_max)
+
+
 # Thresholds
 
 

@@ -381,11 +381,6 @@ def performed(db: Session) -> dict[str, int]:
     return store.final(db)
 
 
-def count_use(tx: Tx, contract: Contract) -> None:
-    """Counts one use of a contract, in the transaction of the use."""
-    store.count_use(tx.db, contract.id)
-
-
 def _providers(db: Session, own: Contract) -> Contract | None:
     """The provider's record of a consumer's contract."""
     provider = identity.by_did(db, own.peer_did)

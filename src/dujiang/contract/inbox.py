@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from dujiang.catalogue import acts as catalogue
-from dujiang.contract import rules, store
-from dujiang.contract.model import COMMENTS_MAX, DECLINED, Contract, Negotiation, Side, State
+from dujiang.contract import performance, rules, store
+from dujiang.contract.model import COMMENTS_MAX, DECLINED, Allowance, Contract, Negotiation, Side, State
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
@@ -93,6 +93,8 @@ class Shown:
     """What was negotiated: in `show` alone."""
     comments: tuple[Said, ...] = ()
     """Remarks of both sides, oldest first: in `show` alone."""
+    allowance: Allowance | None = None
+    """Money on a contract that has a price: in `show` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
         shown,
         changes=_changes(tx.db, one),
         comments=tuple(Said(c.side, c.text, c.time_ms, True if c.id in lost else None) for c in said),
+        allowance=performance.shown(tx.db, one.contract),
     )
 
 

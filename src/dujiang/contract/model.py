@@ -127,6 +127,62 @@ class Contract:
     negotiation: str
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """Money the consumer has put on a contract (合约额度), in minor units of one currency."""
+
+    currency: str
+    available_minor: int = 0
+    held_minor: int = 0
+    """For questions that run: the most they can cost."""
+    spent_minor: int = 0
+    """For what was used and is not settled yet."""
+    ended: int = 0
+    """How many uses have ended: the number of the last."""
+    billed: int = 0
+    """The number of the last use that stands on a bill."""
+
+
+class Kind(StrEnum):
+    """What a use of a priced contract is counted as (计量项)."""
+
+    agreement = "agreement"
+    """The fee due with the first question."""
+    month = "month"
+    """The fee of a month in which something was asked."""
+    question = "question"
+    """A question, and the rows of its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One metered use (计量记录): amount = quantity x unit + rows x row, never more than was held."""
+
+    org: str
+    """The provider."""
+    contract: str
+    id: str
+    """The job, or the fee's own name: a use is counted once for ever."""
+    kind: Kind
+    what: str
+    """Equal for equal questions: the same answer is paid once."""
+    at_ms: int
+    quantity: int
+    unit_minor: int
+    rows: int
+    """Rows of the answer; while it is held, the most it can have."""
+    row_minor: int
+    held_minor: int
+    amount_minor: int = 0
+    no: int | None = None
+    """Its number among the ended uses of the contract; None while it is held."""
+
+    @property
+    def cost_minor(self) -> int:
+        """What it costs by its own figures."""
+        return self.quantity * self.unit_minor + self.rows * self.row_minor
+
+
 PENDING, ACTIVE, ENDED = "pending", "active", "terminated"
 COMMENT_CHARACTERS_MAX = 1000
 COMMENTS_MAX = 100
@@ -161,6 +217,18 @@ DECLINED = Code(
     "request_declined", 409, Exit.refused,
     "The negotiation ended without a contract ({reason}).", "See the offer's terms with `dujiang show PRODUCT`.",
     "协商未达成合约（{reason}）。", "用 `dujiang show 产品号` 查看产品的条款。",
+)  # fmt: skip
+ALLOWANCE_SPENT = Code(
+    "allowance_spent", 402, Exit.spent,
+    "This may cost {needs}, and {left} of the contract's allowance are available.",
+    "Put money on the contract (`dujiang market order`), or ask for fewer rows with LIMIT.",
+    "此次使用最多需 {needs}，合约可用额度为 {left}。",
+    "请为合约充入额度（`dujiang market order`），或用 LIMIT 减少行数。",
+)  # fmt: skip
+CONTRACT_FREE = Code(
+    "contract_free", 409, Exit.conflict,
+    "This contract has no price: it needs no allowance.", "Just ask.",
+    "该合约未定价，无需额度。", "可直接提问。",
 )  # fmt: skip
 TERMS_BEYOND = Code(
     "terms_beyond", 409, Exit.refused,
@@ -198,5 +266,5 @@ NEGOTIATIONS_OPEN = Code(
 )  # fmt: skip
 CODES = (
     NEGOTIATIONS_OPEN, OUT_OF_TURN, NOT_ACTIVE, NOT_CONSUMER, TERMS_DIFFER, OWN_PRODUCT, DECLINED, TERMS_BEYOND,
-    TERMS_BASE, TERMS_SAME, COMMENT_UNFIT, COMMENTS_FULL,
+    TERMS_BASE, TERMS_SAME, COMMENT_UNFIT, COMMENTS_FULL, ALLOWANCE_SPENT, CONTRACT_FREE,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from dujiang.contract.model import (
     TERMS_BEYOND,
     TERMS_DIFFER,
     Contract,
+    Kind,
     Negotiation,
     Side,
     State,
@@ -23,7 +25,7 @@ from dujiang.contract.model import (
 from dujiang.kernel.canonical import sha256_hex
 from dujiang.kernel.errors import Code, Refused
 from dujiang.kernel.machine import OutOfTurn
-from dujiang.policy.model import Terms
+from dujiang.policy.model import Price, Terms
 from dujiang.policy.rules import narrower_or_equal, permits
 from dujiang.policy.wire import terms_of_odrl
 
@@ -161,3 +163,25 @@ def use_refused(one: Contract, terms: Terms, recipient: tuple[str, ...], now_ms:
         terms, purpose=one.purpose, recipient=recipient, today=day(now_ms), agreed_on=day(one.agreed_ms),
         questions_used=one.questions_used,
     )  # fmt: skip
+
+
+def month_begun(agreed_on: date, today: date) -> date:
+    """The first day of the contract's month that `today` falls in: its day of the month, or the last there is."""
+    ahead = (today.year - agreed_on.year) * 12 + today.month - agreed_on.month
+    begun = _months_after(agreed_on, ahead)
+    return begun if begun <= today else _months_after(agreed_on, ahead - 1)
+
+
+def _months_after(day_one: date, months: int) -> date:
+    year, month = divmod(day_one.year * 12 + day_one.month - 1 + months, 12)
+    return date(year, month + 1, min(day_one.day, monthrange(year, month + 1)[1]))
+
+
+def fees(price: Price, agreed_on: date, today: date) -> tuple[tuple[Kind, str, int], ...]:
+    """The fees a use of `today` brings with it if they are not charged yet: kind, own name, amount."""
+    month = month_begun(agreed_on, today).isoformat()
+    found = (
+        (Kind.agreement, "agreement", price.agreement_minor),
+        (Kind.month, f"month-{month}", price.month_minor),
+    )
+    return tuple(fee for fee in found if fee[2])

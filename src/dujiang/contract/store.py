@@ -6,6 +6,7 @@ from typing import cast
 
 import msgspec
 from sqlalchemy import (
+    CheckConstraint,
     Column,
     Index,
     Integer,
@@ -22,7 +23,7 @@ from sqlalchemy import (
     update,
 )  # fmt: skip
 
-from dujiang.contract.model import Comment, Contract, Negotiation, Side, State
+from dujiang.contract.model import Allowance, Comment, Contract, Kind, Negotiation, Side, State, Use
 from dujiang.kernel.tables import META, Row, Session, Sql
 
 _NEG = Table(
@@ -54,6 +55,24 @@ _CON = Table(
     Column("consumer_signature", Text), Column("questions_used", Integer, nullable=False),
     Column("negotiation", Text, nullable=False), PrimaryKeyConstraint("org", "id"),
     Index("contract_contract_id", "id", "side"),
+)  # fmt: skip
+_ALLOWANCE = Table(
+    "contract_allowance", META, Column("org", Text, nullable=False), Column("contract", Text, nullable=False),
+    Column("currency", Text, nullable=False), Column("available_minor", Integer, nullable=False),
+    Column("held_minor", Integer, nullable=False), Column("spent_minor", Integer, nullable=False),
+    Column("ended", Integer, nullable=False), Column("billed", Integer, nullable=False),
+    PrimaryKeyConstraint("org", "contract"),
+    CheckConstraint("available_minor >= 0 AND held_minor >= 0 AND spent_minor >= 0 AND billed <= ended"),
+)  # fmt: skip
+_USE = Table(
+    "contract_use", META, Column("org", Text, nullable=False), Column("contract", Text, nullable=False),
+    Column("id", Text, nullable=False), Column("kind", Text, nullable=False), Column("what", Text, nullable=False),
+    Column("at_ms", Integer, nullable=False), Column("quantity", Integer, nullable=False),
+    Column("unit_minor", Integer, nullable=False), Column("rows", Integer, nullable=False),
+    Column("row_minor", Integer, nullable=False), Column("held_minor", Integer, nullable=False),
+    Column("amount_minor", Integer, nullable=False), Column("ended_ms", Integer), Column("no", Integer),
+    PrimaryKeyConstraint("id", "org", "contract"), Index("contract_use_no", "org", "contract", "no", unique=True),
+    Index("contract_use_what", "org", "contract", "what"),
 )  # fmt: skip
 _NEG_ADD = Sql(insert(_NEG))
 _NEG_COLUMNS = (
@@ -154,6 +173,69 @@ _CON_STATE = Sql(
 _CON_USE = Sql(
     text(
         "UPDATE contract_contract SET questions_used = questions_used + 1 WHERE id = :id AND state = 'active'"
+    )
+)
+_CON_PROVIDER = Sql(
+    select(*_CON_COLUMNS).where(_CON.c.id == bindparam("id"), _CON.c.side == Side.provider.value)
+)
+_ALLOWANCE_GET = Sql(
+    select(
+        _ALLOWANCE.c.currency, _ALLOWANCE.c.available_minor, _ALLOWANCE.c.held_minor, _ALLOWANCE.c.spent_minor,
+        _ALLOWANCE.c.ended, _ALLOWANCE.c.billed,
+    ).where(_ALLOWANCE.c.org == bindparam("org"), _ALLOWANCE.c.contract == bindparam("contract"))
+)  # fmt: skip
+_ALLOWANCE_SET = Sql(
+    text(
+        "INSERT INTO contract_allowance (org, contract, currency, available_minor, held_minor, spent_minor, ended, "
+        "billed) VALUES (:org, :contract, :currency, :available, :held, :spent, :ended, :billed) "
+        "ON CONFLICT (org, contract) DO UPDATE SET available_minor = excluded.available_minor, "
+        "held_minor = excluded.held_minor, spent_minor = excluded.spent_minor, ended = excluded.ended, "
+        "billed = excluded.billed"
+    )
+)
+_ALLOWANCE_SUMS = Sql(
+    text("SELECT contract, available_minor + held_minor + spent_minor FROM contract_allowance")
+)
+_USE_ADD = Sql(insert(_USE))
+_USE_COLUMNS = (
+    _USE.c.org, _USE.c.contract, _USE.c.id, _USE.c.kind, _USE.c.what, _USE.c.at_ms, _USE.c.quantity,
+    _USE.c.unit_minor, _USE.c.rows, _USE.c.row_minor, _USE.c.held_minor, _USE.c.amount_minor, _USE.c.no,
+)  # fmt: skip
+_USE_ALL = Sql(select(*_USE_COLUMNS).where(_USE.c.id == bindparam("id")).order_by(_USE.c.contract))
+_USE_RANGE = Sql(
+    select(*_USE_COLUMNS).where(
+        _USE.c.org == bindparam("org"), _USE.c.contract == bindparam("contract"), _USE.c.no > bindparam("after"),
+        _USE.c.no <= bindparam("last"),
+    ).order_by(_USE.c.no).limit(bindparam("count"))
+)  # fmt: skip
+_USE_GET = Sql(
+    select(_USE.c.id).where(
+        _USE.c.id == bindparam("id"), _USE.c.org == bindparam("org"), _USE.c.contract == bindparam("contract")
+    )
+)
+_USE_DONE = Sql(
+    select(_USE.c.id).where(
+        _USE.c.org == bindparam("org"), _USE.c.contract == bindparam("contract"), _USE.c.what == bindparam("what"),
+        _USE.c.no.is_not(None), _USE.c.quantity > 0,
+    ).limit(1)
+)  # fmt: skip
+_USE_END = Sql(
+    text(
+        "UPDATE contract_use SET quantity = :quantity, rows = :rows, held_minor = 0, amount_minor = :amount, "
+        "ended_ms = :ended_ms, no = :no WHERE id = :id AND org = :org AND contract = :contract AND no IS NULL"
+    )
+)
+_USE_LAST = Sql(
+    text(
+        "SELECT max(no) FROM contract_use WHERE org = :org AND contract = :contract AND no > :after "
+        "AND ended_ms < :until_ms"
+    )
+)
+_USE_SUMS = Sql(
+    text(
+        "SELECT kind, unit_minor, row_minor, sum(quantity), sum(rows), sum(amount_minor) FROM contract_use "
+        "WHERE org = :org AND contract = :contract AND no > :after AND no <= :last "
+        "GROUP BY kind, unit_minor, row_minor ORDER BY kind, unit_minor, row_minor"
     )
 )
 
@@ -274,6 +356,97 @@ def set_state(db: Session, org: str, contract_id: str, state: str, signature: st
 def count_use(db: Session, contract_id: str) -> None:
     """Counts one use on every record of the agreement in this home."""
     db.run(_CON_USE, id=contract_id)
+
+
+def provided(db: Session, contract_id: str) -> Contract | None:
+    """The provider's record of an agreement, whichever organisation that is."""
+    rows = db.run(_CON_PROVIDER, id=contract_id)
+    return _contract(rows[0]) if rows else None
+
+
+def allowance(db: Session, org: str, contract_id: str) -> Allowance | None:
+    """The money on a provider's contract, if any was ever put there."""
+    rows = db.run(_ALLOWANCE_GET, org=org, contract=contract_id)
+    if not rows:
+        return None
+    currency, *amounts = rows[0]
+    return Allowance(_text(currency), *(_whole(amount) for amount in amounts))
+
+
+def keep_allowance(db: Session, org: str, contract_id: str, one: Allowance) -> None:
+    """Keeps what is on a contract; no part of it can be negative."""
+    db.run(
+        _ALLOWANCE_SET, org=org, contract=contract_id, currency=one.currency, available=one.available_minor,
+        held=one.held_minor, spent=one.spent_minor, ended=one.ended, billed=one.billed,
+    )  # fmt: skip
+
+
+def allowance_totals(db: Session) -> dict[str, int]:
+    """What is on each contract in all."""
+    return {_text(contract): _whole(total) for contract, total in db.run(_ALLOWANCE_SUMS)}
+
+
+def add_use(db: Session, one: Use, ended_ms: int | None) -> None:
+    """Keeps a use that is held, or (with a number) has ended."""
+    db.run(
+        _USE_ADD, org=one.org, contract=one.contract, id=one.id, kind=one.kind, what=one.what, at_ms=one.at_ms,
+        quantity=one.quantity, unit_minor=one.unit_minor, rows=one.rows, row_minor=one.row_minor,
+        held_minor=one.held_minor, amount_minor=one.amount_minor, ended_ms=ended_ms, no=one.no,
+    )  # fmt: skip
+
+
+def uses(db: Session, use_id: str) -> list[Use]:
+    """What one job is counted as, one record a contract."""
+    return [_use(row) for row in db.run(_USE_ALL, id=use_id)]
+
+
+def ended_uses(db: Session, org: str, contract_id: str, after: int, last: int, count: int) -> list[Use]:
+    """The ended uses of a contract between two numbers, in their order."""
+    rows = db.run(_USE_RANGE, org=org, contract=contract_id, after=after, last=last, count=count)
+    return [_use(row) for row in rows]
+
+
+def used(db: Session, org: str, contract_id: str, use_id: str) -> bool:
+    """Whether a use was counted on a contract."""
+    return bool(db.run(_USE_GET, id=use_id, org=org, contract=contract_id))
+
+
+def paid(db: Session, org: str, contract_id: str, what: str) -> bool:
+    """Whether the same thing was used and paid under a contract before."""
+    return bool(db.run(_USE_DONE, org=org, contract=contract_id, what=what))
+
+
+def end_use(db: Session, one: Use, ended_ms: int) -> bool:
+    """Whether a use that held money ended now; it ends once."""
+    return db.changed(
+        _USE_END, id=one.id, org=one.org, contract=one.contract, quantity=one.quantity, rows=one.rows,
+        amount=one.amount_minor, ended_ms=ended_ms, no=one.no,
+    ) == 1  # fmt: skip
+
+
+def last_use(db: Session, org: str, contract_id: str, after: int, until_ms: int) -> int | None:
+    """The number of the last use that ended before a time, beyond a number."""
+    rows = db.run(_USE_LAST, org=org, contract=contract_id, after=after, until_ms=until_ms)
+    return None if rows[0][0] is None else _whole(rows[0][0])
+
+
+def use_sums(db: Session, org: str, contract_id: str, after: int, last: int) -> list[tuple[Kind, list[int]]]:
+    """The ended uses of a range by kind: unit, row price, quantity, rows, amount."""
+    rows = db.run(_USE_SUMS, org=org, contract=contract_id, after=after, last=last)
+    return [(Kind(_text(kind)), [_whole(part) for part in parts]) for kind, *parts in rows]
+
+
+def _use(row: Row) -> Use:
+    org, con, own, kind, what, at, quantity, unit, count, price, holds, amount, number = row
+    return Use(
+        _text(org), _text(con), _text(own), Kind(_text(kind)), _text(what), _whole(at), _whole(quantity), _whole(unit),
+        _whole(count), _whole(price), _whole(holds), _whole(amount), None if number is None else _whole(number),
+    )  # fmt: skip
+
+
+def _whole(value: object) -> int:
+    assert isinstance(value, int)
+    return value
 
 
 def _negotiation(row: Row) -> Negotiation:

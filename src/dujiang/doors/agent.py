@@ -13,6 +13,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.flow import preview_asks
 from dujiang.doors.local import Options
 from dujiang.doors.mandate import ANY, OUTSIDE_MANDATE, STATISTICS, Counts, Mandate, counts_of
+from dujiang.doors.profiles import choose, read
 from dujiang.kernel.act import Act, Effect, bind
 from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.ids import prefix_of
@@ -197,8 +199,12 @@ def open_agent(options: Options, mandate: Mandate, vkey: str | None) -> Agent:
     calls = Calls(replace(options, home=home), vkey)
     with calls:
         calls.run("catalogue.search", {"limit": 1})
-    where = options.node or str(home)
-    return Agent(calls, mandate, counts_of(home, where, options.org or "", mandate.name), home)
+    # However the organisation was named: the count is its own.
+    org = sha256(options.key.encode()).hexdigest() if options.key else choose(read(home), options.org).org
+    # Beside the home, not in it, where the agent works for a node far away: there may be no home here.
+    far = home.with_name(f"{home.name}-mandates")
+    folder = home / "mandates" if options.node is None else far
+    return Agent(calls, mandate, counts_of(folder, options.node or "", org, mandate.name), home)
 
 
 def known(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -194,10 +194,10 @@ def amounts(words: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def counts_of(home: Path, where: str, org: str, name: str) -> Counts:
+def counts_of(folder: Path, where: str, org: str, name: str) -> Counts:
     """The counts of a mandate's name, for an organisation of a node."""
     digest = sha256(json.dumps([where, org, name]).encode()).hexdigest()[:32]
-    return Counts(home / "mandates" / digest)
+    return Counts(folder / digest)
 
 
 def _spoken(measure: str, count: int) -> str:

@@ -25,12 +25,14 @@ from rich.table import Table
 from rich.text import Text
 
 from dujiang.doors.local import Answer, Options
+from dujiang.kernel.money import Money
 
 _WIDE = 200
 _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
 _CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
 _DIGEST = re.compile("[0-9a-f]{64}")
+_CURRENCY = re.compile("[A-Z]{3}")
 _YEAR_9999_MS = 253_370_764_800_000
 _NOTHING = {"en": "Nothing there yet.", "zh": "暂无内容。"}
 
@@ -54,6 +56,8 @@ def answer(given: Answer, options: Options) -> None:
     elif isinstance(given.body, dict) and list(given.body) == ["receipt"]:
         # To keep in a file: nothing may break its lines.
         sys.stdout.write(json.dumps(given.body["receipt"], ensure_ascii=False, indent=2) + "\n")
+    elif isinstance(given.body, dict) and list(given.body) == ["name", "text"]:
+        sys.stdout.write(given.body["text"])  # a file, for another program
     elif (body := given.body if given.human is None else given.human) not in (None, {}, []):
         console().print(rendered(body, options.language))
         if isinstance(body, dict) and body.get("items") == []:
@@ -156,27 +160,32 @@ def clean(text: str) -> str:
     )
 
 
-def _card(body: Mapping[str, Any], language: str) -> RenderableType:
+def _card(body: Mapping[str, Any], language: str, around: str = "") -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     parts: list[RenderableType] = []
-    for name, value in spoken(body, language):
+    around = _currency(body, around)
+    for name, value in spoken(body, language, around):
         if is_document(value):
             grid.add_row(label(name), Text("(--json)", style="dim"))
         elif is_table(value):
-            parts += [Text(f"\n{label(name)}", style="bold"), _listed(value, language)]
+            parts += [Text(f"\n{label(name)}", style="bold"), _listed(value, language, around)]
         elif isinstance(value, dict):
-            parts += [Text(f"\n{label(name)}", style="bold"), _card(value, language)]
+            parts += [Text(f"\n{label(name)}", style="bold"), _card(value, language, around)]
         else:
             grid.add_row(label(name), Text(cell(value, name)))
     return Group(grid, *parts) if grid.row_count else Group(*parts)
 
 
-def _listed(items: Sequence[Any], language: str) -> RenderableType:
+def _listed(items: Sequence[Any], language: str, around: str = "") -> RenderableType:
     if not is_table(items):
         return Text("\n".join(cell(item) for item in items) or "-")
-    rows = [row for item in items for row in _flat(dict(spoken(item, language)))]
+    rows = [
+        row
+        for item in items
+        for row in _flat(dict(spoken(item, language, around)), language, _currency(item, around))
+    ]
     names = list(dict.fromkeys(name for row in rows for name in row))
     if names in (["text"], ["text_zh"]):
         return Text("\n".join(f"• {cell(row[names[0]])}" for row in rows))
@@ -205,7 +214,7 @@ class _Fitting:
             yield Padding(Text(" · ".join(f"{name}: {text}" for name, text in told)), (0, 0, 0, 2))
 
 
-def _flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _flat(row: dict[str, Any], language: str, around: str) -> Iterator[dict[str, Any]]:
     """The row, or one for each member of the table it holds (noise: a row for each measure)."""
     inner = next((name for name, value in row.items() if is_table(value)), None)
     if inner is None:
@@ -213,7 +222,7 @@ def _flat(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         return
     outer = {name: value for name, value in row.items() if name != inner}
     for item in row[inner]:
-        yield outer | item
+        yield outer | dict(spoken(item, language, around))
 
 
 def _merged(lines: Sequence[list[str]]) -> list[list[str]]:
@@ -241,14 +250,29 @@ def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Contai
     return table
 
 
-def spoken(body: Mapping[str, Any], language: str) -> Iterator[tuple[str, Any]]:
-    """The members worth showing: in one language, without what is empty and without the receipt's bytes."""
+def _currency(body: Mapping[str, Any], around: str) -> str:
+    """The currency its amounts are in: its own, or that of what it stands in."""
+    own = body.get("currency")
+    return own if isinstance(own, str) and _CURRENCY.fullmatch(own) else around
+
+
+def spoken(body: Mapping[str, Any], language: str, around: str = "") -> Iterator[tuple[str, Any]]:
+    """The members worth showing: in one language, without what is empty and without the receipt's bytes.
+
+    Amounts in minor units are shown as people write them, where their currency is known; `around`: that of
+    what the body stands in.
+    """
+    currency = _currency(body, around)
     for name, value in body.items():
         if value in (None, [], {}, "") or name == "receipt":
             continue
         other = name.removesuffix("_zh") if name.endswith("_zh") else f"{name}_zh"
         hidden = (language == "zh") != name.endswith("_zh")
         if body.get(other) and hidden:
+            continue
+        if name.endswith("_minor") and type(value) is int and currency:
+            if (amount := name.removesuffix("_minor")) not in body:
+                yield amount, str(Money(value, currency))
             continue
         yield name, value
 

@@ -66,7 +66,9 @@ def _opened(desk: Desk, scope: Scope, key: str) -> tuple[Any, Any]:
     home = desk.home.path
     # The node asks itself as anybody would: by key, through the same gate.
     calls = Calls(Options(home=home, key=key, language=gate.language(scope)))
-    agent = Agent(calls, given, counts_of(home, "http", sha256(key.encode()).hexdigest(), given.name))
+    agent = Agent(
+        calls, given, counts_of(home / "mandates", "http", sha256(key.encode()).hexdigest(), given.name)
+    )
     return agent, over_http
 
 

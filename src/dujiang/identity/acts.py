@@ -382,8 +382,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Card:
 
     Raises: Refused not_found.
     """
-    wanted = ask.id or caller.org
-    org = store.organisation(tx.db, wanted) or store.by_did(tx.db, wanted) or store.by_name(tx.db, wanted)
+    org = named(tx.db, ask.id or caller.org)
     if org is None:
         raise Refused(NOT_FOUND)
     own = tuple(sorted(caller.roles)) if org.id == caller.org else ()
@@ -419,6 +418,11 @@ def organisation(db: Session, org: str) -> Organisation:
     if found is None:
         raise Refused(NOT_FOUND)
     return found
+
+
+def named(db: Session, text: str) -> Organisation | None:
+    """The organisation of this home with an id, a DID or a name, if there is one."""
+    return store.organisation(db, text) or store.by_did(db, text) or store.by_name(db, text)
 
 
 def by_did(db: Session, did: str) -> Organisation | None:

@@ -110,8 +110,13 @@ def stranger(host: str) -> str:
 
 
 def address_of(org: str, person: str) -> str | None:
-    """What failures of an address are counted by; of IPv6 its network, as one host has many addresses."""
-    if org or not person.startswith(_ADDRESS):
+    """What failures of an address are counted by; of IPv6 its network, as one host has many addresses.
+
+    Who is signed in and tries names is counted by themselves; the node by nothing.
+    """
+    if org:
+        return f"address:{sha256(person.encode('utf-8', 'replace')).hexdigest()}"
+    if not person.startswith(_ADDRESS):
         return None
     host = person.removeprefix(_ADDRESS)
     try:

@@ -50,6 +50,10 @@ class Config:
     """A message is given up after so many failed deliveries."""
     delivery_backoff_s_max: int = 3600
     """Longest wait between two deliveries of a message."""
+    platform_fee_bp: int = 0
+    """What the operator keeps of a settled bill, in 1/100 of a percent; pinned when the bill is made."""
+    quote_minutes: int = 60
+    """How long a quote holds."""
     session_hours: int = 12
     """A browser session ends after this long."""
     link_minutes: int = 30

@@ -58,7 +58,7 @@ def period_of(text: str) -> tuple[Period, Period]:
     whole = Period(_day(first), _day(last))
     if whole.days < 1:
         raise Refused(PERIOD_UNFIT)
-    return whole, Period(whole.first - whole.days, whole.first - 1)
+    return whole, Period(max(0, whole.first - whole.days), whole.first - 1)
 
 
 def _span(text: str) -> tuple[date, date]:
@@ -68,7 +68,8 @@ def _span(text: str) -> tuple[date, date]:
         if found is None:
             raise ValueError
         year, month, day = (int(part) if part else None for part in found.groups())
-        assert year is not None
+        if year is None or year < _EPOCH.year:
+            raise ValueError
         first = date(year, month or 1, day or 1)
         if day is not None:
             return first, first

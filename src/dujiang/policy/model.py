@@ -29,6 +29,33 @@ class Noise(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A part of what the provider earns (分成), by weight."""
+
+    recipient: str
+    """Name or DID of an organisation of this node."""
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What the use costs (价格): parts that add up, in whole minor units (分, cents) of one currency."""
+
+    currency: str
+    """Three letters of ISO 4217, such as CNY."""
+    agreement_minor: int = 0
+    """Once, with the first question under the contract."""
+    month_minor: int = 0
+    """For each month from the day of the agreement in which something is asked."""
+    question_minor: int = 0
+    """For each question that is answered; the same question again is free."""
+    row_minor: int = 0
+    """For each row of an answer."""
+    shares: tuple[Share, ...] = ()
+    """How what the provider earns is split; empty: all to the provider."""
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """The terms of a contract (合约条款); the consumer may do what they permit and nothing else."""
 
@@ -55,6 +82,8 @@ class Terms:
     noise: Noise = Noise.gaussian
     dominance_percent: int = 50
     """A sum is withheld where one entity could hold more than this share of it."""
+    price: Price | None = None
+    """What the use costs; None: nothing."""
     join_keys: tuple[str, ...] | None = None
     """Columns the table may be joined on with other tables; None: it is asked alone."""
     partners: tuple[str, ...] | None = None

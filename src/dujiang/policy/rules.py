@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import date, timedelta
 from typing import cast
 
 from dujiang.kernel.canonical import sha256_hex
 from dujiang.kernel.errors import Code
+from dujiang.kernel.money import Money
 from dujiang.policy.model import (
     JOIN_NOT_PERMITTED,
     LIST_ITEMS_MAX,
@@ -29,6 +30,7 @@ from dujiang.policy.model import (
     RECIPIENT_NOT_PERMITTED,
     TEXT_CHARACTERS_MAX,
     Noise,
+    Price,
     Problem,
     Terms,
     TermsFile,
@@ -44,8 +46,11 @@ _RANGES: tuple[tuple[str, int, int], ...] = (
     ("rho_micro", 1, 10_000_000),
     ("dominance_percent", 1, 100),
 )
+_AMOUNT_MAX = 10**9
+_SHARES_MAX = 20
+_WEIGHT_MAX = 10**6
 _LISTS = ("purposes", "recipients", "columns", "join_keys", "partners")
-_LATER = ("join_keys", "partners")
+_LATER = ("join_keys", "partners", "price")
 """Fields that came later: left out where they say nothing, so that the hash of older terms stays."""
 JOIN_KEYS_MAX = 5
 OTHER = "other"
@@ -91,11 +96,38 @@ def check(terms: Terms) -> tuple[Problem, ...]:
         found.append(Problem("ceiling_statistics", ">= statistics"))
     for name in _LISTS:
         found.extend(Problem(name, rule) for rule in _list_rules(name, getattr(terms, name)))
+    if terms.price is not None:
+        found.extend(Problem("price", rule) for rule in _price_rules(terms.price))
     if len(terms.join_keys or ()) > JOIN_KEYS_MAX:
         found.append(Problem("join_keys", f"1..{JOIN_KEYS_MAX} items"))
     if terms.partners is not None and terms.join_keys is None:
         found.append(Problem("partners", "needs join_keys"))
     return tuple(found)
+
+
+def amounts(price: Price) -> tuple[tuple[str, int], ...]:
+    """What a price asks for and how much, in minor units; what costs nothing is left out."""
+    parts = (
+        ("agreement", price.agreement_minor), ("month", price.month_minor), ("question", price.question_minor),
+        ("row", price.row_minor),
+    )  # fmt: skip
+    return tuple((per, amount) for per, amount in parts if amount)
+
+
+def _price_rules(price: Price) -> list[str]:
+    rules: list[str] = []
+    if not re.fullmatch("[A-Z]{3}", price.currency, re.ASCII):
+        rules.append("currency: three capital letters")
+    if any(not 0 <= amount <= _AMOUNT_MAX for _, amount in amounts(price)):
+        rules.append(f"amounts 0..{_AMOUNT_MAX} minor units")
+    if not amounts(price):
+        rules.append("at least one amount above 0")
+    names = [share.recipient for share in price.shares]
+    if names:
+        rules.extend(f"shares: {rule}" for rule in _list_rules("recipients", tuple(names)))
+    if len(names) > _SHARES_MAX or any(not 1 <= share.weight <= _WEIGHT_MAX for share in price.shares):
+        rules.append(f"at most {_SHARES_MAX} shares, weights 1..{_WEIGHT_MAX}")
+    return rules
 
 
 def check_columns(
@@ -217,7 +249,13 @@ def normal(terms: Terms) -> Terms:
     def ordered(items: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if items is None else tuple(sorted(set(items)))
 
-    return replace(terms, **{name: ordered(getattr(terms, name)) for name in _LISTS})
+    lists = {name: ordered(getattr(terms, name)) for name in _LISTS}
+    return replace(terms, **lists, price=terms.price and normal_price(terms.price))
+
+
+def normal_price(price: Price) -> Price:
+    """The same price with its shares in one order, which also decides who gets an odd minor unit first."""
+    return replace(price, shares=tuple(sorted(price.shares, key=lambda share: share.recipient)))
 
 
 def terms_value(terms: Terms) -> dict[str, object]:
@@ -225,9 +263,14 @@ def terms_value(terms: Terms) -> dict[str, object]:
     made: dict[str, object] = {}
     for part in fields(Terms):
         value = getattr(terms, part.name)
-        if value is not None or part.name not in _LATER:
-            made[part.name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
+        if part.name in _LATER and value is None:
+            continue
+        made[part.name] = list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
     made["noise"] = terms.noise.value
+    if terms.price is not None:
+        made["price"] = {
+            **asdict(terms.price), "shares": [asdict(share) for share in terms.price.shares],
+        }  # fmt: skip
     return made
 
 
@@ -253,6 +296,7 @@ def narrower_or_equal(asked: Terms, offered: Terms) -> bool:
         and asked.group_min >= offered.group_min
         and asked.dominance_percent <= offered.dominance_percent
         and asked.noise == offered.noise
+        and normal(asked).price == normal(offered).price
     )
 
 
@@ -296,7 +340,23 @@ def _sentence_en(terms: Terms) -> str:
         *([f"joined on {_listed(terms.join_keys, '')}"] if terms.join_keys is not None else []),
         *([f"with tables of {_listed(terms.partners, '')}"] if terms.partners is not None else []),
     ]
-    return f"For {', '.join(who)}: {', '.join(what)}."
+    return f"For {', '.join(who)}: {', '.join(what)}." + (
+        "" if terms.price is None else _price_en(terms.price)
+    )
+
+
+def _price_en(price: Price) -> str:
+    parts = [f"{Money(amount, price.currency)} {_PER_EN[per]}" for per, amount in amounts(price)]
+    shares = [f"{_listed((share.recipient,), '')} {share.weight}" for share in price.shares]
+    shared = f"; the provider's part is split {', '.join(shares)}" if shares else ""
+    return f" It costs {', '.join(parts) or Money(0, price.currency)}{shared}."
+
+
+def _price_zh(price: Price) -> str:
+    parts = [f"{_PER_ZH[per]} {Money(amount, price.currency)}" for per, amount in amounts(price)]
+    shares = [f"{_listed((share.recipient,), '')} {share.weight}" for share in price.shares]
+    shared = f"；提供方所得按{'、'.join(shares)}分成" if shares else ""
+    return f"价格：{'，'.join(parts) or Money(0, price.currency)}{shared}。"
 
 
 def _sentence_zh(terms: Terms) -> str:
@@ -317,9 +377,14 @@ def _sentence_zh(terms: Terms) -> str:
         *([f"可按{_listed(terms.join_keys, '')}连接"] if terms.join_keys is not None else []),
         *([f"仅与{_listed(terms.partners, '')}的表连接"] if terms.partners is not None else []),
     ]
-    return f"{'，'.join(who)}：{'，'.join(what)}。"
+    return f"{'，'.join(who)}：{'，'.join(what)}。" + ("" if terms.price is None else _price_zh(terms.price))
 
 
+_PER_EN = {
+    "agreement": "with the first question", "month": "for each month with a question", "question": "a question",
+    "row": "a row of an answer",
+}  # fmt: skip
+_PER_ZH = {"agreement": "首次提问", "month": "每个有提问的月份", "question": "每次提问", "row": "答案每行"}
 _NOISE_EN = {
     Noise.gaussian: "with Gaussian noise",
     Noise.laplace: "with Laplace noise",

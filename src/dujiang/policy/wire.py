@@ -1,8 +1,9 @@
 """Terms in foreign bytes: an ODRL 2.2 offer within the Dataspace Protocol's profile, and a terms file.
 
 1. One permission to `use`, one constraint per field; standard operands where ODRL has them, otherwise ours.
-2. Numbers are written as decimal text: the profile's schema has no numbers (DSP 2025-1, contract schema).
-3. Whatever is not understood (member, action, operand, operator, duty, prohibition) denies the whole policy.
+2. A price is one obligation to `compensate` per part (payAmount in major units), and one per share.
+3. Numbers are written as decimal text: the profile's schema has no numbers (DSP 2025-1, contract schema).
+4. Whatever is not understood (member, action, operand, operator, duty, prohibition) denies the whole policy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import date, datetime
 from typing import Any, cast
 
 from dujiang.kernel.errors import Refused
+from dujiang.kernel.money import decimal, minor
 from dujiang.kernel.shape import build
 from dujiang.policy.model import (
     LIST_ITEMS_MAX,
@@ -24,10 +26,12 @@ from dujiang.policy.model import (
     TERMS_UNREADABLE,
     TERMS_WRONG,
     Noise,
+    Price,
+    Share,
     Terms,
     TermsFile,
 )
-from dujiang.policy.rules import check
+from dujiang.policy.rules import amounts, check
 
 # field -> (left operand, operator); the first four are terms of the ODRL vocabulary §4.
 _CONSTRAINTS: dict[str, tuple[str, str]] = {
@@ -50,8 +54,13 @@ _FIELDS = {left: (name, operator) for name, (left, operator) in _CONSTRAINTS.ite
 _LISTS = frozenset({"purposes", "recipients", "columns", "join_keys", "partners"})
 _TEXTS = frozenset({"until", "noise"})
 _MEMBERS = frozenset(
-    {"@context", "@id", "@type", "profile", "permission", "target", "assigner", "assignee", "timestamp"}
-)
+    {
+        "@context", "@id", "@type", "profile", "permission", "obligation", "target", "assigner", "assignee",
+        "timestamp",
+    }
+)  # fmt: skip
+_PAY, _CURRENCY, _PER, _WEIGHT = "payAmount", f"{NAMESPACE}currency", f"{NAMESPACE}per", f"{NAMESPACE}weight"
+_PARTS = ("agreement", "month", "question", "row")
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,11}")
 
 
@@ -66,7 +75,27 @@ def odrl_offer(terms: Terms, offer_id: str, target: str | None = None) -> dict[s
     made: dict[str, Any] = {"@id": offer_id, "@type": "Offer", "profile": PROFILE}
     if target is not None:
         made["target"] = target
-    return {**made, "permission": [{"action": "use", "constraint": constraints}]}
+    made["permission"] = [{"action": "use", "constraint": constraints}]
+    if terms.price is not None:
+        made["obligation"] = _duties(terms.price)
+    return made
+
+
+def _duties(price: Price) -> list[dict[str, Any]]:
+    paid = [
+        {_PAY: decimal(amount, price.currency), _CURRENCY: price.currency, _PER: per}
+        for per, amount in amounts(price)
+    ]
+    shared = [{"recipient": share.recipient, _WEIGHT: str(share.weight)} for share in price.shares]
+    return [
+        {
+            "action": "compensate",
+            "constraint": [
+                {"leftOperand": left, "operator": "eq", "rightOperand": right} for left, right in duty.items()
+            ],
+        }
+        for duty in [*paid, *shared]
+    ]
 
 
 def terms_of_odrl(policy: object) -> Terms:
@@ -84,7 +113,7 @@ def terms_of_odrl(policy: object) -> Terms:
         if name in found:
             raise _denied(f"constraint[{place}]")
         found[name] = value
-    terms = Terms(**found)
+    terms = Terms(**found, price=_price(cast("Mapping[str, object]", policy).get("obligation")))
     if problems := check(terms):
         raise Refused(TERMS_WRONG, problems="; ".join(map(str, problems)))
     return terms
@@ -133,6 +162,53 @@ def _right(name: str, right: object, place: str) -> Any:
     if not _DIGITS.fullmatch(right):
         raise _denied(place)
     return int(right)
+
+
+def _price(duties: object) -> Price | None:
+    """The price some obligations ask for; each must be understood whole."""
+    if duties is None:
+        return None
+    if not isinstance(duties, list) or not duties:
+        raise _denied("obligation")
+    found: dict[str, Any] = {}
+    shares: list[Share] = []
+    for place, duty in enumerate(cast("list[object]", duties)):
+        at = f"obligation[{place}]"
+        said = _duty(duty, at)
+        if said.keys() == {"recipient", _WEIGHT} and _DIGITS.fullmatch(said[_WEIGHT]):
+            shares.append(Share(said["recipient"], int(said[_WEIGHT])))
+            continue
+        if said.keys() != {_PAY, _CURRENCY, _PER} or said[_PER] not in _PARTS:
+            raise _denied(at)
+        amount = minor(said[_PAY], said[_CURRENCY])
+        if f"{said[_PER]}_minor" in found or found.setdefault("currency", said[_CURRENCY]) != said[_CURRENCY]:
+            raise _denied(at)
+        if not amount or decimal(amount, said[_CURRENCY]) != said[_PAY]:
+            raise _denied(at)  # one amount, one way to write it
+        found[f"{said[_PER]}_minor"] = amount
+    if not found:
+        raise _denied("obligation")
+    return Price(**found, shares=tuple(shares))
+
+
+def _duty(duty: object, place: str) -> dict[str, str]:
+    """The operands of a duty to compensate and their values."""
+    rule = _object(duty, place)
+    constraints = rule.get("constraint")
+    if rule.keys() != {"action", "constraint"} or rule["action"] != "compensate":
+        raise _denied(place)
+    if not isinstance(constraints, list) or len(cast("list[object]", constraints)) > len(_PARTS):
+        raise _denied(place)
+    said: dict[str, str] = {}
+    for constraint in cast("list[object]", constraints):
+        parts = _object(constraint, place)
+        left, right = parts.get("leftOperand"), parts.get("rightOperand")
+        if parts.keys() != {"leftOperand", "operator", "rightOperand"} or parts["operator"] != "eq":
+            raise _denied(place)
+        if not isinstance(left, str) or not isinstance(right, str) or left in said:
+            raise _denied(place)
+        said[left] = right
+    return said
 
 
 def _object(value: object, place: str) -> Mapping[str, object]:
