@@ -191,6 +191,43 @@ def clean(text: str, made: dict[str, Any]) -> None:
     assert "djk_" not in text and "患者" not in text
 
 
+def test_money_is_used_within_the_mandate(home: Path) -> None:
+    hospital = dujiang.connect(home=home, as_=HOSPITAL)
+    price = {"currency": "CNY", "agreement_minor": 500, "question_minor": 100, "row_minor": 30}
+    terms = {"price": price, "fields": {"性别": {"uses": ["group", "filter"], "keys": ["女", "男"]}}}
+    rows = "\n".join(f"患者{n:05d},{'女男'[n % 2]},{n % 40}" for n in range(2000))
+    home.with_name("priced.csv").write_text(f"编号,性别,次数\n{rows}\n", encoding="utf-8")
+    product = hospital.offer(home.with_name("priced.csv"), entity="编号", terms=terms).id
+    hospital.call("market.deposit", org=INSURER, amount="100.00", currency="CNY", reference="BANK-1")
+    mandate = ("--products", product, "--purposes", "analyse", "--statistics-max", "40", "--mandate", "money")
+
+    async def life() -> None:
+        async with agent(home, *mandate) as seen:
+            assert (
+                await seen.refused("contract_request", product=product, purpose="analyse")
+                == "outside_mandate"
+            )
+        async with agent(home, *mandate, "--price-max", "8.00 CNY") as seen:
+            _, agreed = await seen.call("contract_request", product=product, purpose="analyse")
+            contract = agreed["data"]["contract"]
+            assert await seen.refused("market_order", contract=contract, amount="50.00") == "outside_mandate"
+            dujiang.connect(home=home, as_=INSURER).call("market.order", contract=contract, amount="50.00")
+            asked = {"contracts": [contract], "sql": "select 性别, count(*) from priced group by 性别"}
+            error, answer = await seen.call("cleanroom_ask", **asked)
+            assert not error and sum(cost["amount_minor"] for cost in answer["data"]["cost"]) == 160, answer
+            used = [path for path in (home / "mandates").glob("*/CNY") if int(path.read_text("ascii"))]
+            assert [int(path.read_text("ascii")) for path in used] == [660], (
+                "the fee, the question and two rows"
+            )
+            other = {
+                "contracts": [contract],
+                "sql": "select 性别, count(*) from priced where 次数 > 3 group by 性别",
+            }
+            assert await seen.refused("cleanroom_ask", **other) == "mandate_spent"
+
+    anyio.run(life)
+
+
 def test_without_a_mandate_an_agent_only_looks(home: Path, products: list[str]) -> None:
     async def looks() -> None:
         async with agent(home) as seen:

@@ -171,6 +171,21 @@ def test_a_failed_question_costs_nothing_but_the_fees_that_fell_due_stay(life: L
     assert [line.kind for line in billed(life, on).lines] == ["agreement", "month"]
 
 
+@pytest.mark.parametrize("how", ["stop", "terminate"])
+def test_a_question_that_is_stopped_costs_nothing(life: Life, how: str) -> None:
+    on = agreed(life, QUESTION)
+    funded(life, on, "10", f"stop-{on}")
+    job = life.run("cleanroom.ask", life.insurer, cleanroom.Ask((on,), SQL.format(50, 2))).job
+    assert allowance(life, on) == (750, 250, 0)
+    if how == "stop":
+        life.run("cleanroom.stop", life.hospital, cleanroom.Stop(job))
+    else:
+        life.run("contract.terminate", life.hospital, contract.Terminate(on))
+        life.quiet()
+    assert life.run("cleanroom.show", life.insurer, cleanroom.Show(job)).state == "stopped"
+    assert allowance(life, on) == (1000, 0, 0)
+
+
 def test_a_month_is_charged_with_its_first_question_alone(life: Life) -> None:
     on = agreed(life, Price("CNY", month_minor=300))
     funded(life, on, "10", f"month-{on}")

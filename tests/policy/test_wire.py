@@ -69,9 +69,25 @@ FOREIGN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a logical constraint": lambda offer: _rule(offer)["constraint"].append({"or": []}),
     "constraints that are no list": lambda offer: _rule(offer).update(constraint={}),
     "a refinement": lambda offer: _first(offer).update(rightOperandReference="x"),
+    "a payment of another form": lambda offer: _paid(offer).update(rightOperand="100.0"),
+    "a payment of a half unit": lambda offer: _paid(offer).update(rightOperand="100.005"),
+    "a payment of nothing": lambda offer: _paid(offer).update(rightOperand="0.00"),
+    "a payment as a number": lambda offer: _paid(offer).update(rightOperand=100),
+    "at most a payment": lambda offer: _paid(offer).update(operator="lteq"),
+    "two currencies": lambda offer: _paid(offer, 1, 1).update(rightOperand="USD"),
+    "a payment for another part": lambda offer: _paid(offer, 0, 2).update(rightOperand="download"),
+    "a payment twice": lambda offer: offer["obligation"].append(copy.deepcopy(offer["obligation"][0])),
+    "a payment and more": lambda offer: offer["obligation"][0].update(consequence=[]),
+    "an empty obligation": lambda offer: offer.update(obligation=[]),
+    "shares of nothing": lambda offer: offer.update(obligation=offer["obligation"][-1:]),
+    "a share without a number": lambda offer: _paid(offer, -1, 1).update(rightOperand="half"),
     "another noise": lambda offer: _noise(offer).update(rightOperand="none"),
     "list of numbers": lambda offer: _first(offer).update(rightOperand=[1]),
 }
+
+
+def _paid(offer: dict[str, Any], duty: int = 0, operand: int = 0) -> dict[str, Any]:
+    return offer["obligation"][duty]["constraint"][operand]
 
 
 def _noise(offer: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -132,11 +131,6 @@ class _Inside:
     """Acts in this process."""
 
     def __init__(self, home: Home, caller: Caller, language: str) -> None:
-        import structlog
-
-        # Standard output is the answer's: what the loops log is talk. A program that logs already goes on as it does.
-        if not structlog.is_configured():
-            structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
         self._home = home
         self._caller = caller
         self._language = language
