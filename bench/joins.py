@@ -56,9 +56,9 @@ def _measured(place: Path, rows: int, name: str, goal: str) -> Figure:
     )
     connection = duckdb.connect(":memory:", config={"threads": 2})
     members: list[Member] = []
-    for at, (table, sql, count) in enumerate((("visits", visits, rows), ("people", people, PEOPLE))):
+    for at, (table, source, count) in enumerate((("visits", visits, rows), ("people", people, PEOPLE))):
         raw, registered = place / f"{table}.parquet", place / f"{table}.registered"
-        duckdb.sql(f"copy ({sql} from range({count}) t(i)) to '{raw}' (format parquet, compression zstd)")
+        duckdb.sql(f"copy ({source} from range({count}) t(i)) to '{raw}' (format parquet, compression zstd)")
         shape = _registered(raw, table, place / "plain", registered)
         connection.execute(f"create view t{at} as select * from read_parquet('{registered}')")
         connection.execute(f"create view {table} as select * from read_parquet('{raw}')")

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import random
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dujiang.cleanroom.model import Guard, Noise, Plan
 from dujiang.cleanroom.noise import SeededSource
@@ -269,3 +273,23 @@ def test_a_private_cell_needs_k_entities_of_every_owner() -> None:
     }
     shown = release(made, guard, blurred)
     assert all(counted[row[0]] >= 3 for row in shown.rows)
+
+
+@given(seed=st.integers(0, 10**9))
+@settings(max_examples=150, deadline=None)
+def test_no_mangled_question_raises_or_reaches_the_engine_unread(seed: int) -> None:
+    chance = random.Random(seed)
+    text = chance.choice([*EXACT, *(one for pair in SAME for one in pair)])
+    every = (*people(3), *flying(3))
+    tables = [one for one in every if (one.name in text) != (chance.random() < 0.02)] or list(PAIR)
+    words = re.findall(r"\w+|[^\w\s]", text)
+    for _ in range(chance.randint(0, 4)):
+        at, other = chance.randrange(len(words)), chance.randrange(len(words))
+        words[at] = chance.choice(
+            [words[other], "", "left", "seqn", "using", "t1j0", "'t9c1'", "*", "(", ")"]
+        )
+    members = [one.member for one in tables]
+    made = plan_joined(" ".join(words), members)
+    if isinstance(made, Plan):
+        assert len(engine(tables).execute(made.sql).fetchall()) <= 1000
+        assert all(f"t{place} " in made.sql for place in range(len(tables)))

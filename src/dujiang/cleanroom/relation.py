@@ -127,6 +127,8 @@ class Relation:
     @cached_property
     def mandatory(self) -> frozenset[int]:
         """The tables that are in every joined row: not, or not only, on the optional side of a LEFT JOIN."""
+        if not self.links:
+            return frozenset(range(len(self.members)))
         return self._with({self._first, *(link.part for link in self.links if not link.left)})
 
     @cached_property
@@ -224,9 +226,8 @@ class Relation:
             return False  # those that met it get a NULL when it goes
         if other not in self.optional and self.columns[index].constant and self.same_entity(place, other):
             return True
-        # An optional table may be met in some rows of the entity only, unless all it hangs on is one row.
-        needed = self._with((other,)) if other in self.optional else (other,)
-        return all(self.reaches[place].own[each] == 1 for each in needed)
+        # An optional table is counted after all it hangs on: one row of it is one row of these, met or not.
+        return self.reaches[place].own[other] == 1
 
     def touched(self, place: int, columns: Iterable[int], most: int | None) -> int:
         """L0: cells of these keys that one entity of a table may touch; `most`: how many cells are shown at all."""

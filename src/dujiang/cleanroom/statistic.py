@@ -217,7 +217,9 @@ class Tally:
         """The SQL of distinct entities: a bitmap where it is quicker and fits, else COUNT(DISTINCT eid)."""
         eid, entities = self.relation.eid(of), self.relation.members[of].table.entities
         eid = eid if test.op == "true" else f"CASE WHEN {test.sql} THEN {eid} END"
-        room = self.cells.most * (entities // 8 + 1) * THREADS <= (self.guard.memory_mb << 20) // 4
+        # Of every table one may stand, and a join needs room of its own.
+        bytes_max = (self.guard.memory_mb << 20) // (4 * len(self.relation.members))
+        room = self.cells.most * (entities // 8 + 1) * THREADS <= bytes_max
         if room and self.cells.most * entities > HASHED_MAX:
             return f"COALESCE(BIT_COUNT(BITSTRING_AGG({eid}, 0, {max(1, entities - 1)})), 0)"
         return f"COUNT(DISTINCT {eid})"
