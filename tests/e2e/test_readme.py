@@ -15,6 +15,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+IDS = {
+    name: rf"\b{prefix}_[0-9a-z]{{26}}\b"
+    for name, prefix in {"PRODUCT": "prd", "VERSION": "ver", "CONTRACT": "ctr", "BILL": "bil"}.items()
+} | {"ENTRY": r"(?m)^\s*\d+(?=\s+(cleanroom|market|contract)\.)"}
+"""What the commands name by a word in capitals, as the ones before print it."""
 DUJIANG = [sys.executable, "-c", "import sys; from dujiang.doors.cli import main; sys.exit(main())"]
 
 
@@ -53,18 +58,21 @@ def test_the_commands_shown_work_in_order(language: str, tmp_path: Path) -> None
     chance = random.Random(3)
     rows = [f"P{n},{chance.choice(['north', 'south'])},{chance.randint(1, 30)}" for n in range(2000)]
     (tmp_path / "visits.csv").write_text("patient,ward,days\n" + "\n".join(rows) + "\n", "utf-8")
-    block = re.search(r"```sh\n(.*?)```", READMES[language].read_text("utf-8"), re.S)
-    assert block is not None
+    text = READMES[language].read_text("utf-8")
+    blocks = {form: re.search(rf"```{form}\n(.*?)```", text, re.S) for form in ("sh", "toml")}
+    assert blocks["sh"] is not None and blocks["toml"] is not None
+    (tmp_path / "terms.toml").write_text(blocks["toml"][1], "utf-8")
     known: dict[str, str] = {}
-    for line in block[1].splitlines():
+    lines = [line for line in blocks["sh"][1].splitlines() if not line.startswith("#")]
+    for line in (each for joined in lines for each in joined.split(" && ")):
         words = [known.get(word, word) for word in shlex.split(line)[1:]]
         done = _run(words, tmp_path)
         assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-        for name, prefix in (("PRODUCT", "prd"), ("CONTRACT", "ctr")):
-            found = re.search(rf"\b{prefix}_[0-9a-z]{{26}}\b", done.stdout)
+        for name, form in IDS.items():
+            found = re.search(form, done.stdout)
             if found:
                 known.setdefault(name, found[0])
-    assert set(known) == {"PRODUCT", "CONTRACT"}
+    assert set(known) == set(IDS)
     receipt = json.loads((tmp_path / "answer.csv.receipt.json").read_text("utf-8"))
     assert receipt["type"] == "dujiang-receipt"
     assert (tmp_path / "answer.csv").read_text("utf-8").startswith("ward,")

@@ -146,7 +146,7 @@ class Story:
         lines = [
             self.say("offered_by", self.say(owner), ", ".join(tables)) for owner, tables in by_owner.items()
         ]
-        return self.say("offer", len(_TABLES)), lines
+        return self.say("offer", len(_TABLES)), ["; ".join(lines)]
 
     def _offered(self, table: str, owner: str, entity: str | None) -> dict[str, Any]:
         samples = resources.files("dujiang") / "samples"
@@ -246,7 +246,11 @@ class Story:
                 if part["statistics_left"] is not None  # a public table has no account
             )
             assert len({part["provider"] for part in answer["parts"]}) == 2
-            lines += [self.say("ask", self.say("insurer"), sql), *_table(answer), charged]
+            rows = "; ".join(" ".join(map(_cell, row)) for row in answer["rows"])
+            lines += [
+                self.say("ask", self.say("insurer"), sql),
+                f"{', '.join(answer['columns'])}: {rows}. {charged}",
+            ]
         return self.say("join"), lines
 
     def budget(self) -> Told:
@@ -267,7 +271,7 @@ class Story:
             f"= {self._money(each['amount_minor'])}"
             for each in bill["lines"]
         ]
-        return self.say("meter", self.say("hospital"), bill["number"], bill["amount"]), lines
+        return self.say("meter", self.say("hospital"), bill["number"], bill["amount"]), ["; ".join(lines)]
 
     def settle(self) -> Told:
         """The operator settles: its fee, and each provider's share, to the minor unit."""
@@ -283,7 +287,7 @@ class Story:
         note = self._do("hospital", "market.refund", bill=self.bill, line=2, reason=self.say("reason"))
         checked = self._do("auditor", "market.check")
         assert checked["right"]
-        return self.say("refund", self.say("hospital"), note["amount"], note["reason"]), [self.say("books")]
+        return self.say("refund", self.say("hospital"), note["amount"], note["reason"]), []
 
     def figures(self) -> Told:
         """The auditor's figures come from the log alone; one of them is followed down to an entry."""
@@ -294,7 +298,7 @@ class Story:
         entry = self._do("auditor", "observatory.list", cell=flows[0]["key"])["items"][-1]
         self.receipt = self._do("auditor", "ledger.prove", entry=entry["entry"])["receipt"]
         assert self._do("auditor", "observatory.reconcile")["agrees"]
-        lines.append(self.say("leads", flows[0][label], entry["entry"], entry["act"]))
+        lines = ["; ".join(lines), self.say("leads", flows[0][label], entry["entry"], entry["act"])]
         return self.say("figures", self.say("auditor"), total["value"]), lines
 
     def verify(self) -> Told:
