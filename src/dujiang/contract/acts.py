@@ -369,9 +369,11 @@ def usable(db: Session, org: str, contract_id: str, now_ms: int) -> Contract:
 def held(db: Session, org: str, contract_id: str) -> Contract:
     """The provider's record of a consumer's contract, in whatever state.
 
-    Raises: Refused not_found.
+    Raises: Refused not_found, contract_not_yours_to_use.
     """
     own = store.contract(db, org, contract_id)
+    if own is not None and own.side is not Side.consumer:
+        raise Refused(NOT_CONSUMER)  # from the provider's side the other record would be the consumer's
     found = _providers(db, own) if own else None
     if found is None:
         raise Refused(NOT_FOUND)

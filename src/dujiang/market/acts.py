@@ -109,7 +109,7 @@ class Deposit:
     reference: str
     """The bank's reference; each is booked once for ever."""
     account: Purse = Purse.balance
-    """balance, or payable to cover a refund of what was paid out already."""
+    """balance; payable or (the operator's) platform to cover a refund of what was paid out already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,7 @@ def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Booked:
 def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amount: Money) -> Booked:
     org, reference = _named(tx.db, wanted), rules.stated(reference)
     account, outside = Account(org.id, Kind(kind)), books.clearing(tx.db)
-    if account.kind is Kind.platform and (cause is Cause.deposit or not org.operator):
+    if account.kind is Kind.platform and not org.operator:
         raise Refused(ACCOUNT_UNFIT)
     name = f"{cause}:{reference}"
     if store.transaction(tx.db, name) is not None:
@@ -316,8 +316,8 @@ def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amo
 def order(tx: Tx, caller: Caller, ask: Order) -> Ordered:
     """Puts money of the consumer's balance on its contract, or takes back what is free there.
 
-    Raises: Refused not_found, contract_free, contract_not_active, currency_differs, amount_unfit,
-    quote_expired, quote_differs, balance_short, allowance_spent.
+    Raises: Refused not_found, contract_not_yours_to_use, contract_free, contract_not_active, currency_differs,
+    amount_unfit, quote_expired, quote_differs, balance_short, allowance_spent.
     """
     held = contracts.held(tx.db, caller.org, ask.contract)
     has = performance.allowance(tx.db, held)
