@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from dujiang.catalogue import acts as catalogue
-from dujiang.cleanroom import acts as cleanroom
-from dujiang.contract import acts as contract
+from dujiang.ledger import acts as ledger
 from dujiang.market import acts as market
 from dujiang.market.model import Purse
-from dujiang.policy.model import Price, Share, TermsFile
+from dujiang.market.wire import inert
+from dujiang.policy.model import TermsFile
 from tests.life import Life, opened, rebuilt
-from tests.market import trade
 from tests.market.trade import PRICE, accounts, agreed, billed, deposited, funded, right, used
 
 
@@ -47,7 +46,9 @@ def test_a_refund_is_possible_after_the_operator_took_its_fees(life: Life) -> No
     bill = billed(life, on)
     life.run("market.settle", life.hospital, market.Settle(bill.bill))
     fees = accounts(life, life.auditor, life.hospital.org)["platform"]
-    taken = market.Withdraw(life.hospital.org, f"{fees // 100}.{fees % 100:02d}", "CNY", "out-1", Purse.platform)
+    taken = market.Withdraw(
+        life.hospital.org, f"{fees // 100}.{fees % 100:02d}", "CNY", "out-1", Purse.platform
+    )
     life.run("market.withdraw", life.hospital, taken)
     assert life.refused("market.refund", life.hospital, market.Refund(bill.bill, "wrong")) == "earned_short"
     back = market.Deposit(life.hospital.org, taken.amount, "CNY", "in-1", Purse.platform)
@@ -57,7 +58,17 @@ def test_a_refund_is_possible_after_the_operator_took_its_fees(life: Life) -> No
 
 
 def test_names_of_files_are_no_formula_in_any_width() -> None:
-    from dujiang.market.wire import inert
-
     for sign in "=+-@＝＋－＠":
         assert inert(f"{sign}cmd|' /C calc'!A0").startswith("'")
+
+
+def test_who_earned_what_is_in_no_entry_that_the_consumer_sees(life: Life) -> None:
+    """`market.show` keeps the split from the consumer; so does the log."""
+    on = agreed(life)
+    funded(life, on, "200", "bank-3")
+    used(life, on)
+    bill = billed(life, on)
+    settled = life.run("market.settle", life.hospital, market.Settle(bill.bill))
+    assert settled.platform_minor
+    seen = life.run("ledger.show", life.insurer, ledger.Show(life.records()[-1].index))
+    assert seen.act == "market.settle" and "platform_minor" not in seen.facts

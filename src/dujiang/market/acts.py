@@ -411,14 +411,12 @@ def settle(tx: Tx, caller: Caller, ask: Settle) -> Shown:
     price = performance.price_of(held)
     assert price is not None
     known, operator = books.recipients(tx.db, price), identity.operator(tx.db).id
-    earned: dict[str, int] = {}
     for line in store.lines(tx.db, made.id):
-        one = books.post(tx, rules.settlement(made, line, price, known, operator))
-        for name, amount in rules.parts(one.postings).items():
-            earned[name] = earned.get(name, 0) + amount
+        books.post(tx, rules.settlement(made, line, price, known, operator))
     performance.settled(tx, held, made.amount.amount_minor)
     counts = flow(tx.db, held, amount_minor=made.amount.amount_minor, currency=price.currency)
-    _tell(tx, made, made.amount, *known.values(), platform_minor=earned.pop("platform", 0), figures=[counts])
+    # Who earned what of it is not the consumer's to know, who sees this entry: it stands in the postings.
+    _tell(tx, made, made.amount, *known.values(), figures=[counts])
     return statements.shown(tx.db, replace(made, state=State.settled))
 
 
