@@ -244,7 +244,7 @@ EARNED_SHORT = Code(
     "Have the operator credit what was paid out (`dujiang market deposit --account payable`, or its own fees "
     "with `--account platform`), then refund.",
     "该账单的某一收款方已提取所得，无法全额退回。",
-    "请由运营方将已提取的款项入账（`dujiang market deposit --account payable`，服务费用 `--account platform`）后再退款。",
+    "请由运营方入账已提取的款项（`dujiang market deposit --account payable`，服务费用 `platform`）后再退款。",
 )  # fmt: skip
 ACCOUNT_UNFIT = Code(
     "account_unfit", 400, Exit.usage,
