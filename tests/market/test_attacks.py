@@ -71,3 +71,10 @@ def test_who_earned_what_is_in_no_entry_that_the_consumer_sees(life: Life) -> No
     assert settled.platform_minor
     seen = life.run("ledger.show", life.insurer, ledger.Show(life.records()[-1].index))
     assert seen.act == "market.settle" and "platform_minor" not in seen.facts
+
+
+def test_a_reference_is_booked_once_however_wide_it_was_typed(life: Life) -> None:
+    deposited(life, life.insurer, "1", "ICBC-20261124-7")
+    for text in ("ＩＣＢＣ-２０２６１１２４-７", " ICBC－20261124－7 "):
+        again = market.Deposit(life.insurer.org, "1", "CNY", text)
+        assert life.refused("market.deposit", life.hospital, again) == "reference_used"

@@ -299,8 +299,8 @@ def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amo
     account, outside = Account(org.id, Kind(kind)), books.clearing(tx.db)
     if account.kind is Kind.platform and not org.operator:
         raise Refused(ACCOUNT_UNFIT)
-    name = f"{cause}:{reference}"
-    if store.transaction(tx.db, name) is not None:
+    name = rules.outside_name(cause, reference)
+    if any(store.transaction(tx.db, each) for each in (name, f"{cause}:{reference}")):
         raise Refused(REFERENCE_USED)
     giver, taker = (outside, account) if cause is Cause.deposit else (account, outside)
     books.post(tx, rules.moved(name, cause, amount, giver, taker, reference=reference))
