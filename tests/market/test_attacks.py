@@ -14,7 +14,7 @@ from dujiang.market.model import Purse
 from dujiang.market.wire import inert
 from dujiang.policy.model import TermsFile
 from tests.life import Life, opened, rebuilt
-from tests.market.trade import PRICE, accounts, agreed, billed, deposited, funded, right, used
+from tests.market.trade import PRICE, SQL, accounts, agreed, billed, deposited, funded, right, used
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +78,14 @@ def test_a_reference_is_booked_once_however_wide_it_was_typed(life: Life) -> Non
     for text in ("ＩＣＢＣ-２０２６１１２４-７", " ICBC－20261124－7 "):
         again = market.Deposit(life.insurer.org, "1", "CNY", text)
         assert life.refused("market.deposit", life.hospital, again) == "reference_used"
+
+
+def test_a_quote_is_ordered_by_once(life: Life) -> None:
+    """Who repeats an order because its answer was lost does not move the money twice."""
+    on = agreed(life)
+    deposited(life, life.insurer, "500", "bank-4")
+    ask = market.Quote(contract=on, sql=SQL.format(50, 2))
+    quote = life.run("market.quote", life.insurer, ask).quote
+    has = life.run("market.order", life.insurer, market.Order(on, quote=quote))
+    assert life.refused("market.order", life.insurer, market.Order(on, quote=quote)) == "quote_expired"
+    assert life.run("market.quote", life.insurer, ask).available_minor == has.available_minor

@@ -145,7 +145,7 @@ class Order:
     amount: str | None = None
     """In major units, such as 12.50; none: what the quote says."""
     quote: str | None = None
-    """A quote's id."""
+    """A quote's id; each is good for one order."""
     currency: str | None = None
     """To be sure of it; the contract's price decides."""
     release: bool = False
@@ -330,7 +330,7 @@ def order(tx: Tx, caller: Caller, ask: Order) -> Ordered:
     cause = Cause.release if ask.release else Cause.order
     giver, taker = (there, purse) if ask.release else (purse, there)
     has = performance.put(tx, held, -amount.amount_minor if ask.release else amount.amount_minor)
-    name = f"{cause}:{tx.new_id('ord')}"
+    name = f"{cause}:{ask.quote or tx.new_id('ord')}"
     books.post(tx, rules.moved(name, cause, amount, giver, taker, subject=held.id))
     tx.tell(
         parties=[held.org], contract=held.id, product=held.product, account=cause.value,
@@ -354,6 +354,8 @@ def _ordered(tx: Tx, caller: Caller, held: Contract, ask: Order, currency: str) 
     fits = fits and found.terms_sha256 == held.terms_sha256 and found.amount.currency == currency
     if not fits or ask.release or ask.amount is not None:
         raise Refused(QUOTE_DIFFERS)
+    if store.transaction(tx.db, f"{Cause.order}:{found.id}") is not None:
+        raise Refused(QUOTE_EXPIRED)  # an order that is sent again moves nothing twice
     return found.amount
 
 

@@ -204,8 +204,8 @@ AMOUNT_BEYOND = Code(
 )  # fmt: skip
 QUOTE_EXPIRED = Code(
     "quote_expired", 409, Exit.conflict,
-    "This quote is no longer valid.", "Get a new one with `dujiang market quote`.",
-    "该报价已失效。", "请用 `dujiang market quote` 重新获取报价。",
+    "This quote is no longer valid, or was ordered by already.", "Get a new one with `dujiang market quote`.",
+    "该报价已失效或已使用。", "请用 `dujiang market quote` 重新获取报价。",
 )  # fmt: skip
 QUOTE_DIFFERS = Code(
     "quote_differs", 409, Exit.conflict,
