@@ -368,7 +368,9 @@ def before(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if name not in ("figures", "uses")}
 
 
-def test_a_total_that_is_withheld_as_one_has_most_of_it_has_no_published_concentration(tmp_path: Path) -> None:
+def test_a_total_that_is_withheld_as_one_has_most_of_it_has_no_published_concentration(
+    tmp_path: Path,
+) -> None:
     """Of one that has 25 of 30, the index alone tells its share."""
     with opened(tmp_path) as life:
         others = []
