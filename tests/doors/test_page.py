@@ -228,4 +228,8 @@ def test_every_sentence_is_in_both_languages_and_used() -> None:
     for name, each in words.items():
         assert set(each) == {"en", "zh"} and all(text.strip() for text in each.values())
         made = f"'{name.partition('_')[0]}_' ~" in source  # a state or a purpose, by its own word
-        assert re.search(rf"\bw\.{name}\b", source) or f'"{name}"' in source or made, name
+        assert name not in dir({}) or f"w['{name}']" in source, (
+            f"{name}: w.{name} is a method, not a sentence"
+        )
+        named = re.search(rf"\bw(\.{name}\b|\['{name}'\])", source) or f'"{name}"' in source
+        assert named or made, name
