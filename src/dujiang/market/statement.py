@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dujiang.contract import performance
+from dujiang.contract.rules import day
 from dujiang.identity import acts as identity
 from dujiang.identity.model import Organisation
 from dujiang.kernel.act import Caller, Tx
@@ -245,7 +246,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Listed:
     Raises: Refused not_found.
     """
     org = _whose(tx.db, caller, ask.org)
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     bills = store.bills(tx.db, org.id, ask.before or "~", count)
     accounts = tuple(
         Balance(account.kind, account.contract, str(money), money.amount_minor, money.currency)
@@ -268,7 +269,7 @@ def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
     """
     org = _whose(tx.db, caller, ask.org)
     since_ms, until_ms = rules.period(ask.since, ask.until, tx.now_ms)
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     lines = _moves(tx.db, org.id, since_ms, until_ms, ask.after, count + 1)
     further = None
     if len(lines) > count:
@@ -374,4 +375,4 @@ def _name(db: Session, org: str) -> str:
 
 
 def _day(time_ms: int) -> str:
-    return rules.day(time_ms).isoformat()
+    return day(time_ms).isoformat()
