@@ -134,8 +134,20 @@ def waiting(text: str, options: Options) -> Iterator[None]:
         status.stop()
 
 
+def shallow(value: Any, depth: int = 40) -> Any:
+    """The value down to a depth nothing of ours has: what a file or a node far away nests is not walked to its end."""
+    if not isinstance(value, (Mapping, list)) or not value:
+        return value
+    if not depth:
+        return "…"
+    if isinstance(value, Mapping):
+        return {name: shallow(each, depth - 1) for name, each in value.items()}
+    return [shallow(each, depth - 1) for each in value]
+
+
 def rendered(body: Any, language: str) -> RenderableType:
     """The rich form of a JSON value: an answer's table, a list's table or a card."""
+    body = shallow(body)
     if isinstance(body, list):
         return _listed(body, language)
     if not isinstance(body, dict):
@@ -315,6 +327,7 @@ def cell(value: Any, name: str = "") -> str:
         return datetime.fromtimestamp(value / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, float):
         return f"{value:.10g}"
+    value = shallow(value)
     if isinstance(value, dict):
         # In a cell a digest is only recognised; its full text is in the object's own card.
         told = {
