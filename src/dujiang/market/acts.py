@@ -1,5 +1,6 @@
-"""Acts of the market: quote, deposit, order, bill, settle, refund, withdraw; show, list, statement, export, check.
+"""Acts of the market: quote, deposit, order, bill, settle, refund, withdraw.
 
+What is read of the books (show, list, statement, export, check) stands in `statement`.
 The money of a contract's use is held by the contract's performance in the transaction of the use; here it
 comes in, is put on contracts, and goes from there to those who earned it.
 """
@@ -23,7 +24,6 @@ from dujiang.kernel.money import Money
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.market import books, rules, store
-from dujiang.market import statement as statements
 from dujiang.market.model import (
     ACCOUNT_UNFIT,
     BALANCE_SHORT,
@@ -58,9 +58,32 @@ from dujiang.market.statement import (
     Shown,
     Stated,
     Statement,
+    check,
+    export,
+    list_,
+    show,
+    shown,
+    statement,
 )
 from dujiang.policy.rules import amounts
 
+__all__ = [
+    "Check",
+    "Checked",
+    "Export",
+    "Exported",
+    "List",
+    "Listed",
+    "Show",
+    "Shown",
+    "Stated",
+    "Statement",
+    "check",
+    "export",
+    "list_",
+    "show",
+    "statement",
+]
 _DAY_MS = 86_400_000
 
 
@@ -399,7 +422,7 @@ def bill(tx: Tx, caller: Caller, ask: MakeBill, counted: _Counted) -> Shown:
     performance.billed(tx, held, counted.last)
     store.add_bill(tx.db, made, lines)
     _tell(tx, made, total, uses=counted.last - counted.first)
-    return statements.shown(tx.db, made)
+    return shown(tx.db, made)
 
 
 def settle(tx: Tx, caller: Caller, ask: Settle) -> Shown:
@@ -419,7 +442,7 @@ def settle(tx: Tx, caller: Caller, ask: Settle) -> Shown:
     counts = flow(tx.db, held, amount_minor=made.amount.amount_minor, currency=price.currency)
     # Who earned what of it is not the consumer's to know, who sees this entry: it stands in the postings.
     _tell(tx, made, made.amount, *known.values(), figures=[counts])
-    return statements.shown(tx.db, replace(made, state=State.settled))
+    return shown(tx.db, replace(made, state=State.settled))
 
 
 def refund(tx: Tx, caller: Caller, ask: Refund) -> Shown:
@@ -453,7 +476,7 @@ def refund(tx: Tx, caller: Caller, ask: Refund) -> Shown:
         store.set_state(tx.db, made.id, State.settled, State.refunded)
     counts = flow(tx.db, held, amount_minor=-total.amount_minor, currency=total.currency)
     _tell(tx, note, total, *sorted(paid_back), of=made.id, figures=[counts])
-    return statements.shown(tx.db, note)
+    return shown(tx.db, note)
 
 
 def _take_back(tx: Tx, made: Bill, note: Bill, line: BillLine) -> set[str]:
@@ -466,43 +489,6 @@ def _take_back(tx: Tx, made: Bill, note: Bill, line: BillLine) -> set[str]:
         # Whose earnings are short, and by how much, is not this caller's to know.
         raise Refused(EARNED_SHORT) if refused.code is BALANCE_SHORT else refused from None
     return {posting.account.org for posting in one.postings if posting.account.kind is Kind.payable}
-
-
-def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
-    """A bill or credit note, for its provider, its consumer and those who oversee the node.
-
-    Raises: Refused not_found.
-    """
-    return statements.show(tx, caller, ask)
-
-
-def list_(tx: Tx, caller: Caller, ask: List) -> Listed:
-    """An organisation's accounts, and its bills and credit notes, newest first.
-
-    Raises: Refused not_found.
-    """
-    return statements.listed(tx, caller, ask)
-
-
-def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
-    """What was on an organisation's accounts, what moved in a period, and what is there after it.
-
-    Raises: Refused not_found, days_unfit.
-    """
-    return statements.statement(tx, caller, ask)
-
-
-def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
-    """The statement as a file: CSV, or the journal of beancount or hledger.
-
-    Raises: Refused not_found, days_unfit, export_too_long.
-    """
-    return statements.export(tx, caller, ask)
-
-
-def check(tx: Tx, caller: Caller, ask: Check) -> Checked:
-    """Whether the books balance and agree with the contracts: codes of what does not."""
-    return statements.check(tx, caller, ask)
 
 
 def _until_ms(ask: MakeBill, now_ms: int) -> int:

@@ -11,8 +11,9 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
+from dujiang.contract.rules import day
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.money import Money, minor
 from dujiang.market.model import (
@@ -80,11 +81,6 @@ def period(since: str | None, until: str | None, now_ms: int) -> tuple[int, int]
     if first > last:
         raise Refused(DAYS_UNFIT)
     return _ms(first), _ms(after)
-
-
-def day(time_ms: int) -> date:
-    """The UTC day of a time."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).date()
 
 
 def _ms(one: date) -> int:
