@@ -45,3 +45,14 @@ def test_one_statistic_has_one_noise_whatever_is_stopped_or_ended_before(life: L
         assert life.run("cleanroom.show", life.insurer, cleanroom.Show(job)).rows == ()
     given = {answer(life, life.agree(made.product), COUNTED).rows for _ in range(2)}
     assert len(given) == 1 and spent(life, made.resource, life.insurer.org) == 2
+
+
+def test_an_exact_answer_is_the_same_whatever_was_asked_before(life: Life) -> None:
+    """What one question withholds for its own sums is not withheld from another that has none."""
+    made = offer(life, noise=Noise.exact, dominance_percent=1)
+    count = "select 性别, count(*) as n from 就诊 where 体重 > 93 group by 1"
+    alone = answer(life, life.agree(made.product, life.rival), count, life.rival).rows
+    on = life.agree(made.product)
+    both = answer(life, on, count.replace("as n", "as n, sum(体重) as total")).rows
+    assert len(both) < len(alone)
+    assert answer(life, on, count).rows == alone

@@ -76,8 +76,16 @@ class Case:
 
     @property
     def keys(self) -> dict[str, str]:
-        """The plan's statistics: their canonical text and the key they are kept under, each once."""
-        return {each.key: sha256(each.key.encode()).hexdigest() for each in self.plan.statistics}
+        """The plan's statistics: their canonical text and the key they are kept under, each once.
+
+        With exact answers a cell is withheld by the rules of all statistics of a question together, so that what
+        one question withheld must not stand for another's: there they are kept by question.
+        """
+        texts = [each.key for each in self.plan.statistics]
+        beside = ""
+        if self.plan.noise is Noise.exact:
+            beside = f" beside {self.guard.dominance_percent} {sorted(set(texts))}"
+        return {text: sha256(f"{text}{beside}".encode()).hexdigest() for text in texts}
 
 
 def prepared(node: Node, org: str, names: Sequence[str], sql: str) -> Case | Declined:
