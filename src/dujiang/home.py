@@ -405,10 +405,10 @@ def _check_version(path: Path) -> None:
     if found != migrations.HEAD:
         if not migrations.known(found):
             raise Refused(HOME_NEWER)
-        _upgrade(path, found)
+        _upgrade(path)
 
 
-def _upgrade(path: Path, found: str) -> None:
+def _upgrade(path: Path) -> None:
     """Upgrades the database; a copy of it as it was stays until the next upgrade, for who must go back at once."""
     for earlier in path.glob("state.before-*.sqlite"):
         earlier.unlink()

@@ -444,6 +444,9 @@ def test_the_inbox_tells_what_others_did_once_and_to_each_person(life: Life, pro
     life.run("contract.look", life.hospital, contract.Look(inbox.upto))
     assert len(life.run("contract.inbox", life.hospital, contract.Inside()).news) == 1
     life.run("contract.look", life.hospital, contract.Look(0))
+    assert life.run("contract.look", life.insurer, contract.Look(2**52)).upto == len(life.records()), (
+        "unheard of"
+    )
     assert len(life.run("contract.inbox", life.hospital, contract.Inside()).news) == 1, "it does not go back"
     colleague = Caller(life.hospital.org, "per_other", life.hospital.roles)
     assert len(life.run("contract.inbox", colleague, contract.Inside()).news) > 3
@@ -464,3 +467,27 @@ def test_lists_are_filtered_by_side_state_and_what_waits(life: Life, product: st
     first = life.run("contract.list", life.insurer, contract.List(limit=1))
     assert first.items[0].contract == own == first.next
     assert life.run("contract.list", life.insurer, contract.List(first.next, 1)).items[0] == listed[1]
+
+
+def test_what_waits_on_one_side_is_not_lost_behind_a_page_of_the_other(life: Life, product: str) -> None:
+    begun = life.run("contract.request", life.rival, contract.Request(product, "analyse")).contract
+    life.quiet()
+    with life.home.node.database.reading() as db:
+        theirs = store.negotiation_with(db, life.hospital.org, life.did(life.rival), begun)
+    assert theirs is not None
+    life.run("contract.counter", life.hospital, contract.Counter(theirs.id, days=20))
+    life.quiet()
+    made = life.run(
+        "catalogue.offer",
+        life.rival,
+        catalogue.Offer(life.upload(life.rival, 12), "编号", strategy=Strategy.ask),
+    )
+    life.run("contract.request", life.insurer, contract.Request(made.product, "analyse"))
+    life.quiet()
+    both = life.run("contract.list", life.rival, contract.List(waiting=True)).items
+    assert [each.side for each in both] == [Side.provider, Side.consumer]
+    for side, state in ((Side.consumer, None), (None, "offered"), (Side.consumer, "OFFERED")):
+        found = life.run(
+            "contract.list", life.rival, contract.List(limit=1, side=side, state=state, waiting=True)
+        )
+        assert [each.contract for each in found.items] == [begun], (side, state)

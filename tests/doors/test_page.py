@@ -12,6 +12,11 @@ from typing import Any
 import pytest
 
 import dujiang.doors.page
+from dujiang.catalogue.model import RIGHT_ENDED
+from dujiang.catalogue.model import State as Offered
+from dujiang.contract.model import ACTIVE, ENDED, PENDING
+from dujiang.contract.model import State as Negotiated
+from dujiang.identity.model import Role
 from tests.doors import over_http
 from tests.doors.over_http import Node
 
@@ -144,6 +149,13 @@ def test_who_is_signed_in_sees_their_own_and_nobody_elses(node: Node) -> None:
     assert "Register and publish a table" in hospital and "Register and publish a table" not in insurer
 
 
+def test_states_and_roles_are_said_in_the_language_of_the_page(node: Node) -> None:
+    session = node.signed_in(0)
+    for language, state, role in (("en", "published", "provider"), ("zh", "已上架", "提供方")):
+        assert f"<td>{state}</td>" in look(node, f"/?lang={language}", session).text
+        assert re.search(f"<label[^>]*>{role}</label>", look(node, f"/people?lang={language}", session).text)
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "language"),
     [
@@ -225,6 +237,18 @@ def test_every_sentence_is_in_both_languages_and_used() -> None:
     words = tomllib.loads((TEMPLATES / "words.toml").read_text("utf-8"))
     source = "".join(file.read_text("utf-8") for file in TEMPLATES.glob("*.html"))
     source += Path(dujiang.doors.page.__file__).read_text("utf-8")
+    told = {
+        *(f"state_{each}" for each in (*Negotiated, *Offered, PENDING, ACTIVE, ENDED, RIGHT_ENDED.name)),
+        *(f"role_{each}" for each in Role),
+        *(f"purpose_{each}" for each, _ in PURPOSES),
+    }
+    assert told <= words.keys()
     for name, each in words.items():
         assert set(each) == {"en", "zh"} and all(text.strip() for text in each.values())
-        assert re.search(rf"\bw\.{name}\b", source) or f'"{name}"' in source, name
+        assert name not in dir({}) or f"w['{name}']" in source, (
+            f"{name}: w.{name} is a method, not a sentence"
+        )
+        if name.startswith(("state_", "role_", "purpose_")):
+            assert name in told
+            continue
+        assert re.search(rf"\bw(\.{name}\b|\['{name}'\])", source) or f'"{name}"' in source, name

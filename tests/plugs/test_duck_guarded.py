@@ -73,7 +73,7 @@ def stored(folder: Path, rows: Rows, shape: Table, salt: bytes = b"salt") -> tup
         numbering = guarded.number_entities(shape, plain, salt)
         if numbering is not None:
             connection.execute(numbering)
-        connection.execute(guarded.write_guarded(shape, TYPES, plain, target, salt))
+        connection.execute(guarded.write_guarded(shape, TYPES, plain, target))
         keys = dict(connection.execute("select eid, e from ids").fetchall()) if numbering else {}
         return keys, connection.execute(f"from read_parquet('{target}')").fetchall()
 

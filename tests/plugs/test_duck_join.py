@@ -62,7 +62,7 @@ def written(folder: Path, rows: Rows, table: Table, name: str) -> duckdb.DuckDBP
     numbering = guarded.number_entities(table, str(plain), b"salt")
     if numbering is not None:
         connection.execute(numbering)
-    connection.execute(guarded.write_guarded(table, TYPES, str(plain), str(target), b"salt"))
+    connection.execute(guarded.write_guarded(table, TYPES, str(plain), str(target)))
     connection.execute(f"create view g as from read_parquet('{target}')")
     return connection
 
@@ -110,7 +110,7 @@ def test_ranks_are_those_of_before_where_nothing_but_an_entity_is_joined_on() ->
     keyed = replace(alone, joins=(JoinKey(("e",), 2),))
     order = "window w as (partition by eid order by h)"
     for table in (alone, keyed):
-        assert order in guarded.write_guarded(table, TYPES, "p", "t", b"s")
+        assert order in guarded.write_guarded(table, TYPES, "p", "t")
 
 
 def put(folder: Path, name: str, sql: str) -> Path:

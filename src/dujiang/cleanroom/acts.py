@@ -294,7 +294,7 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
 def pending(tx: Tx, caller: Caller, ask: Pending) -> Jobs:
     """The jobs that wait to be run, or of these only those that must not be; organisations take turns."""
     del caller
-    found = store.admitted(tx.db, max(1, min(ask.limit, tx.node.config.page_rows_max)))
+    found = store.admitted(tx.db, tx.node.config.rows(ask.limit))
     if ask.halted:
         jobs = (job for each, _ in found if (job := store.job(tx.db, each)))
         found = [(job.id, job.org) for job in jobs if is_halted(tx.db, job, tx.now_ms)]
@@ -479,7 +479,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Answer:
 
 def list_(tx: Tx, caller: Caller, ask: List) -> Answers:
     """The questions the caller's organisation asked, and those asked of its tables, newest first."""
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     found = store.jobs(tx.db, caller.org, ask.before or "~", count)
     items = tuple(_seen(tx.db, caller, job) for job in found)
     return Answers(items, found[-1].id if len(found) == count else None)

@@ -98,7 +98,7 @@ class _Question:
         outcome = Outcome(reader, scope, Tally(relation, cells), self._aliases())
         columns = self._columns(outcome)  # 5
         having = self._having(outcome)
-        order = self._order(outcome, columns, groups)
+        order = self._order(outcome, groups)
         if not outcome.aggregates and not groups:
             raise Refused(ONLY_AGGREGATES, where=span(self.tree, self.text), name="SELECT")
         presence = outcome.tally.presence()  # 6
@@ -213,9 +213,7 @@ class _Question:
             raise Refused(TYPE_MIXED, where=span(having, self.text), name="HAVING")
         return formula
 
-    def _order(
-        self, outcome: Outcome, columns: tuple[tuple[str, Formula], ...], groups: Iterable[Value]
-    ) -> tuple[tuple[Formula, bool, bool], ...]:
+    def _order(self, outcome: Outcome, groups: Iterable[Value]) -> tuple[tuple[Formula, bool, bool], ...]:
         """ORDER BY over released values; without one, the keys in the order they were written."""
         order = self.tree.args.get("order")
         places = {key.sql: place for place, key in enumerate(outcome.tally.cells.keys)}

@@ -35,6 +35,7 @@ from dujiang.policy.rules import permits, terms_sha256
 from dujiang.policy.wire import terms_of_odrl
 from dujiang.post import acts as post
 from dujiang.post.model import LETTER_UNFIT, MESSAGE_KNOWN, Heard
+from dujiang.registry.wire import instant
 
 
 def callback(did: str) -> str:
@@ -94,7 +95,7 @@ def agree(tx: Tx, one: Negotiation) -> Negotiation:
     contract = tx.new_id("ctr")
     own = identity.organisation(tx.db, one.org)
     agreed = wire.agreed_of(
-        contract, one.product, one.terms, own.did, one.peer_did, rules.stamp(tx.now_ms), one.purpose,
+        contract, one.product, one.terms, own.did, one.peer_did, instant(tx.now_ms), one.purpose,
         one.terms_sha256, one.version,
     )  # fmt: skip
     signature = identity.sign_jws(tx, own, {"typ": "agreement+jws"}, rules.signing(agreed))
@@ -115,17 +116,17 @@ def standing(tx: Tx, one: Negotiation) -> Code | None:
         return refusal.code
     if offered.provider_org != one.org:
         return NOT_FOUND
-    peer = identity.by_did(tx.db, one.peer_did)
-    names = (peer.name, peer.did) if peer else (one.peer_did,)
     today = rules.day(tx.now_ms)
     return permits(
-        terms,
-        purpose=one.purpose,
-        recipient=names,
-        today=today,
-        agreed_on=today,
+        terms, purpose=one.purpose, recipient=_recipient(tx.db, one.peer_did), today=today, agreed_on=today,
         questions_used=0,
-    )
+    )  # fmt: skip
+
+
+def _recipient(db: Session, did: str) -> tuple[str, ...]:
+    """What terms may name an organisation by: its DID, and its name where it is of this home."""
+    found = identity.by_did(db, did)
+    return (found.name, found.did) if found else (did,)
 
 
 def _requested(tx: Tx, heard: Heard) -> Negotiation:
@@ -142,9 +143,8 @@ def _requested(tx: Tx, heard: Heard) -> Negotiation:
     ):
         raise Refused(NOT_FOUND)
     one = _begun(tx, heard, asked, str(offered.version), offered.answering)
-    sender = identity.by_did(tx.db, heard.from_did)
-    names = (sender.name, sender.did) if sender else (heard.from_did,)
-    refused = rules.answer_at_once(asked, offered.terms, names, rules.day(tx.now_ms))
+    recipient = _recipient(tx.db, heard.from_did)
+    refused = rules.answer_at_once(asked, offered.terms, recipient, rules.day(tx.now_ms))
     if wire.text_at(heard.message, "offer", "@id") != offered.offer:
         refused = refused or rules.TERMS_DIFFER
     if refused:

@@ -206,20 +206,20 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
 
 def list_(tx: Tx, caller: Caller, ask: List) -> Contracts:
     """The contracts and negotiations of the caller's organisation, newest first."""
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
-    before = ask.before or _LAST
+    count = tx.node.config.rows(ask.limit)
+    before, side, state = ask.before or _LAST, ask.side or "", ask.state or ""
     if ask.waiting:
-        found = store.waiting(tx.db, caller.org, before, count, rules.day(tx.now_ms).isoformat())
-        found = [each for each in found if ask.side in (None, each[0].side)]
+        today = rules.day(tx.now_ms).isoformat()
+        found = store.waiting(tx.db, caller.org, before, count, today, side, state)
     else:
-        found = store.page(tx.db, caller.org, before, count, ask.side or "", ask.state or "")
+        found = store.page(tx.db, caller.org, before, count, side, state)
     items = _seen(tx, found, post.undelivered(tx.db, caller.org))
     return Contracts(tuple(items), found[-1][0].id if len(found) == count else None)
 
 
 def inbox(tx: Tx, caller: Caller, ask: Inside) -> Inbox:
     """What waits for the caller's organisation, and what happened since this person last looked."""
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     lost = post.undelivered(tx.db, caller.org)
     gone = [one for each in sorted(lost) if (one := store.negotiation(tx.db, caller.org, each)) is not None]
     stuck = [one for one in gone if not _over(one)][:count]
@@ -233,8 +233,8 @@ def inbox(tx: Tx, caller: Caller, ask: Inside) -> Inbox:
 
 
 def look(tx: Tx, caller: Caller, ask: Look) -> Looked:
-    """Marks everything below a log entry as looked at by this person."""
-    store.see(tx.db, caller.person, max(0, ask.upto))
+    """Marks everything below a log entry as looked at by this person; what has not happened can not be."""
+    store.see(tx.db, caller.person, max(0, min(ask.upto, ledger.size(tx.db))))
     return Looked(store.seen(tx.db, caller.person))
 
 

@@ -35,11 +35,6 @@ def day(time_ms: int) -> date:
     return datetime.fromtimestamp(time_ms / 1000, UTC).date()
 
 
-def stamp(time_ms: int) -> str:
-    """The time in RFC 3339, UTC, whole seconds."""
-    return datetime.fromtimestamp(time_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def stepped(state: State, word: str, sender: Side) -> State:
     """The state after a message.
 

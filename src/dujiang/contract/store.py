@@ -115,16 +115,9 @@ _CON_GET = Sql(select(*_CON_COLUMNS).where(_CON.c.org == bindparam("org"), _CON.
 _BOTH = (
     select(*_NEG_COLUMNS, *_CON_COLUMNS)
     .select_from(_NEG.outerjoin(_CON, and_(_CON.c.org == _NEG.c.org, _CON.c.id == _NEG.c.contract)))
-    .where(_NEG.c.org == bindparam("org"), _NEG.c.id < bindparam("before"))
-    .order_by(_NEG.c.id.desc()).limit(bindparam("count"))
-)  # fmt: skip
-_CON_FINAL = Sql(
-    select(_CON.c.id, _CON.c.questions_used).where(
-        _CON.c.side == Side.provider.value, _CON.c.consumer_signature.is_not(None)
-    )
-)
-_LIST = Sql(
-    _BOTH.where(
+    .where(
+        _NEG.c.org == bindparam("org"),
+        _NEG.c.id < bindparam("before"),
         or_(bindparam("side") == "", _NEG.c.side == bindparam("side")),
         or_(
             bindparam("state") == "",
@@ -132,7 +125,14 @@ _LIST = Sql(
             _CON.c.state == func.lower(bindparam("state")),
         ),
     )
+    .order_by(_NEG.c.id.desc()).limit(bindparam("count"))
+)  # fmt: skip
+_CON_FINAL = Sql(
+    select(_CON.c.id, _CON.c.questions_used).where(
+        _CON.c.side == Side.provider.value, _CON.c.consumer_signature.is_not(None)
+    )
 )
+_LIST = Sql(_BOTH)
 _WAITING = Sql(
     _BOTH.where(
         or_(
@@ -175,6 +175,12 @@ _CON_USE = Sql(
         "UPDATE contract_contract SET questions_used = questions_used + 1 WHERE id = :id AND state = 'active'"
     )
 )
+_CON_USED = Sql(
+    select(func.coalesce(func.sum(_CON.c.questions_used), 0)).where(
+        _CON.c.org == bindparam("org"), _CON.c.side == Side.provider.value,
+        _CON.c.peer_did == bindparam("peer"), _CON.c.product == bindparam("product"),
+    )
+)  # fmt: skip
 _CON_PROVIDER = Sql(
     select(*_CON_COLUMNS).where(_CON.c.id == bindparam("id"), _CON.c.side == Side.provider.value)
 )
@@ -307,10 +313,11 @@ def page(
 
 
 def waiting(
-    db: Session, org: str, before: str, count: int, today: str
+    db: Session, org: str, before: str, count: int, today: str, side: str = "", state: str = ""
 ) -> list[tuple[Negotiation, Contract | None]]:
-    """The negotiations below an id that wait for a person of the organisation on a day, newest first."""
-    return [_both(row) for row in db.run(_WAITING, org=org, before=before, count=count, today=today)]
+    """Those of a `page` that wait for a person of the organisation on a day."""
+    found = db.run(_WAITING, org=org, before=before, count=count, today=today, side=side, state=state)
+    return [_both(row) for row in found]
 
 
 def add_comment(db: Session, org: str, negotiation_id: str, made: Comment) -> None:
@@ -351,6 +358,11 @@ def final(db: Session) -> dict[str, int]:
 def set_state(db: Session, org: str, contract_id: str, state: str, signature: str | None = None) -> None:
     """Says the state of an agreement and, once known, the consumer's signature."""
     db.run(_CON_STATE, org=org, id=contract_id, state=state, signature=signature)
+
+
+def used_in_all(db: Session, one: Contract) -> int:
+    """How many questions a provider's contract and all others with its consumer over its product were used for."""
+    return _whole(db.run(_CON_USED, org=one.org, peer=one.peer_did, product=one.product)[0][0])
 
 
 def count_use(db: Session, contract_id: str) -> None:

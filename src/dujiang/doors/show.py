@@ -31,6 +31,7 @@ _WIDE = 200
 _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
 _CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
+_INNER_ROWS = 4
 _DIGEST = re.compile("[0-9a-f]{64}")
 _CURRENCY = re.compile("[A-Z]{3}")
 _YEAR_9999_MS = 253_370_764_800_000
@@ -227,7 +228,11 @@ class _Fitting:
 
 
 def _flat(row: dict[str, Any], language: str, around: str) -> Iterator[dict[str, Any]]:
-    """The row, or one for each member of the table it holds (noise: a row for each measure)."""
+    """The row, or one for each member of a short table it holds (noise: a row for each measure).
+
+    A long one (the values of a column) would repeat its row over the screen; it is in `--json`.
+    """
+    row = {name: value for name, value in row.items() if not is_table(value) or len(value) <= _INNER_ROWS}
     inner = next((name for name, value in row.items() if is_table(value)), None)
     if inner is None:
         yield row

@@ -36,6 +36,7 @@ from dujiang.identity.model import (
     LAST_OPERATOR,
     LAST_PERSON,
     NAME_TAKEN,
+    NAME_UNFIT,
     ROLE_BEYOND,
     Key,
     Organisation,
@@ -259,6 +260,8 @@ def register(tx: Tx, caller: Caller, ask: Register, fresh: _Fresh) -> Registered
     place = rules.fit_province(ask.province), rules.fit_sector(ask.sector)
     if store.by_name(tx.db, name):
         raise Refused(NAME_TAKEN)
+    if store.folded(name).startswith(("did:", "org_")):
+        raise Refused(NAME_UNFIT)  # terms name organisations by DID, too
     did = rules.did_web(authority(tx.node), fresh.id)
     first = store.operator(tx.db) is None
     org = Organisation(fresh.id, name, did, fresh.public, fresh.sealed, first, *place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 
 from sqlalchemy import (
@@ -137,7 +138,7 @@ _PASS_SWEEP = Sql(_PASS.delete().where(_PASS.c.until_ms <= bindparam("now_ms")))
 def add_organisation(db: Session, org: Organisation) -> None:
     """Keeps a new organisation; the caller has looked that the name is free."""
     db.run(
-        _ORG_ADD, id=org.id, name=org.name, folded=org.name.casefold(), did=org.did, public=org.public,
+        _ORG_ADD, id=org.id, name=org.name, folded=folded(org.name), did=org.did, public=org.public,
         sealed=org.sealed, operator=int(org.operator), province=org.province, sector=org.sector,
     )  # fmt: skip
 
@@ -170,8 +171,14 @@ def names(db: Session, wanted: Collection[str]) -> dict[str, str]:
 
 
 def by_name(db: Session, name: str) -> Organisation | None:
-    """The organisation with a name, ignoring case."""
-    return _org(db.run(_ORG_NAME, folded=name.casefold()))
+    """The organisation with a name, ignoring case and the width and form of its characters."""
+    # Homes older than this kept the width of a name.
+    return _org(db.run(_ORG_NAME, folded=folded(name))) or _org(db.run(_ORG_NAME, folded=name.casefold()))
+
+
+def folded(name: str) -> str:
+    """The name as terms compare recipients and partners: two that are one there are one here."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def operator(db: Session) -> Organisation | None:

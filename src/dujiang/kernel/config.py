@@ -83,6 +83,10 @@ class Config:
     metrics_loopback: int = 1
     """1: /metrics answers this machine without a key (unless by a proxy); 0: only a key of an operator or auditor."""
 
+    def rows(self, limit: int) -> int:
+        """How many rows of a list are given where `limit` were asked for."""
+        return max(1, min(limit, self.page_rows_max))
+
 
 def load(path: Path | None, environment: Mapping[str, str] = os.environ) -> Config:
     """The settings of `path` (TOML, may be missing) and of `DUJIANG_SET_<NAME>` variables on top.

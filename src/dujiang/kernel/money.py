@@ -27,9 +27,6 @@ class Money:
     def __add__(self, other: Money) -> Money:
         return Money(self.amount_minor + self._same(other), self.currency)
 
-    def __sub__(self, other: Money) -> Money:
-        return Money(self.amount_minor - self._same(other), self.currency)
-
     def __str__(self) -> str:
         """The amount as people write it, exact: `-12.50 CNY`."""
         return f"{decimal(self.amount_minor, self.currency)} {self.currency}"

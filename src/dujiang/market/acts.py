@@ -1,5 +1,6 @@
-"""Acts of the market: quote, deposit, order, bill, settle, refund, withdraw; show, list, statement, export, check.
+"""Acts of the market: quote, deposit, order, bill, settle, refund, withdraw.
 
+What is read of the books (show, list, statement, export, check) stands in `statement`.
 The money of a contract's use is held by the contract's performance in the transaction of the use; here it
 comes in, is put on contracts, and goes from there to those who earned it.
 """
@@ -23,7 +24,6 @@ from dujiang.kernel.money import Money
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.market import books, rules, store
-from dujiang.market import statement as statements
 from dujiang.market.model import (
     ACCOUNT_UNFIT,
     BALANCE_SHORT,
@@ -58,9 +58,32 @@ from dujiang.market.statement import (
     Shown,
     Stated,
     Statement,
+    check,
+    export,
+    list_,
+    show,
+    shown,
+    statement,
 )
 from dujiang.policy.rules import amounts
 
+__all__ = [
+    "Check",
+    "Checked",
+    "Export",
+    "Exported",
+    "List",
+    "Listed",
+    "Show",
+    "Shown",
+    "Stated",
+    "Statement",
+    "check",
+    "export",
+    "list_",
+    "show",
+    "statement",
+]
 _DAY_MS = 86_400_000
 
 
@@ -109,7 +132,7 @@ class Deposit:
     reference: str
     """The bank's reference; each is booked once for ever."""
     account: Purse = Purse.balance
-    """balance, or payable to cover a refund of what was paid out already."""
+    """balance; payable or (the operator's) platform to cover a refund of what was paid out already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +168,7 @@ class Order:
     amount: str | None = None
     """In major units, such as 12.50; none: what the quote says."""
     quote: str | None = None
-    """A quote's id."""
+    """A quote's id; each is good for one order."""
     currency: str | None = None
     """To be sure of it; the contract's price decides."""
     release: bool = False
@@ -297,10 +320,10 @@ def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Booked:
 def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amount: Money) -> Booked:
     org, reference = _named(tx.db, wanted), rules.stated(reference)
     account, outside = Account(org.id, Kind(kind)), books.clearing(tx.db)
-    if account.kind is Kind.platform and (cause is Cause.deposit or not org.operator):
+    if account.kind is Kind.platform and not org.operator:
         raise Refused(ACCOUNT_UNFIT)
-    name = f"{cause}:{reference}"
-    if store.transaction(tx.db, name) is not None:
+    name = rules.outside_name(cause, reference)
+    if any(store.transaction(tx.db, each) for each in (name, f"{cause}:{reference}")):
         raise Refused(REFERENCE_USED)
     giver, taker = (outside, account) if cause is Cause.deposit else (account, outside)
     books.post(tx, rules.moved(name, cause, amount, giver, taker, reference=reference))
@@ -316,8 +339,8 @@ def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amo
 def order(tx: Tx, caller: Caller, ask: Order) -> Ordered:
     """Puts money of the consumer's balance on its contract, or takes back what is free there.
 
-    Raises: Refused not_found, contract_free, contract_not_active, currency_differs, amount_unfit,
-    quote_expired, quote_differs, balance_short, allowance_spent.
+    Raises: Refused not_found, contract_not_yours_to_use, contract_free, contract_not_active, currency_differs,
+    amount_unfit, quote_expired, quote_differs, balance_short, allowance_spent.
     """
     held = contracts.held(tx.db, caller.org, ask.contract)
     has = performance.allowance(tx.db, held)
@@ -330,7 +353,7 @@ def order(tx: Tx, caller: Caller, ask: Order) -> Ordered:
     cause = Cause.release if ask.release else Cause.order
     giver, taker = (there, purse) if ask.release else (purse, there)
     has = performance.put(tx, held, -amount.amount_minor if ask.release else amount.amount_minor)
-    name = f"{cause}:{tx.new_id('ord')}"
+    name = f"{cause}:{ask.quote or tx.new_id('ord')}"
     books.post(tx, rules.moved(name, cause, amount, giver, taker, subject=held.id))
     tx.tell(
         parties=[held.org], contract=held.id, product=held.product, account=cause.value,
@@ -354,6 +377,8 @@ def _ordered(tx: Tx, caller: Caller, held: Contract, ask: Order, currency: str) 
     fits = fits and found.terms_sha256 == held.terms_sha256 and found.amount.currency == currency
     if not fits or ask.release or ask.amount is not None:
         raise Refused(QUOTE_DIFFERS)
+    if store.transaction(tx.db, f"{Cause.order}:{found.id}") is not None:
+        raise Refused(QUOTE_EXPIRED)  # an order that is sent again moves nothing twice
     return found.amount
 
 
@@ -397,7 +422,7 @@ def bill(tx: Tx, caller: Caller, ask: MakeBill, counted: _Counted) -> Shown:
     performance.billed(tx, held, counted.last)
     store.add_bill(tx.db, made, lines)
     _tell(tx, made, total, uses=counted.last - counted.first)
-    return statements.shown(tx.db, made)
+    return shown(tx.db, made)
 
 
 def settle(tx: Tx, caller: Caller, ask: Settle) -> Shown:
@@ -411,15 +436,13 @@ def settle(tx: Tx, caller: Caller, ask: Settle) -> Shown:
     price = performance.price_of(held)
     assert price is not None
     known, operator = books.recipients(tx.db, price), identity.operator(tx.db).id
-    earned: dict[str, int] = {}
     for line in store.lines(tx.db, made.id):
-        one = books.post(tx, rules.settlement(made, line, price, known, operator))
-        for name, amount in rules.parts(one.postings).items():
-            earned[name] = earned.get(name, 0) + amount
+        books.post(tx, rules.settlement(made, line, price, known, operator))
     performance.settled(tx, held, made.amount.amount_minor)
     counts = flow(tx.db, held, amount_minor=made.amount.amount_minor, currency=price.currency)
-    _tell(tx, made, made.amount, *known.values(), platform_minor=earned.pop("platform", 0), figures=[counts])
-    return statements.shown(tx.db, replace(made, state=State.settled))
+    # Who earned what of it is not the consumer's to know, who sees this entry: it stands in the postings.
+    _tell(tx, made, made.amount, *known.values(), figures=[counts])
+    return shown(tx.db, replace(made, state=State.settled))
 
 
 def refund(tx: Tx, caller: Caller, ask: Refund) -> Shown:
@@ -453,7 +476,7 @@ def refund(tx: Tx, caller: Caller, ask: Refund) -> Shown:
         store.set_state(tx.db, made.id, State.settled, State.refunded)
     counts = flow(tx.db, held, amount_minor=-total.amount_minor, currency=total.currency)
     _tell(tx, note, total, *sorted(paid_back), of=made.id, figures=[counts])
-    return statements.shown(tx.db, note)
+    return shown(tx.db, note)
 
 
 def _take_back(tx: Tx, made: Bill, note: Bill, line: BillLine) -> set[str]:
@@ -466,43 +489,6 @@ def _take_back(tx: Tx, made: Bill, note: Bill, line: BillLine) -> set[str]:
         # Whose earnings are short, and by how much, is not this caller's to know.
         raise Refused(EARNED_SHORT) if refused.code is BALANCE_SHORT else refused from None
     return {posting.account.org for posting in one.postings if posting.account.kind is Kind.payable}
-
-
-def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
-    """A bill or credit note, for its provider, its consumer and those who oversee the node.
-
-    Raises: Refused not_found.
-    """
-    return statements.show(tx, caller, ask)
-
-
-def list_(tx: Tx, caller: Caller, ask: List) -> Listed:
-    """An organisation's accounts, and its bills and credit notes, newest first.
-
-    Raises: Refused not_found.
-    """
-    return statements.listed(tx, caller, ask)
-
-
-def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
-    """What was on an organisation's accounts, what moved in a period, and what is there after it.
-
-    Raises: Refused not_found, days_unfit.
-    """
-    return statements.statement(tx, caller, ask)
-
-
-def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
-    """The statement as a file: CSV, or the journal of beancount or hledger.
-
-    Raises: Refused not_found, days_unfit, export_too_long.
-    """
-    return statements.export(tx, caller, ask)
-
-
-def check(tx: Tx, caller: Caller, ask: Check) -> Checked:
-    """Whether the books balance and agree with the contracts: codes of what does not."""
-    return statements.check(tx, caller, ask)
 
 
 def _until_ms(ask: MakeBill, now_ms: int) -> int:

@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
+from dujiang.contract.rules import day
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.money import Money, minor
 from dujiang.market.model import (
@@ -60,6 +62,11 @@ def stated(text: str) -> str:
     return text
 
 
+def outside_name(cause: Cause, reference: str) -> str:
+    """The name of a transaction with the world outside; one reference is one, however wide it was typed."""
+    return f"{cause}:{unicodedata.normalize('NFKC', reference)}"
+
+
 def period(since: str | None, until: str | None, now_ms: int) -> tuple[int, int]:
     """The times a period of days spans, the last day included: from, and the first millisecond after.
 
@@ -74,11 +81,6 @@ def period(since: str | None, until: str | None, now_ms: int) -> tuple[int, int]
     if first > last:
         raise Refused(DAYS_UNFIT)
     return _ms(first), _ms(after)
-
-
-def day(time_ms: int) -> date:
-    """The UTC day of a time."""
-    return datetime.fromtimestamp(time_ms / 1000, UTC).date()
 
 
 def _ms(one: date) -> int:

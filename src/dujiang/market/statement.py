@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dujiang.contract import performance
+from dujiang.contract.rules import day
 from dujiang.identity import acts as identity
 from dujiang.identity.model import Organisation
 from dujiang.kernel.act import Caller, Tx
@@ -15,12 +16,12 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.money import Money
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
+from dujiang.ledger import acts as ledger
 from dujiang.market import rules, store, wire
 from dujiang.market.model import EXPORT_LONG, Account, Bill, BillLine, Form, Kind, Paper
 from dujiang.market.wire import Holding, Move
 
 POSTINGS_MAX = 100_000
-_OVERSIGHT = frozenset({"operator", "auditor"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +197,14 @@ class Checked:
 
 
 def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
-    """A bill or credit note, as the caller may see it.
+    """A bill or credit note, for its provider, its consumer and those who oversee the node.
 
     Raises: Refused not_found.
     """
     made = store.bill(tx.db, ask.bill)
-    if made is None or not (caller.org in (made.org, made.consumer) or _oversees(caller)):
+    if made is None or not (caller.org in (made.org, made.consumer) or ledger.oversees(caller)):
         raise Refused(NOT_FOUND)
-    found = shown(tx.db, made, split=caller.org == made.org or _oversees(caller))
+    found = shown(tx.db, made, split=caller.org == made.org or ledger.oversees(caller))
     held = performance.provided(tx.db, made.contract) if ask.uses and made.last else None
     if held is None:
         return found
@@ -239,13 +240,13 @@ def _earned(db: Session, made: Bill, lines: tuple[BillLine, ...]) -> dict[str, i
     return found
 
 
-def listed(tx: Tx, caller: Caller, ask: List) -> Listed:
-    """An organisation's accounts and a page of its bills.
+def list_(tx: Tx, caller: Caller, ask: List) -> Listed:
+    """An organisation's accounts, and its bills and credit notes, newest first.
 
     Raises: Refused not_found.
     """
     org = _whose(tx.db, caller, ask.org)
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     bills = store.bills(tx.db, org.id, ask.before or "~", count)
     accounts = tuple(
         Balance(account.kind, account.contract, str(money), money.amount_minor, money.currency)
@@ -262,13 +263,13 @@ def listed(tx: Tx, caller: Caller, ask: List) -> Listed:
 
 
 def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
-    """A statement of an organisation's accounts.
+    """What was on an organisation's accounts, what moved in a period, and what is there after it.
 
     Raises: Refused not_found, days_unfit.
     """
     org = _whose(tx.db, caller, ask.org)
     since_ms, until_ms = rules.period(ask.since, ask.until, tx.now_ms)
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     lines = _moves(tx.db, org.id, since_ms, until_ms, ask.after, count + 1)
     further = None
     if len(lines) > count:
@@ -283,11 +284,11 @@ def statement(tx: Tx, caller: Caller, ask: Statement) -> Stated:
 
 
 def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
-    """A statement as a file.
+    """The statement as a file: CSV, or the journal of beancount or hledger.
 
     Raises: Refused not_found, days_unfit, export_too_long.
     """
-    if ask.whole and (ask.org is not None or not _oversees(caller)):
+    if ask.whole and (ask.org is not None or not ledger.oversees(caller)):
         raise Refused(NOT_FOUND)
     org = _whose(tx.db, caller, ask.org)
     since_ms, until_ms = rules.period(ask.since, ask.until, tx.now_ms)
@@ -307,7 +308,7 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
 
 
 def check(tx: Tx, caller: Caller, ask: Check) -> Checked:
-    """Whether every transaction balances, balances are their postings' sums, and contracts agree."""
+    """Whether the books balance and agree with the contracts: codes of what does not."""
     del caller, ask
     found = store.wrong(tx.db)
     accounts = store.balances(tx.db, None)
@@ -364,13 +365,9 @@ def _whose(db: Session, caller: Caller, wanted: str | None) -> Organisation:
     Raises: Refused not_found.
     """
     found = identity.named(db, wanted or caller.org)
-    if found is None or not (found.id == caller.org or _oversees(caller)):
+    if found is None or not (found.id == caller.org or ledger.oversees(caller)):
         raise Refused(NOT_FOUND)
     return found
-
-
-def _oversees(caller: Caller) -> bool:
-    return bool(caller.roles & _OVERSIGHT)
 
 
 def _name(db: Session, org: str) -> str:
@@ -378,4 +375,4 @@ def _name(db: Session, org: str) -> str:
 
 
 def _day(time_ms: int) -> str:
-    return rules.day(time_ms).isoformat()
+    return day(time_ms).isoformat()

@@ -15,6 +15,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import acts as ledger
 from dujiang.ledger.model import Scope
+from dujiang.ledger.rules import day_of
 from dujiang.observatory import disclosure, rules
 from dujiang.observatory.comparison import Comparison
 from dujiang.observatory.model import (
@@ -155,7 +156,8 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Figures:
     return Figures(
         ask.by, ask.measure, _unit(ask), form, cells, rules.day_text(scope.first) if ask.period else None,
         rules.day_text(scope.last), sum(1 for cell in cells if cell.suppressed), *active,
-        _concentration(whole.providers, max(1, ask.top), form),
+        # Of a total that is withheld as one has most of it, shares and indices would tell that one's.
+        None if root.hidden else _concentration(whole.providers, max(1, ask.top), form),
     )  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
     only, narrow = rules.sought(ask.by, ask.cell)
     if narrow is not None:
         scope = replace(scope, first=max(scope.first, narrow.first), last=min(scope.last, narrow.last))
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     found = ledger.counted(tx.db, _quantity(ask.measure), scope, only, ask.before, count)
     items = tuple(Entry(each.index, each.act, each.time_ms, each.value) for each in found)
     return Entries(items, found[-1].index if len(found) == count else None)
@@ -201,7 +203,7 @@ def _scope(tx: Tx, caller: Caller, ask: Show | List) -> tuple[Scope, Scope | Non
     org = None if ledger.oversees(caller) and not ask.own else caller.org
     money = ask.currency if ask.measure is Measure.amount else ""
     if ask.period is None:
-        return Scope(0, tx.now_ms // 86_400_000, org, money), None
+        return Scope(0, day_of(tx.now_ms), org, money), None
     now, before = rules.period_of(ask.period)
     return Scope(now.first, now.last, org, money), Scope(before.first, before.last, org, money)
 

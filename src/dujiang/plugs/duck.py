@@ -307,7 +307,7 @@ def _registered(worker: Worker, sketch: Sketch, table: Table, salt: bytes) -> Re
         nulls = int(worker.ask(f"select count(*) from read_parquet('{plain}') where {column} is null")[0][0])
     if entities > table.entities:
         raise Refused(tabular.TOO_MANY_ENTITIES, limit=table.entities)
-    kept = int(worker.ask(form_of.write_guarded(table, dict(types), plain, target, salt))[0][0])
+    kept = int(worker.ask(form_of.write_guarded(table, dict(types), plain, target))[0][0])
     if kept > table.rows_max:
         raise Refused(tabular.ROWS_OVER_DECLARED, limit=table.rows_max)
     _check_declared(worker, table, sketch, f"read_parquet('{target}')")

@@ -159,7 +159,7 @@ def number_entities(table: Table, path: str, salt: bytes) -> str | None:
     )
 
 
-def write_guarded(table: Table, types: Mapping[str, str], path: str, target: str, salt: bytes) -> str:
+def write_guarded(table: Table, types: Mapping[str, str], path: str, target: str) -> str:
     """SQL that writes the registered form of the normalised copy at `path` to `target`."""
     places = range(len(table.columns))
     keys = [i for i in places if table.columns[i].name in table.joinable]

@@ -64,7 +64,7 @@ class Marked:
 def list_(tx: Tx, caller: Caller, ask: List) -> Letters:
     """The letters to deliver now, oldest first."""
     del caller
-    items = store.due(tx.db, tx.now_ms, max(1, min(ask.limit, tx.node.config.page_rows_max)))
+    items = store.due(tx.db, tx.now_ms, tx.node.config.rows(ask.limit))
     return Letters(tuple(_signed(tx, letter) for letter in items), store.next_due_ms(tx.db))
 
 

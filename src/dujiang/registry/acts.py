@@ -496,7 +496,7 @@ def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Withdrawn:
 
 def list_(tx: Tx, caller: Caller, ask: List) -> Rights:
     """The rights the caller's organisation has or gave, with their chains, the newest first."""
-    count = max(1, min(ask.limit, tx.node.config.page_rows_max))
+    count = tx.node.config.rows(ask.limit)
     found = store.grants_seen(tx.db, caller.org, ask.resource, ask.before or "~", count)
     items = tuple(_item(tx, caller.org, each) for each in found)
     return Rights(items, found[-1].id if len(found) == count else None)
