@@ -141,9 +141,10 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """Jobs that wait to be run."""
+    """Jobs that wait to be run, and who asked each."""
 
     jobs: tuple[str, ...]
+    organisations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,13 +292,13 @@ def ask(tx: Tx, caller: Caller, ask: Ask, case: Case | Declined) -> Asked | Decl
 
 
 def pending(tx: Tx, caller: Caller, ask: Pending) -> Jobs:
-    """The jobs that wait to be run, or of these only those that must not be, oldest first."""
+    """The jobs that wait to be run, or of these only those that must not be; organisations take turns."""
     del caller
     found = store.admitted(tx.db, tx.node.config.rows(ask.limit))
     if ask.halted:
-        jobs = (job for each in found if (job := store.job(tx.db, each)))
-        found = [job.id for job in jobs if is_halted(tx.db, job, tx.now_ms)]
-    return Jobs(tuple(found))
+        jobs = (job for each, _ in found if (job := store.job(tx.db, each)))
+        found = [(job.id, job.org) for job in jobs if is_halted(tx.db, job, tx.now_ms)]
+    return Jobs(tuple(job for job, _ in found), tuple(org for _, org in found))
 
 
 def waiting(db: Session) -> int:

@@ -103,7 +103,10 @@ _JOB_WAITING = Sql(
     text("SELECT count(*) FROM cleanroom_job WHERE state = 'admitted' AND (:org IS NULL OR org = :org)")
 )
 _JOB_STATE = Sql(
-    select(_JOB.c.id).where(_JOB.c.state == ADMITTED).order_by(_JOB.c.id).limit(bindparam("count"))
+    text(
+        "SELECT id, org FROM (SELECT id, org, row_number() OVER (PARTITION BY org ORDER BY id) AS turn "
+        "FROM cleanroom_job WHERE state = 'admitted') ORDER BY turn, id LIMIT :count"
+    )
 )
 _JOB_LIST = Sql(
     select(*_JOB_COLUMNS)
@@ -219,9 +222,9 @@ def job(db: Session, job_id: str) -> Job | None:
     return _job(db, rows[0]) if rows else None
 
 
-def admitted(db: Session, count: int) -> list[str]:
-    """The jobs that wait to be run, oldest first."""
-    return [str(row[0]) for row in db.run(_JOB_STATE, count=count)]
+def admitted(db: Session, count: int) -> list[tuple[str, str]]:
+    """The jobs that wait to be run, each with who asked: the oldest of each organisation, then the second of each."""
+    return [(str(row[0]), str(row[1])) for row in db.run(_JOB_STATE, count=count)]
 
 
 def waiting(db: Session, org: str | None = None) -> int:

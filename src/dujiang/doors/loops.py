@@ -37,6 +37,8 @@ class Loops:
     def __init__(self, home: Home, workers: int = 2) -> None:
         self._home = home
         self._stop = threading.Event()
+        self._workers = workers
+        self._served: dict[str, int] = {}
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="job")
         self._couriers = ThreadPoolExecutor(_COURIERS, thread_name_prefix="courier")
         self._running: set[str] = set()
@@ -132,17 +134,7 @@ class Loops:
         return list(self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply.jobs)
 
     def _start_jobs(self) -> float:
-        waiting = self._pending()
-        for job in waiting:
-            with self._lock:
-                if job in self._running:
-                    continue
-                self._running.add(job)
-            with contextlib.suppress(RuntimeError):  # it was stopped meanwhile
-                future = self._pool.submit(self._run_job, job)
-                self._futures.add(future)
-                future.add_done_callback(self._futures.discard)
-        if not waiting:
+        if not self._take_turns():
             return _IDLE_S
         # One that waits for its turn is ended here; one that runs is killed by whoever runs it.
         if time.monotonic() - self._looked_s >= _HALT_S:
@@ -151,12 +143,40 @@ class Loops:
             self._looked_s = time.monotonic()
         return _HALT_S
 
-    def _run_job(self, job: str) -> None:
+    def _take_turns(self) -> bool:
+        """Whether any waits. Only what a worker is free for is taken: who asks later may have an earlier turn."""
+        found = self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply
+        waiting = dict(zip(found.jobs, found.organisations, strict=True))
+        for _ in range(self._workers):
+            with self._lock:
+                rest = [job for job in waiting if job not in self._running]
+                if not rest or len(self._running) >= self._workers:
+                    break
+                # Whose last question was begun longest ago: nobody waits for all that another has waiting.
+                job = min(rest, key=lambda each: self._served.get(waiting[each], 0))
+                self._served[waiting[job]] = max(self._served.values(), default=0) + 1
+                self._running.add(job)
+            with contextlib.suppress(RuntimeError):  # it was stopped meanwhile
+                future = self._pool.submit(self._run_turn, job)
+                self._futures.add(future)
+                future.add_done_callback(self._futures.discard)
+        return bool(waiting)
+
+    def _run_turn(self, job: str) -> None:
+        if not self._run_job(job) or self._stop.is_set():
+            return  # what could not be completed is tried again at the loop's own pace
+        # The loop looked when this one's end was committed, a moment before its place was free.
+        with contextlib.suppress(Refused, Unavailable):
+            self._take_turns()
+
+    def _run_job(self, job: str) -> bool:
+        """Whether it was completed."""
         began = time.perf_counter()
         try:
             self._home.run("cleanroom.complete", NODE, cleanroom.Complete(job))
             if self._threads[1].is_alive():  # a command says itself what came of it
                 _log.info("job completed", job=job, ms=round((time.perf_counter() - began) * 1000, 1))
+            return True
         except (Refused, Unavailable) as error:
             _log.warning("job not completed", job=job, code=error.code.name)
         except Exception as error:
@@ -164,6 +184,7 @@ class Loops:
         finally:
             with self._lock:
                 self._running.discard(job)
+        return False
 
     def _serve(self, step: Callable[[], float]) -> None:
         """Takes a step after every commit, and after the seconds the last one said there is nothing to do."""
