@@ -9,7 +9,7 @@ bin := .venv/bin
 .PHONY: help demo test check bench soak conformance docs lock clean
 help:         ## what can be made
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
-demo: .venv/base.stamp          ## one organisation asks another's real table a question; ONCE=1 to end when done
+demo: .venv/base.stamp          ## the life of real tables, from offer to settlement and proof; ONCE=1 to end when done
 	@$(bin)/dujiang demo $(if $(filter 1,$(ONCE)),--once) $(if $(PORT),--port $(PORT)) $(if $(filter command,$(origin LANG)),--lang $(LANG))
 test: .venv/test.stamp          ## all tests that need only this clone
 	@$(bin)/python -m pytest tests --ignore=tests/conformance --ignore=tests/soak $(ARGS)

@@ -444,6 +444,9 @@ def test_the_inbox_tells_what_others_did_once_and_to_each_person(life: Life, pro
     life.run("contract.look", life.hospital, contract.Look(inbox.upto))
     assert len(life.run("contract.inbox", life.hospital, contract.Inside()).news) == 1
     life.run("contract.look", life.hospital, contract.Look(0))
+    assert life.run("contract.look", life.insurer, contract.Look(2**52)).upto == len(life.records()), (
+        "unheard of"
+    )
     assert len(life.run("contract.inbox", life.hospital, contract.Inside()).news) == 1, "it does not go back"
     colleague = Caller(life.hospital.org, "per_other", life.hospital.roles)
     assert len(life.run("contract.inbox", colleague, contract.Inside()).news) > 3

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from dujiang.acts import ACTS
+from dujiang.doors import loops
 from dujiang.kernel.errors import Exit
 from tests.doors.shell import HOSPITAL, INSURER, Shell, dujiang, home, process
 from tests.house.source import SRC
@@ -226,7 +226,7 @@ def test_a_certificate_verifies_offline_by_its_issuer_s_key(dujiang: Shell, tmp_
 
 def test_what_is_logged_meanwhile_is_not_the_answer(dujiang: Shell) -> None:
     dujiang("history")
-    structlog.get_logger("loops").warning("talk")
+    loops._log.warning("talk")
     printed = dujiang.capture.readouterr()
     assert "talk" in printed.err and not printed.out
 

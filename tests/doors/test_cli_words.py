@@ -95,7 +95,10 @@ def test_a_flag_is_above_the_environment() -> None:
     environment = {"DUJIANG_AS": "a", "DUJIANG_NODE": "http://n", "DUJIANG_HOME": "/h", "DUJIANG_KEY": "k"}
     options, _ = usage.split([], environment)
     assert options == Options(Path("/h"), org="a", node="http://n", key="k")
-    assert usage.split(["--as", "b", "--home", "/i"], environment)[0].org == "b"
+    named = usage.split(["--as", "b", "--home", "/i"], environment)[0]
+    assert named.org == "b" and named.key is None, (
+        "a key of the environment must not act under another's name"
+    )
     with pytest.raises(Refused) as refused:
         usage.split(["history", "--as"], {})
     assert refused.value.code is usage.ARGUMENT_MISSING

@@ -62,7 +62,7 @@ def _histograms(found: Samples) -> None:
 
 def local(node: over_http.Node) -> TestClient:
     """A client on the node's own machine."""
-    return TestClient(node.client.app, client=("127.0.0.1", 5000))
+    return TestClient(node.client.app, client=("127.0.0.1", 5000), base_url="http://127.0.0.1")
 
 
 def test_the_numbers_are_those_of_what_was_done(tmp_path: Path) -> None:

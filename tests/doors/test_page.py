@@ -240,11 +240,15 @@ def test_every_sentence_is_in_both_languages_and_used() -> None:
     told = {
         *(f"state_{each}" for each in (*Negotiated, *Offered, PENDING, ACTIVE, ENDED, RIGHT_ENDED.name)),
         *(f"role_{each}" for each in Role),
+        *(f"purpose_{each}" for each, _ in PURPOSES),
     }
     assert told <= words.keys()
     for name, each in words.items():
         assert set(each) == {"en", "zh"} and all(text.strip() for text in each.values())
-        if name.startswith(("state_", "role_")):
+        assert name not in dir({}) or f"w['{name}']" in source, (
+            f"{name}: w.{name} is a method, not a sentence"
+        )
+        if name.startswith(("state_", "role_", "purpose_")):
             assert name in told
             continue
-        assert re.search(rf"\bw\.{name}\b", source) or f'"{name}"' in source, name
+        assert re.search(rf"\bw(\.{name}\b|\['{name}'\])", source) or f'"{name}"' in source, name

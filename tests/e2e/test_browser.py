@@ -12,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+import dujiang
 from tests.e2e.node import Node, cli, start
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -91,6 +92,10 @@ def test_a_person_signs_in_by_a_link_reads_and_leaves(node: Node, reader: Reader
     reader.page.locator("form[action='/enter'] button").click()
     assert reader.page.locator("h1").inner_text() == organisation
     assert reader.page.locator("table").count() >= 2
+    drawn = reader.page.locator("figure svg[role='img']")
+    assert drawn.count() == 1 and drawn.locator("path").count() >= 1
+    reader.page.locator("details summary").click()
+    assert reader.page.locator("details table").is_visible()
     assert reader.complaints == []
     reader.page.locator("a[href='/people']").click()
     reader.page.wait_for_url("**/people")
@@ -127,3 +132,21 @@ def _whole(page: Page) -> None:
     """No finding of axe on the page as it stands; its script is let past the policy by the debugger."""
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_objects_of_the_client_draw_themselves(node: Node, browser: Browser) -> None:
+    """What a notebook shows of each object: tables a browser lays out, without a script and without a complaint."""
+    space = dujiang.connect(home=node.home, as_="Insurer")
+    found = space.find("blood pressure")
+    contract = next(each for each in space.contracts() if each.product == found[0].id)
+    answer = space.answers()[-1]
+    shown = [found, found[0], contract, answer, answer.receipt]
+    one = Reader(browser, "en", scripts=True)
+    try:
+        one.page.set_content("<main>" + "<hr>".join(each._repr_html_() for each in shown) + "</main>")
+        assert one.page.locator("hr").count() == len(shown) - 1
+        assert one.page.locator("table").count() >= 3 and one.page.locator("script").count() == 0
+        assert "Health examination" in one.page.locator("main").inner_text()
+        assert one.complaints == []
+    finally:
+        one.close()

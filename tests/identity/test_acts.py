@@ -13,6 +13,7 @@ from dujiang.identity.model import BAD_LOGIN
 from dujiang.identity.rules import did_document, verified
 from dujiang.kernel.act import NOBODY, NODE, Caller
 from dujiang.kernel.errors import Declined, Refused
+from dujiang.policy.rules import fold
 from tests.life import Life, opened
 
 PASSWORD = "a sentence is a good password"
@@ -262,3 +263,20 @@ def test_what_an_organisation_signs_is_verified_by_its_card(life: Life) -> None:
     assert verified(text, rival.public) == {"a": "甲"} and verified(text, insurer.public) is None
     card = life.run("identity.show", NOBODY, identity.Show("Rival Clinic"))
     assert card.did_document == did_document(rival.did, rival.public)
+
+
+@pytest.mark.parametrize("name", ["Ｒival Clinic", "rival　clinic", "RIVAL CLINIC", "保险公司 "])
+def test_no_name_is_admitted_that_terms_would_take_for_another(life: Life, name: str) -> None:
+    """Recipients and partners are compared in one width and case; so are names."""
+    assert fold(name) in (fold("Rival Clinic"), fold("保险公司"))
+    assert life.refused("identity.register", life.hospital, identity.Register(name)) in (
+        "name_taken",
+        "name_unfit",
+    )
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_no_name_is_the_did_or_the_id_of_an_organisation(life: Life, wide: bool) -> None:
+    for text in (life.did(life.rival), life.rival.org):
+        name = text.replace("d", "Ｄ", 1).replace("o", "Ｏ", 1) if wide else text
+        assert life.refused("identity.register", life.hospital, identity.Register(name)) == "name_unfit"

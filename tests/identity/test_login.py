@@ -256,3 +256,28 @@ def test_an_address_is_a_host_or_a_network_of_ipv6(one: str, other: str, same: b
 def test_what_is_counted_by_names_does_not_depend_on_how_they_are_written() -> None:
     assert rules.person_subject("ACME", "王") == rules.person_subject("acme", "王")
     assert rules.person_subject("a", "b\0c") != rules.person_subject("a", "bc")
+
+
+def test_what_was_opened_with_a_stolen_key_ends_with_the_key(life: Life) -> None:
+    """Else who steals a key opens a session with it, and makes a key in the session that nobody finds below it."""
+    who = person(life, "偷")
+    sits = life.run("identity.link", life.rival, identity.Link(who)).token
+    own = life.home.caller_of_session(life.run("identity.enter", NOBODY, identity.Enter(sits)).session)
+    assert own is not None
+    stolen = life.run("identity.grant", own, identity.Grant(("consumer",)))
+    thief = life.home.caller_of_key(stolen.api_key)
+    assert thief is not None
+    first, later = (life.run("identity.link", thief, identity.Link()).token for _ in range(2))
+    session = life.run("identity.enter", NOBODY, identity.Enter(first)).session
+    inside = life.home.caller_of_session(session)
+    assert inside is not None
+    key = life.run("identity.grant", inside, identity.Grant(("consumer",)))
+    again = life.run("identity.link", inside, identity.Link(password=True)).token
+    revoked = life.run("identity.revoke", life.rival, identity.Revoke(stolen.key))
+    assert revoked.with_it == (key.key,)
+    assert life.home.caller_of_key(key.api_key) is None
+    assert life.home.caller_of_session(session) is None
+    for token in (later, again):
+        assert life.refused("identity.enter", NOBODY, identity.Enter(token, OTHER)) == "bad_login"
+    known = life.run("identity.link", life.rival, identity.Link(who)).token
+    assert life.run("identity.enter", NOBODY, identity.Enter(known)).session

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from dujiang.catalogue import acts as catalogue
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.identity import acts as identity
@@ -365,3 +366,26 @@ def test_entries_of_before_are_counted_from_what_they_told_then(life: Life, tmp_
 def before(facts: dict[str, Any]) -> dict[str, Any]:
     """What an entry told before it told figures."""
     return {name: value for name, value in facts.items() if name not in ("figures", "uses")}
+
+
+def test_a_total_that_is_withheld_as_one_has_most_of_it_has_no_published_concentration(
+    tmp_path: Path,
+) -> None:
+    """Of one that has 25 of 30, the index alone tells its share."""
+    with opened(tmp_path) as life:
+        others = []
+        for number in range(5):
+            made = life.run("identity.register", life.hospital, identity.Register(f"供 {number}"))
+            others.append(Caller(made.org, made.person, frozenset(made.roles)))
+        for provider in (life.hospital, *others):
+            upload = life.upload(provider, life.size(), 6)
+            product = life.run("catalogue.offer", provider, catalogue.Offer(upload, "编号")).product
+            most = provider is life.hospital
+            for turn in range(25 if most else 1):
+                consumers = [life.insurer, life.rival, *others]
+                life.agree(product, consumers[turn % len(consumers)] if most else life.insurer)
+        exact = show(life, life.auditor, measure=Measure.contracts, exact=True)
+        assert exact.concentration is not None and exact.concentration.providers == 6
+        found = show(life, life.auditor, measure=Measure.contracts)
+        assert found.form == "published" and found.cells[0].suppressed
+        assert found.concentration is None

@@ -48,7 +48,7 @@ from dujiang.kernel.errors import Declined, Refused
 from dujiang.kernel.runner import FORBIDDEN, NOT_FOUND
 from dujiang.kernel.shape import MALFORMED
 from dujiang.kernel.tables import Session
-from dujiang.policy.model import PURPOSE_LONG, TERMS_WRONG, TEXT_CHARACTERS_MAX, Price, Terms
+from dujiang.policy.model import PURPOSE_LONG, TERMS_WRONG, TEXT_CHARACTERS_MAX, Noise, Price, Terms
 from dujiang.policy.rules import check, check_columns, normal, permits, terms_sha256
 from dujiang.policy.wire import odrl_offer, terms_of_odrl
 from dujiang.post import acts as post
@@ -359,8 +359,12 @@ def usable(db: Session, org: str, contract_id: str, now_ms: int) -> Contract:
     if own.state != ACTIVE or held is None or held.state != ACTIVE:
         raise Refused(NOT_ACTIVE)
     catalogue.check_right(db, held.product, terms_of(held), now_ms)
-    consumer = identity.organisation(db, org)
-    refused = rules.use_refused(held, terms_of(held), (consumer.name, consumer.did), now_ms)
+    consumer, terms = identity.organisation(db, org), terms_of(held)
+    counted = held
+    if terms.questions is not None and terms.noise is Noise.exact:
+        # No account bounds exact answers: agreeing again must not be a way to ask more of them.
+        counted = replace(held, questions_used=store.used_in_all(db, held))
+    refused = rules.use_refused(counted, terms, (consumer.name, consumer.did), now_ms)
     if refused:
         raise Refused(refused)
     return held
@@ -369,9 +373,11 @@ def usable(db: Session, org: str, contract_id: str, now_ms: int) -> Contract:
 def held(db: Session, org: str, contract_id: str) -> Contract:
     """The provider's record of a consumer's contract, in whatever state.
 
-    Raises: Refused not_found.
+    Raises: Refused not_found, contract_not_yours_to_use.
     """
     own = store.contract(db, org, contract_id)
+    if own is not None and own.side is not Side.consumer:
+        raise Refused(NOT_CONSUMER)  # from the provider's side the other record would be the consumer's
     found = _providers(db, own) if own else None
     if found is None:
         raise Refused(NOT_FOUND)

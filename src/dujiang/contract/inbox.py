@@ -233,8 +233,8 @@ def inbox(tx: Tx, caller: Caller, ask: Inside) -> Inbox:
 
 
 def look(tx: Tx, caller: Caller, ask: Look) -> Looked:
-    """Marks everything below a log entry as looked at by this person."""
-    store.see(tx.db, caller.person, max(0, ask.upto))
+    """Marks everything below a log entry as looked at by this person; what has not happened can not be."""
+    store.see(tx.db, caller.person, max(0, min(ask.upto, ledger.size(tx.db))))
     return Looked(store.seen(tx.db, caller.person))
 
 

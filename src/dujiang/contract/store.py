@@ -175,6 +175,12 @@ _CON_USE = Sql(
         "UPDATE contract_contract SET questions_used = questions_used + 1 WHERE id = :id AND state = 'active'"
     )
 )
+_CON_USED = Sql(
+    select(func.coalesce(func.sum(_CON.c.questions_used), 0)).where(
+        _CON.c.org == bindparam("org"), _CON.c.side == Side.provider.value,
+        _CON.c.peer_did == bindparam("peer"), _CON.c.product == bindparam("product"),
+    )
+)  # fmt: skip
 _CON_PROVIDER = Sql(
     select(*_CON_COLUMNS).where(_CON.c.id == bindparam("id"), _CON.c.side == Side.provider.value)
 )
@@ -352,6 +358,11 @@ def final(db: Session) -> dict[str, int]:
 def set_state(db: Session, org: str, contract_id: str, state: str, signature: str | None = None) -> None:
     """Says the state of an agreement and, once known, the consumer's signature."""
     db.run(_CON_STATE, org=org, id=contract_id, state=state, signature=signature)
+
+
+def used_in_all(db: Session, one: Contract) -> int:
+    """How many questions a provider's contract and all others with its consumer over its product were used for."""
+    return _whole(db.run(_CON_USED, org=one.org, peer=one.peer_did, product=one.product)[0][0])
 
 
 def count_use(db: Session, contract_id: str) -> None:

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
@@ -20,7 +21,7 @@ from typing import Any
 from dujiang.acts import ACTS
 from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.flow import preview_asks
-from dujiang.doors.local import Options
+from dujiang.doors.local import NODE_ODD, Options
 from dujiang.doors.mandate import ANY, OUTSIDE_MANDATE, STATISTICS, Counts, Mandate, counts_of
 from dujiang.doors.profiles import choose, read
 from dujiang.kernel.act import Act, Effect, bind
@@ -34,6 +35,9 @@ _PACKAGES = ("catalogue", "contract", "cleanroom", "market", "ledger")
 _USES = ("contract.request", "cleanroom.ask")
 _FOR_EVERYBODY = ("catalogue", "identity")
 _OF_A_QUESTION = ("question", "row")
+_OF_A_LIST = ("next", "size")
+"""What an agent sees of a list beside its items."""
+_CURRENCY = re.compile("[A-Z]{3}")
 _ROLES = frozenset({"member", "consumer", "anyone"})
 
 
@@ -168,7 +172,9 @@ class Agent:
         Raises: Refused outside_mandate, where nothing else would be left.
         """
         if isinstance(items := body.get("items"), list):
-            return {**body, "items": [item for item in items if self._inside(item)]}
+            # What stands beside the items (balances of accounts) is of no product.
+            beside = body if ANY in self.mandate.products else {n: body[n] for n in _OF_A_LIST if n in body}
+            return {**beside, "items": [item for item in items if self._inside(item)]}
         if not self._inside(body):
             raise Refused(OUTSIDE_MANDATE, part="product")
         return body
@@ -218,11 +224,21 @@ def known(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _taken(body: Mapping[str, Any]) -> dict[str, int]:
-    """What a quote or an answer says is taken: statistics of every account together, and money by currency."""
+    """What a quote or an answer says is taken: statistics of every account together, and money by currency.
+
+    Raises: Unavailable node_odd: a count below nothing would fill the mandate up, and a measure names a file.
+    """
     parts = body.get("parts") or [body]
-    found = {STATISTICS: sum(int(part.get("statistics") or 0) for part in parts)}
+    counts = [(STATISTICS, int(part.get("statistics") or 0)) for part in parts]
     for charge in (*(body.get("charges") or ()), *(body.get("cost") or ())):
-        found = _sum(found, {str(charge["currency"]): int(charge["amount_minor"])})
+        counts.append((str(charge["currency"]), int(charge["amount_minor"])))
+        if _CURRENCY.fullmatch(counts[-1][0]) is None:
+            raise Unavailable(NODE_ODD)
+    found: dict[str, int] = {}
+    for measure, count in counts:
+        if count < 0:
+            raise Unavailable(NODE_ODD)
+        found = _sum(found, {measure: count})
     return found
 
 

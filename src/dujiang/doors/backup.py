@@ -207,8 +207,19 @@ def read(folder: Path) -> tuple[Manifest, bytes]:
         sealed = base64.b64decode(said.pop("seal"))
         made = msgspec.convert(said, Manifest)
         note.read_checkpoint(made.checkpoint)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, msgspec.ValidationError):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        msgspec.ValidationError,
+    ):
         raise Refused(BACKUP_BROKEN, name="manifest.json") from None
+    # A name may lead back into this folder and yet out of the one it is copied to.
+    if any(os.path.isabs(name) or set(name.split("/")) & {"", ".", ".."} for name in made.files):
+        raise Refused(BACKUP_BROKEN, name="manifest.json")
     return made, sealed
 
 

@@ -152,11 +152,22 @@ class Desk:
         try:
             found = self._caller(scope)
         except Refused:
-            self.limits.count(f"~{gate.address(scope)}", stranger=True)
+            self.count_stranger(scope)
             raise
         scope["org"] = found.org
-        self.limits.count(found.org or f"~{gate.address(scope)}", stranger=not found.org)
+        if not found.org:
+            self.count_stranger(scope)
+        else:
+            self.limits.count(found.org)
         return found
+
+    def count_stranger(self, scope: Scope) -> None:
+        """Counts a request that nobody signed, by the address it came from: of IPv6, its network.
+
+        Raises: Refused requests_too_fast.
+        """
+        host = gate.address(scope)
+        self.limits.count(f"~{signing.address_of('', signing.stranger(host)) or host}", stranger=True)
 
     def _caller(self, scope: Scope) -> Caller:
         given = gate.header(scope, b"authorization")

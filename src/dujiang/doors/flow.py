@@ -54,6 +54,7 @@ _FILE_BYTES_MAX = 4 << 20
 _GO_ON = {"en": "Go on?", "zh": "继续吗？"}
 _WORKING = {"en": "Working…", "zh": "处理中…"}
 _KEPT = {"en": "Receipt: {path}", "zh": "回执：{path}"}
+_KEPT_REFUSAL = {"en": "Receipt of the refusal: {path}", "zh": "拒绝的回执：{path}"}
 _NOT_KEPT = {
     "en": "The receipt could not be written to a file; get it with `dujiang receipt {index}`.",
     "zh": "回执未能写入文件；可用 `dujiang receipt {index}` 重新获取。",
@@ -162,7 +163,7 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
         place = keep_receipt(body["receipt"], wish.out, options.home)
         body["receipt_file"] = None if place is None else str(place)
         if not options.json:
-            told = _NOT_KEPT if place is None else _KEPT
+            told = _NOT_KEPT if place is None else _KEPT_REFUSAL if answer.exit else _KEPT
             show.say(told[options.language].format(path=place, index=body["receipt"].get("index")))
     elif isinstance(body.get("receipt"), dict) and len(body) > 1 and not options.json:
         show.say(_ENTRY[options.language].format(index=body["receipt"].get("index")))

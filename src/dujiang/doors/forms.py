@@ -68,6 +68,7 @@ class Forms:
         """Signs out."""
         session = cookie(request.scope, SESSION)
         try:
+            self._desk.count_stranger(request.scope)
             if not same_origin(request.scope):
                 raise Refused(CROSS_ORIGIN)
             await self._end(session)
@@ -91,7 +92,8 @@ class Forms:
             if not compare_digest(sent.get("csrf", [""])[0].encode(), token_of(session).encode()):
                 raise Refused(CROSS_ORIGIN)
             ask = build(bind(act).ask, asked(bind(act).ask, sent))
-            said, _ = await self._desk.answer(act, caller, ask, _key(act, sent), _WAIT_S)
+            with self._desk.limits.waiting(caller.org):
+                said, _ = await self._desk.answer(act, caller, ask, _key(act, sent), _WAIT_S)
         except Exception as error:
             return self._paper.refused(request, error, back)
         if isinstance(said, Declined):
@@ -107,6 +109,7 @@ class Forms:
 
     async def _open(self, request: Request, name: str) -> Response:
         try:
+            self._desk.count_stranger(request.scope)
             if not same_origin(request.scope):
                 raise Refused(CROSS_ORIGIN)
             form = bind(acts.ACTS[name]).ask

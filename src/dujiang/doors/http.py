@@ -67,7 +67,8 @@ class ActDoor:
             caller = desks.stranger(scope)
         raw = await body(scope, receive, desk.home.node.config.ask_bytes_max)
         ask = build(bind(act).ask, parsed(scope, raw))
-        key = gate.header(scope, b"idempotency-key")
+        # All strangers are one nobody: what one of them was answered is nothing to another.
+        key = gate.header(scope, b"idempotency-key") if caller.org else None
         with desk.limits.waiting(caller.org):
             said, receipt = await desk.answer(act, caller, ask, key, self._wait_s(scope))
         if isinstance(said, Declined):
@@ -121,6 +122,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
         return await _receive_upload(desk, request)
 
     async def did_document(request: Request) -> Response:
+        desk.count_stranger(request.scope)
         return await _did_document(desk, request.path_params["org"])
 
     @cache

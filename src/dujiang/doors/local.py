@@ -49,6 +49,8 @@ CODES = (NODE_UNREACHABLE, NODE_ODD, KEY_UNKNOWN, FILE_MISSING)
 _LOCK_WAIT_S = 10.0
 _TRIES = 3
 _PIECE_BYTES = 1 << 20
+_REPLY_BYTES_MAX = 256 << 20
+"""The longest answer of a node, unpacked: a node far away is not trusted with the memory here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,14 +229,14 @@ class _Wire:
             if turn:
                 time.sleep(0.2 * turn)
             try:
-                reply = httpx2.request(
+                with httpx2.stream(
                     method,
                     self._url + path,
                     headers={**self._headers, **headers},
                     content=content,
                     timeout=timeout,
-                )
-                return reply.status_code, reply.content
+                ) as reply:
+                    return reply.status_code, _bounded(reply.iter_bytes(_PIECE_BYTES))
             except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
                 break
             except httpx2.HTTPError:
@@ -244,7 +246,7 @@ class _Wire:
     def _answer(self, status: int, content: bytes) -> Answer:
         try:
             body = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Unavailable(NODE_ODD) from None
         if status < 300 and isinstance(body, dict):
             return Answer(body)
@@ -253,6 +255,19 @@ class _Wire:
         for extra in ("type", "title", "status", "detail", "instance"):
             body.pop(extra, None)
         return Answer(body, _exit_of(str(body["code"]), status))
+
+
+def _bounded(parts: Iterator[bytes]) -> bytes:
+    """All of an answer.
+
+    Raises: Unavailable node_odd.
+    """
+    found = bytearray()
+    for part in parts:
+        found += part
+        if len(found) > _REPLY_BYTES_MAX:
+            raise Unavailable(NODE_ODD)
+    return bytes(found)
 
 
 def pieces(path: Path) -> Iterator[bytes]:

@@ -82,7 +82,7 @@ def card(body: Mapping[str, Any], language: str) -> str:
     """An object: a line for each member, what has parts below it."""
     lines: list[str] = []
     below: list[str] = []
-    for name, member in show.spoken(body, language):
+    for name, member in show.spoken(show.shallow(body), language):
         if show.is_document(member):
             continue
         if isinstance(member, Mapping) or show.is_table(member):
@@ -95,7 +95,7 @@ def card(body: Mapping[str, Any], language: str) -> str:
 
 
 def _listed(items: Sequence[Mapping[str, Any]], language: str) -> str:
-    rows = [dict(show.spoken(item, language)) for item in items[:_ROWS_MAX]]
+    rows = [dict(show.spoken(item, language)) for item in show.shallow(list(items[:_ROWS_MAX]))]
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[show.cell(row.get(name), name) for name in names] for row in rows]
     raw = [

@@ -1,13 +1,14 @@
 """What a node measures of itself, in the text form Prometheus reads (version 0.0.4): `GET /metrics`.
 
 1. Names of acts, codes and numbers; no organisation, no id and no value of anybody's data is a label.
-2. Who may read: this machine without a key, unless a proxy stands between (`metrics_loopback`), or a key of an
-   operator or auditor. Everybody else is refused.
+2. Who may read: this machine without a key, by its own name and unless a proxy stands between
+   (`metrics_loopback`), or a key of an operator or auditor. Everybody else is refused.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -25,7 +26,9 @@ TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 120.0)
 _ROLES = frozenset({"operator", "auditor"})
 _LOOPBACK = ("127.", "::1", "::ffff:127.")
-_PROXIED = (b"forwarded", b"x-forwarded-for", b"x-real-ip", b"via")
+_PROXIED = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-real-ip", b"via")
+_OWN_NAME = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?")
+"""What a browser on this machine says only to pages of this machine: a foreign name may be turned to it later."""
 Labels = tuple[tuple[str, str], ...]
 Sample = tuple[str, Labels, float]
 
@@ -99,7 +102,8 @@ def may_read(scope: gate.Scope, caller: Caller, loopback: int) -> bool:
     if caller.roles & _ROLES:
         return True
     proxied = any(name in _PROXIED for name, _ in scope["headers"])
-    return bool(loopback) and not proxied and gate.address(scope).startswith(_LOOPBACK)
+    named = _OWN_NAME.fullmatch(gate.header(scope, b"host") or "")
+    return bool(loopback) and not proxied and named is not None and gate.address(scope).startswith(_LOOPBACK)
 
 
 def _family(name: str, kind: str, told: str, samples: Iterable[Sample]) -> Iterator[str]:

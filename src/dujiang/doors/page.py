@@ -232,11 +232,17 @@ def _entries(items: list[dict[str, Any]], language: str) -> list[dict[str, Any]]
         {
             "index": each["index"],
             "title": _title(each["act"], language),
-            "about": next((v for v in each["facts"].values() if isinstance(v, str) and prefix_of(v)), None),
+            "about": _about(each["facts"]),
             "when": _when(each["time_ms"]),
         }
         for each in items
     ]
+
+
+def _about(facts: dict[str, Any]) -> str | None:
+    """The object an entry is about: the first it names that is no party."""
+    ids = [value for value in facts.values() if isinstance(value, str) and prefix_of(value)]
+    return next((each for each in ids if prefix_of(each) != "org"), ids[0] if ids else None)
 
 
 def _when(time_ms: int | None) -> str | None:

@@ -31,6 +31,7 @@ _WIDE = 200
 _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
 _CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
+_INNER_ROWS = 4
 _DIGEST = re.compile("[0-9a-f]{64}")
 _CURRENCY = re.compile("[A-Z]{3}")
 _YEAR_9999_MS = 253_370_764_800_000
@@ -133,8 +134,20 @@ def waiting(text: str, options: Options) -> Iterator[None]:
         status.stop()
 
 
+def shallow(value: Any, depth: int = 40) -> Any:
+    """The value down to a depth nothing of ours has: what a file or a node far away nests is not walked to its end."""
+    if not isinstance(value, (Mapping, list)) or not value:
+        return value
+    if not depth:
+        return "…"
+    if isinstance(value, Mapping):
+        return {name: shallow(each, depth - 1) for name, each in value.items()}
+    return [shallow(each, depth - 1) for each in value]
+
+
 def rendered(body: Any, language: str) -> RenderableType:
     """The rich form of a JSON value: an answer's table, a list's table or a card."""
+    body = shallow(body)
     if isinstance(body, list):
         return _listed(body, language)
     if not isinstance(body, dict):
@@ -215,7 +228,11 @@ class _Fitting:
 
 
 def _flat(row: dict[str, Any], language: str, around: str) -> Iterator[dict[str, Any]]:
-    """The row, or one for each member of the table it holds (noise: a row for each measure)."""
+    """The row, or one for each member of a short table it holds (noise: a row for each measure).
+
+    A long one (the values of a column) would repeat its row over the screen; it is in `--json`.
+    """
+    row = {name: value for name, value in row.items() if not is_table(value) or len(value) <= _INNER_ROWS}
     inner = next((name for name, value in row.items() if is_table(value)), None)
     if inner is None:
         yield row
@@ -310,6 +327,7 @@ def cell(value: Any, name: str = "") -> str:
         return datetime.fromtimestamp(value / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, float):
         return f"{value:.10g}"
+    value = shallow(value)
     if isinstance(value, dict):
         # In a cell a digest is only recognised; its full text is in the object's own card.
         told = {

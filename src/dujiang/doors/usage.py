@@ -85,6 +85,8 @@ def split(line: Sequence[str], environment: Mapping[str, str] = os.environ) -> t
             if not taken:
                 raise Refused(ARGUMENT_MISSING, name=flag)
             found[_VALUES[flag]] = taken
+            if flag == "--as":
+                found.pop("key", None)  # who is named on the line acts, whatever key the environment holds
         else:
             rest.append(word)
     if found["language"] not in _LANGUAGES:

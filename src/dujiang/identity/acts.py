@@ -36,6 +36,7 @@ from dujiang.identity.model import (
     LAST_OPERATOR,
     LAST_PERSON,
     NAME_TAKEN,
+    NAME_UNFIT,
     ROLE_BEYOND,
     Key,
     Organisation,
@@ -259,6 +260,8 @@ def register(tx: Tx, caller: Caller, ask: Register, fresh: _Fresh) -> Registered
     place = rules.fit_province(ask.province), rules.fit_sector(ask.sector)
     if store.by_name(tx.db, name):
         raise Refused(NAME_TAKEN)
+    if store.folded(name).startswith(("did:", "org_")):
+        raise Refused(NAME_UNFIT)  # terms name organisations by DID, too
     did = rules.did_web(authority(tx.node), fresh.id)
     first = store.operator(tx.db) is None
     org = Organisation(fresh.id, name, did, fresh.public, fresh.sealed, first, *place)
@@ -357,7 +360,8 @@ def unlock(tx: Tx, caller: Caller, ask: Unlock) -> Unlocked:
 
 def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
     """Ends a key, or a person with all their keys, links and sessions; of roles the caller has, so that a weak
-    key that was stolen locks nobody out. Keys that a key made end with it, and what was asked with any of them.
+    key that was stolen locks nobody out. Keys, links and sessions that a key made end with it, and what was asked
+    with any of them.
 
     Raises: Refused not_found, role_beyond, last_person, last_operator.
     """
@@ -373,6 +377,8 @@ def revoke(tx: Tx, caller: Caller, ask: Revoke) -> Revoked:
         raise Refused(NOT_FOUND)
     below = rules.made_below(ask.id, [(key.id, key.made_by) for key in store.keys(tx.db, caller.org)])
     ended = [key for key in below if store.revoke_key(tx.db, caller.org, key)]
+    for key in (ask.id, *below):
+        store.drop_passes_made(tx.db, key)
     tx.tell(revoked=ask.id, **({"with_it": ended} if ended else {}))
     return Revoked(ask.id, tuple(ended))
 

@@ -4,7 +4,7 @@
 2. Failures are counted by the names that were tried, known or not, and by the address they came from; the lock
    doubles with each, outlives a restart, and is looked at again in the transaction that would open a session.
 3. A secret is random and kept as its hash; a link is used up by the one who gets through; a session never
-   outlives its person, nor a change of their password.
+   outlives its person, a change of their password, nor the key its link was made with.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def login(tx: Tx, caller: Caller, ask: Login, tried: _Tried) -> Opened | Decline
         _failed(tx, subjects)
         return Declined(BAD_LOGIN)
     store.forgive(tx.db, subjects[0])
-    return _session(tx, tried.person)
+    return _session(tx, tried.person, "")
 
 
 def prepare_password(node: Node, caller: Caller, ask: Password) -> _Tried:
@@ -152,7 +152,7 @@ def password(tx: Tx, caller: Caller, ask: Password, tried: _Tried) -> Opened | D
         _failed(tx, (subject,))
         return Declined(BAD_LOGIN)
     _set_password(tx, holder, tried.known)
-    return _session(tx, holder.id)
+    return _session(tx, holder.id, caller.via)
 
 
 def link(tx: Tx, caller: Caller, ask: Link) -> Linked:
@@ -167,19 +167,19 @@ def link(tx: Tx, caller: Caller, ask: Link) -> Linked:
     if not node and not caller.roles.issuperset(holder.roles):
         raise Refused(ROLE_BEYOND)
     if ask.password:
-        return invitation(tx, holder.id)
+        return invitation(tx, holder.id, caller.via)
     secret = secrets.token_urlsafe(32)
     until_ms = tx.now_ms + tx.node.config.link_minutes * 60_000
-    store.add_pass(tx.db, rules.secret_hash(secret), _LINK, holder.id, until_ms)
+    store.add_pass(tx.db, rules.secret_hash(secret), _LINK, holder.id, until_ms, caller.via)
     return Linked(until_ms, secret)
 
 
-def invitation(tx: Tx, person: str) -> Linked:
-    """A link whose holder sets the person's password; one made before ends."""
+def invitation(tx: Tx, person: str, via: str = "") -> Linked:
+    """A link whose holder sets the person's password; one made before ends, and this one with the key `via`."""
     store.drop_passes(tx.db, person, _INVITE)
     secret = rules.INVITATION + secrets.token_urlsafe(32)
     until_ms = tx.now_ms + rules.INVITATION_MS
-    store.add_pass(tx.db, rules.secret_hash(secret), _INVITE, person, until_ms)
+    store.add_pass(tx.db, rules.secret_hash(secret), _INVITE, person, until_ms, via)
     return Linked(until_ms, secret)
 
 
@@ -208,12 +208,12 @@ def enter(tx: Tx, caller: Caller, ask: Enter, known: str | None) -> Opened:
     found = store.pass_holder(tx.db, secret_hash, kind, tx.now_ms)
     if found is None or not store.drop_pass(tx.db, secret_hash, kind):
         raise Refused(BAD_LOGIN)
-    holder = store.person(tx.db, found)
+    holder = store.person(tx.db, found[0])
     if holder is None:
         raise Refused(BAD_LOGIN)
     if known is not None:
         _set_password(tx, holder, known)
-    return _session(tx, holder.id)
+    return _session(tx, holder.id, found[1])
 
 
 def leave(tx: Tx, caller: Caller, ask: Leave) -> Left:
@@ -224,10 +224,12 @@ def leave(tx: Tx, caller: Caller, ask: Leave) -> Left:
 
 
 def caller_of_session(db: Session, secret: str, now_ms: int) -> Caller | None:
-    """Who a browser session speaks for."""
+    """Who a browser session speaks for: as the key its link was made with, so that what it makes ends with that."""
     holder = store.pass_holder(db, rules.secret_hash(secret), _SESSION, now_ms)
-    person = store.person(db, holder) if holder else None
-    return Caller(person.org, person.id, frozenset(person.roles)) if person else None
+    person = store.person(db, holder[0]) if holder else None
+    if holder is None or person is None:
+        return None
+    return Caller(person.org, person.id, frozenset(person.roles), holder[1])
 
 
 def member(db: Session, org: str, person_id: str) -> Person:
@@ -296,11 +298,11 @@ def _set_password(tx: Tx, holder: Person, known: str) -> None:
     store.forgive(tx.db, _subject_of(tx.db, holder))
 
 
-def _session(tx: Tx, person: str) -> Opened:
+def _session(tx: Tx, person: str, via: str) -> Opened:
     store.sweep_passes(tx.db, tx.now_ms)
     secret = secrets.token_urlsafe(32)
     until_ms = tx.now_ms + tx.node.config.session_hours * 3_600_000
-    store.add_pass(tx.db, rules.secret_hash(secret), _SESSION, person, until_ms)
+    store.add_pass(tx.db, rules.secret_hash(secret), _SESSION, person, until_ms, via)
     return Opened(until_ms, secret)
 
 

@@ -119,8 +119,8 @@ NAME_TAKEN = Code(
 )  # fmt: skip
 NAME_UNFIT = Code(
     "name_unfit", 400, Exit.usage,
-    "A name has 1 to 100 printable characters.", "Shorten it or remove control characters.",
-    "名称应为 1 至 100 个可见字符。", "请缩短名称或去掉控制字符。",
+    "A name has 1 to 100 printable characters and is no DID or id.", "Shorten it or remove control characters.",
+    "名称应为 1 至 100 个可见字符，且不得为 DID 或编号。", "请缩短名称或去掉控制字符。",
 )  # fmt: skip
 ROLE_UNKNOWN = Code(
     "role_unknown", 400, Exit.usage,

@@ -112,10 +112,11 @@ def stranger(host: str) -> str:
 def address_of(org: str, person: str) -> str | None:
     """What failures of an address are counted by; of IPv6 its network, as one host has many addresses.
 
-    Who is signed in and tries names is counted by themselves; the node by nothing.
+    Who is signed in and tries names is counted by their organisation, which may have any number of people; the
+    node by nothing.
     """
     if org:
-        return f"address:{sha256(person.encode('utf-8', 'replace')).hexdigest()}"
+        return f"address:{sha256(org.encode('utf-8', 'replace')).hexdigest()}"
     if not person.startswith(_ADDRESS):
         return None
     host = person.removeprefix(_ADDRESS)

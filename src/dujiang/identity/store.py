@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection
 
 from sqlalchemy import (
@@ -42,7 +43,7 @@ _KEY = Table(
 )  # fmt: skip
 _PASS = Table(
     "identity_pass", META, Column("hash", Text, primary_key=True), Column("kind", Text, nullable=False),
-    Column("person", Text, nullable=False), Column("until_ms", Integer, nullable=False),
+    Column("person", Text, nullable=False), Column("until_ms", Integer, nullable=False), Column("made_by", Text),
 )  # fmt: skip
 _FAILURE = Table(
     "identity_failure", META, Column("subject", Text, primary_key=True), Column("failures", Integer, nullable=False),
@@ -100,7 +101,7 @@ _KEY_REVOKE = Sql(
 )  # fmt: skip
 _PASS_ADD = Sql(insert(_PASS))
 _PASS_GET = Sql(
-    select(_PASS.c.person).where(
+    select(_PASS.c.person, _PASS.c.made_by).where(
         _PASS.c.hash == bindparam("hash"),
         _PASS.c.kind == bindparam("kind"),
         _PASS.c.until_ms > bindparam("now_ms"),
@@ -108,6 +109,7 @@ _PASS_GET = Sql(
 )
 _PASS_DROP = Sql(_PASS.delete().where(_PASS.c.hash == bindparam("hash"), _PASS.c.kind == bindparam("kind")))
 _PASS_DROP_ALL = Sql(_PASS.delete().where(_PASS.c.person == bindparam("person")))
+_PASS_DROP_MADE = Sql(_PASS.delete().where(_PASS.c.made_by == bindparam("made_by")))
 _PASS_DROP_KIND = Sql(
     _PASS.delete().where(_PASS.c.person == bindparam("person"), _PASS.c.kind == bindparam("kind"))
 )
@@ -136,7 +138,7 @@ _PASS_SWEEP = Sql(_PASS.delete().where(_PASS.c.until_ms <= bindparam("now_ms")))
 def add_organisation(db: Session, org: Organisation) -> None:
     """Keeps a new organisation; the caller has looked that the name is free."""
     db.run(
-        _ORG_ADD, id=org.id, name=org.name, folded=org.name.casefold(), did=org.did, public=org.public,
+        _ORG_ADD, id=org.id, name=org.name, folded=folded(org.name), did=org.did, public=org.public,
         sealed=org.sealed, operator=int(org.operator), province=org.province, sector=org.sector,
     )  # fmt: skip
 
@@ -169,8 +171,14 @@ def names(db: Session, wanted: Collection[str]) -> dict[str, str]:
 
 
 def by_name(db: Session, name: str) -> Organisation | None:
-    """The organisation with a name, ignoring case."""
-    return _org(db.run(_ORG_NAME, folded=name.casefold()))
+    """The organisation with a name, ignoring case and the width and form of its characters."""
+    # Homes older than this kept the width of a name.
+    return _org(db.run(_ORG_NAME, folded=folded(name))) or _org(db.run(_ORG_NAME, folded=name.casefold()))
+
+
+def folded(name: str) -> str:
+    """The name as terms compare recipients and partners: two that are one there are one here."""
+    return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
 def operator(db: Session) -> Organisation | None:
@@ -247,15 +255,17 @@ def revoke_key(db: Session, org: str, key_id: str) -> bool:
     return db.changed(_KEY_REVOKE, of_org=org, of_id=key_id) == 1
 
 
-def add_pass(db: Session, secret_hash: str, kind: str, person_id: str, until_ms: int) -> None:
-    """Keeps a session or single-use link by the hash of its secret."""
-    db.run(_PASS_ADD, hash=secret_hash, kind=kind, person=person_id, until_ms=until_ms)
+def add_pass(db: Session, secret_hash: str, kind: str, person_id: str, until_ms: int, via: str) -> None:
+    """Keeps a session or single-use link by the hash of its secret; `via`: the key it was made with, if any."""
+    db.run(
+        _PASS_ADD, hash=secret_hash, kind=kind, person=person_id, until_ms=until_ms, made_by=via or None,
+    )  # fmt: skip
 
 
-def pass_holder(db: Session, secret_hash: str, kind: str, now_ms: int) -> str | None:
-    """The person a session or link is for, while it is good."""
+def pass_holder(db: Session, secret_hash: str, kind: str, now_ms: int) -> tuple[str, str] | None:
+    """The person a session or link is for, while it is good, and the key it was made with or nothing."""
     rows = db.run(_PASS_GET, hash=secret_hash, kind=kind, now_ms=now_ms)
-    return str(rows[0][0]) if rows else None
+    return (str(rows[0][0]), str(rows[0][1] or "")) if rows else None
 
 
 def drop_pass(db: Session, secret_hash: str, kind: str) -> bool:
@@ -269,6 +279,11 @@ def drop_passes(db: Session, person_id: str, kind: str | None = None) -> None:
         db.run(_PASS_DROP_ALL, person=person_id)
     else:
         db.run(_PASS_DROP_KIND, person=person_id, kind=kind)
+
+
+def drop_passes_made(db: Session, key_id: str) -> None:
+    """Ends the sessions and links that were made with a key."""
+    db.run(_PASS_DROP_MADE, made_by=key_id)
 
 
 def failures(db: Session, subject: str) -> tuple[int, int, int]:

@@ -68,7 +68,7 @@ class Caller:
     person: str
     roles: frozenset[str] = frozenset()
     via: str = field(default="", compare=False)
-    """The API key it came by; empty for a session and the node."""
+    """The API key it came by, or that its session's link was made with; empty for other sessions and the node."""
 
     def may(self, act: Act) -> bool:
         """Whether one of the act's roles is the caller's."""

@@ -132,7 +132,7 @@ class Deposit:
     reference: str
     """The bank's reference; each is booked once for ever."""
     account: Purse = Purse.balance
-    """balance, or payable to cover a refund of what was paid out already."""
+    """balance; payable or (the operator's) platform to cover a refund of what was paid out already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class Order:
     amount: str | None = None
     """In major units, such as 12.50; none: what the quote says."""
     quote: str | None = None
-    """A quote's id."""
+    """A quote's id; each is good for one order."""
     currency: str | None = None
     """To be sure of it; the contract's price decides."""
     release: bool = False
@@ -320,10 +320,10 @@ def withdraw(tx: Tx, caller: Caller, ask: Withdraw) -> Booked:
 def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amount: Money) -> Booked:
     org, reference = _named(tx.db, wanted), rules.stated(reference)
     account, outside = Account(org.id, Kind(kind)), books.clearing(tx.db)
-    if account.kind is Kind.platform and (cause is Cause.deposit or not org.operator):
+    if account.kind is Kind.platform and not org.operator:
         raise Refused(ACCOUNT_UNFIT)
-    name = f"{cause}:{reference}"
-    if store.transaction(tx.db, name) is not None:
+    name = rules.outside_name(cause, reference)
+    if any(store.transaction(tx.db, each) for each in (name, f"{cause}:{reference}")):
         raise Refused(REFERENCE_USED)
     giver, taker = (outside, account) if cause is Cause.deposit else (account, outside)
     books.post(tx, rules.moved(name, cause, amount, giver, taker, reference=reference))
@@ -339,8 +339,8 @@ def _outside(tx: Tx, cause: Cause, wanted: str, kind: Purse, reference: str, amo
 def order(tx: Tx, caller: Caller, ask: Order) -> Ordered:
     """Puts money of the consumer's balance on its contract, or takes back what is free there.
 
-    Raises: Refused not_found, contract_free, contract_not_active, currency_differs, amount_unfit,
-    quote_expired, quote_differs, balance_short, allowance_spent.
+    Raises: Refused not_found, contract_not_yours_to_use, contract_free, contract_not_active, currency_differs,
+    amount_unfit, quote_expired, quote_differs, balance_short, allowance_spent.
     """
     held = contracts.held(tx.db, caller.org, ask.contract)
     has = performance.allowance(tx.db, held)
@@ -353,7 +353,7 @@ def order(tx: Tx, caller: Caller, ask: Order) -> Ordered:
     cause = Cause.release if ask.release else Cause.order
     giver, taker = (there, purse) if ask.release else (purse, there)
     has = performance.put(tx, held, -amount.amount_minor if ask.release else amount.amount_minor)
-    name = f"{cause}:{tx.new_id('ord')}"
+    name = f"{cause}:{ask.quote or tx.new_id('ord')}"
     books.post(tx, rules.moved(name, cause, amount, giver, taker, subject=held.id))
     tx.tell(
         parties=[held.org], contract=held.id, product=held.product, account=cause.value,
@@ -377,6 +377,8 @@ def _ordered(tx: Tx, caller: Caller, held: Contract, ask: Order, currency: str) 
     fits = fits and found.terms_sha256 == held.terms_sha256 and found.amount.currency == currency
     if not fits or ask.release or ask.amount is not None:
         raise Refused(QUOTE_DIFFERS)
+    if store.transaction(tx.db, f"{Cause.order}:{found.id}") is not None:
+        raise Refused(QUOTE_EXPIRED)  # an order that is sent again moves nothing twice
     return found.amount
 
 
@@ -434,14 +436,12 @@ def settle(tx: Tx, caller: Caller, ask: Settle) -> Shown:
     price = performance.price_of(held)
     assert price is not None
     known, operator = books.recipients(tx.db, price), identity.operator(tx.db).id
-    earned: dict[str, int] = {}
     for line in store.lines(tx.db, made.id):
-        one = books.post(tx, rules.settlement(made, line, price, known, operator))
-        for name, amount in rules.parts(one.postings).items():
-            earned[name] = earned.get(name, 0) + amount
+        books.post(tx, rules.settlement(made, line, price, known, operator))
     performance.settled(tx, held, made.amount.amount_minor)
     counts = flow(tx.db, held, amount_minor=made.amount.amount_minor, currency=price.currency)
-    _tell(tx, made, made.amount, *known.values(), platform_minor=earned.pop("platform", 0), figures=[counts])
+    # Who earned what of it is not the consumer's to know, who sees this entry: it stands in the postings.
+    _tell(tx, made, made.amount, *known.values(), figures=[counts])
     return shown(tx.db, replace(made, state=State.settled))
 
 

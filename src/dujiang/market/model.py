@@ -41,7 +41,7 @@ class Purse(StrEnum):
     balance = "balance"
     payable = "payable"
     platform = "platform"
-    """The operator's fees; money only leaves from there."""
+    """The operator's fees: money leaves from there, and comes back only to cover a refund."""
 
 
 class Form(StrEnum):
@@ -204,8 +204,8 @@ AMOUNT_BEYOND = Code(
 )  # fmt: skip
 QUOTE_EXPIRED = Code(
     "quote_expired", 409, Exit.conflict,
-    "This quote is no longer valid.", "Get a new one with `dujiang market quote`.",
-    "该报价已失效。", "请用 `dujiang market quote` 重新获取报价。",
+    "This quote is no longer valid, or was ordered by already.", "Get a new one with `dujiang market quote`.",
+    "该报价已失效或已使用。", "请用 `dujiang market quote` 重新获取报价。",
 )  # fmt: skip
 QUOTE_DIFFERS = Code(
     "quote_differs", 409, Exit.conflict,
@@ -241,14 +241,15 @@ REFUNDED = Code(
 EARNED_SHORT = Code(
     "earned_short", 409, Exit.conflict,
     "Somebody who earned from this bill has been paid out since, so it cannot be given back whole.",
-    "Have the operator credit their earnings (`dujiang market deposit --account payable`), then refund.",
+    "Have the operator credit what was paid out (`dujiang market deposit --account payable`, or its own fees "
+    "with `--account platform`), then refund.",
     "该账单的某一收款方已提取所得，无法全额退回。",
-    "请由运营方为其应付账户入账（`dujiang market deposit --account payable`）后再退款。",
+    "请由运营方入账已提取的款项（`dujiang market deposit --account payable`，服务费用 `platform`）后再退款。",
 )  # fmt: skip
 ACCOUNT_UNFIT = Code(
     "account_unfit", 400, Exit.usage,
-    "That account takes no such movement.", "Use balance, payable, or (to withdraw the operator's fees) platform.",
-    "该账户不支持此操作。", "请使用 balance、payable，或（提取服务费时）platform。",
+    "That account takes no such movement.", "Use balance, payable, or (for the operator's own fees) platform.",
+    "该账户不支持此操作。", "请使用 balance、payable，或（运营方自己的服务费）platform。",
 )  # fmt: skip
 SHARE_UNKNOWN = Code(
     "share_unknown", 409, Exit.conflict,

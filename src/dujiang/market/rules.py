@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
@@ -59,6 +60,11 @@ def stated(text: str) -> str:
     if not 1 <= len(text) <= REFERENCE_CHARACTERS_MAX or not text.isprintable():
         raise Refused(REFERENCE_UNFIT, limit=REFERENCE_CHARACTERS_MAX)
     return text
+
+
+def outside_name(cause: Cause, reference: str) -> str:
+    """The name of a transaction with the world outside; one reference is one, however wide it was typed."""
+    return f"{cause}:{unicodedata.normalize('NFKC', reference)}"
 
 
 def period(since: str | None, until: str | None, now_ms: int) -> tuple[int, int]:

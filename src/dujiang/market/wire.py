@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -96,7 +97,9 @@ def csv_text(lines: Iterable[Move]) -> str:
 
 def inert(text: str) -> str:
     """A text that no spreadsheet takes for a formula."""
-    return "'" + text if text.lstrip()[:1] in ("=", "+", "-", "@", "\t", "\r", "|", "%") else text
+    # Spreadsheets set up for Chinese or Japanese take the wide signs for the narrow ones.
+    first = unicodedata.normalize("NFKC", text).lstrip()[:1]
+    return "'" + text if first in ("=", "+", "-", "@", "\t", "\r", "|", "%") else text
 
 
 def whole_books(holdings: Sequence[Holding], lines: Sequence[Move], days: tuple[str, str]) -> Journal:

@@ -155,7 +155,8 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Figures:
     return Figures(
         ask.by, ask.measure, _unit(ask), form, cells, rules.day_text(scope.first) if ask.period else None,
         rules.day_text(scope.last), sum(1 for cell in cells if cell.suppressed), *active,
-        _concentration(whole.providers, max(1, ask.top), form),
+        # Of a total that is withheld as one has most of it, shares and indices would tell that one's.
+        None if root.hidden else _concentration(whole.providers, max(1, ask.top), form),
     )  # fmt: skip
 
 

@@ -202,7 +202,8 @@ def examine(text: str, pinned: bytes | None) -> Examined:
     issuer = claims.get("issuer")
     if kind is None or not isinstance(subject, dict) or not isinstance(issuer, str):
         return Examined(False, "3 credential of a register")
-    if header.get("kid") != key_of(issuer) or claims.get("@context", [None])[0] != CREDENTIALS:
+    context = claims.get("@context")
+    if header.get("kid") != key_of(issuer) or not isinstance(context, list) or context[:1] != [CREDENTIALS]:
         return Examined(False, "3 credential of a register")
     said = cast("dict[str, Any]", subject)
     if kind == REGISTRATION and sha256_hex(said.get("schema")) != said.get("schemaSha256"):
