@@ -17,6 +17,7 @@ from dujiang.catalogue.model import State as Offered
 from dujiang.contract.model import ACTIVE, ENDED, PENDING
 from dujiang.contract.model import State as Negotiated
 from dujiang.identity.model import Role
+from dujiang.policy.model import PURPOSES
 from tests.doors import over_http
 from tests.doors.over_http import Node
 
