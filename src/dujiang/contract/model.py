@@ -251,12 +251,12 @@ TERMS_SAME = Code(
 )  # fmt: skip
 COMMENT_UNFIT = Code(
     "comment_unfit", 400, Exit.usage,
-    "A comment has 1 to {limit} printable characters on one line.", "Shorten it or remove control characters.",
+    "A remark has 1 to {limit} printable characters on one line.", "Shorten it or remove control characters.",
     "留言应为 1 至 {limit} 个可见字符，不换行。", "请缩短留言或去掉控制字符。",
 )  # fmt: skip
 COMMENTS_FULL = Code(
     "comments_full", 409, Exit.conflict,
-    "One side makes at most {limit} comments in a negotiation.", "Accept, refuse or change the terms.",
+    "One side makes at most {limit} remarks in a negotiation.", "Accept, refuse or change the terms.",
     "每一方在一次协商中最多留言 {limit} 条。", "请接受、拒绝或变更条款。",
 )  # fmt: skip
 NEGOTIATIONS_OPEN = Code(

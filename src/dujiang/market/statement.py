@@ -220,11 +220,12 @@ def shown(db: Session, made: Bill, *, split: bool = True) -> Shown:
     lines = store.lines(db, made.id)
     earned = _earned(db, made, lines) if split else {}
     platform = earned.pop("platform", 0) if earned else None
+    names = identity.names(db, {made.org, made.consumer, *earned})
     return Shown(
-        made.id, made.paper, made.number, made.state, _name(db, made.org), _name(db, made.consumer), made.contract,
+        made.id, made.paper, made.number, made.state, names[made.org], names[made.consumer], made.contract,
         made.product, str(made.amount), made.amount.amount_minor, made.amount.currency, made.at_ms, lines, made.first,
         made.last, made.of, made.reason, tuple(note.id for note in store.credits(db, made.id)), platform,
-        tuple(Part(org, _name(db, org), amount) for org, amount in earned.items()),
+        tuple(Part(org, names[org], amount) for org, amount in earned.items()),
     )  # fmt: skip
 
 
@@ -252,9 +253,10 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Listed:
         Balance(account.kind, account.contract, str(money), money.amount_minor, money.currency)
         for account, money in store.balances(tx.db, org.id)
     )
+    names = identity.names(tx.db, {org for one in bills for org in (one.org, one.consumer)})
     items = tuple(
         Item(
-            one.id, one.paper, one.number, one.state, _name(tx.db, one.org), _name(tx.db, one.consumer),
+            one.id, one.paper, one.number, one.state, names[one.org], names[one.consumer],
             str(one.amount), one.contract,
         )
         for one in bills
@@ -368,10 +370,6 @@ def _whose(db: Session, caller: Caller, wanted: str | None) -> Organisation:
     if found is None or not (found.id == caller.org or ledger.oversees(caller)):
         raise Refused(NOT_FOUND)
     return found
-
-
-def _name(db: Session, org: str) -> str:
-    return identity.organisation(db, org).name
 
 
 def _day(time_ms: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from dujiang.catalogue import acts as catalogue
@@ -228,7 +227,7 @@ def _cells(db: Session, by: By, root: disclosure.Node, before: disclosure.Node |
     earlier = {} if before is None else {node.key: node for node in before.walk()}
     if by in (By.month, By.day):
         earlier |= root.children
-    names = _names(db, root) if by in (By.provider, By.consumer) else {}
+    names = identity.names(db, root.children) if by in (By.provider, By.consumer) else {}
     found: list[Cell] = []
 
     def add(node: disclosure.Node, level: int) -> None:
@@ -241,15 +240,6 @@ def _cells(db: Session, by: By, root: disclosure.Node, before: disclosure.Node |
 
     add(root, 0)
     return tuple(found)
-
-
-def _names(db: Session, root: disclosure.Node) -> dict[str, str]:
-    """The names of the organisations of this home among the cells."""
-    names: dict[str, str] = {}
-    for key in root.children:
-        with suppress(Refused):
-            names[key] = identity.organisation(db, key).name
-    return names
 
 
 def _concentration(providers: Mapping[str, int], top: int, form: str) -> Concentration | None:

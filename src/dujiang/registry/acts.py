@@ -545,13 +545,15 @@ def _parties(own: str, grants: tuple[Given, ...] | list[Given]) -> list[str]:
 
 def _item(tx: Tx, org: str, one: Given) -> Item:
     links = granting.chain(tx.db, one)
-    names = [identity.organisation(tx.db, each.org).name for each in reversed(links)]
+    orgs = [each.org for each in reversed(links)]
     if links[-1].parent is None and links[-1].granter != links[-1].org:
-        names.insert(0, identity.organisation(tx.db, links[-1].granter).name)
+        orgs.insert(0, links[-1].granter)
+    names = identity.names(tx.db, set(orgs))
+    path = " → ".join(names[each] for each in orgs)
     state = rights.standing(links, granting.today(tx.now_ms)).value
     side = "registered" if one.parent is None else "received" if one.org == org else "given"
     return Item(
-        one.id, one.resource, newest_version(tx.db, one.resource).title, one.right, side, " → ".join(names),
+        one.id, one.resource, newest_version(tx.db, one.resource).title, one.right, side, path,
         one.start, one.until, one.onward, state if one.end is None else one.end.value, one.purposes, one.scope,
         one.limits,
     )  # fmt: skip
