@@ -90,8 +90,7 @@ async def agent(home: Path, *mandate: str, **more: str) -> AsyncIterator[Seen]:
         "--home",
         str(home),
         "mcp",
-        "--as",
-        INSURER,
+        *(() if "DUJIANG_KEY" in more else ("--as", INSURER)),
         *mandate,
     ]
     env = environment(**more)

@@ -8,18 +8,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contract
 from dujiang.contract import performance
 from dujiang.identity import acts as identity
 from dujiang.kernel.errors import Declined, Unavailable
+from dujiang.kernel.tables import Sql
 from dujiang.market import acts as market
 from dujiang.market.model import Purse
+from dujiang.observatory import acts as observatory
 from dujiang.policy.model import Price, Share, TermsFile
 from tests.cleanroom.asking import Failing
 from tests.life import Life, code_of, opened, rebuilt
 from tests.market.trade import PRICE, SQL, accounts, agreed, billed, deposited, funded, right, used
+
+
+class Found(Exception):
+    """Carries what was found out of a transaction that leaves nothing."""
+
 
 QUESTION = Price("CNY", question_minor=250)
 DAY_MS = 86_400_000
@@ -374,6 +382,33 @@ def test_a_fee_beyond_the_whole_is_refused_before_anything_is_billed(life: Life,
         used(other, on)
         assert other.refused("market.bill", other.hospital, market.MakeBill(on)) == "config_malformed"
         other.home.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "said", "kind"),
+    [
+        ("UPDATE market_bill SET state = 'open' WHERE id = :bill", "without_object", "settlement"),
+        ("UPDATE market_bill SET id = 'bil_other' WHERE id = :bill", "without_entry", "bill"),
+    ],
+)
+def test_a_settled_sum_and_its_entry_are_held_against_each_other(
+    life: Life, statement: str, said: str, kind: str
+) -> None:
+    on = agreed(life, QUESTION)
+    funded(life, on, "10", f"held-{on}")
+    used(life, on)
+    bill = billed(life, on)
+    life.run("market.settle", life.hospital, market.Settle(bill.bill))
+
+    def tampered(tx: Any) -> None:
+        tx.db.run(Sql(text(statement)), bill=bill.bill)
+        raise Found(observatory.reconcile(tx, life.auditor, observatory.Reconcile()))
+
+    assert life.run("observatory.reconcile", life.auditor, observatory.Reconcile()).agrees
+    with pytest.raises(Found) as raised:
+        life.at(tampered)
+    found = raised.value.args[0].findings
+    assert (said, kind) in {(each.what, each.kind) for each in found}, found
 
 
 def test_a_disk_that_fills_anywhere_in_a_bill_or_settlement_moves_nothing(life: Life) -> None:

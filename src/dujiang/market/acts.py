@@ -524,6 +524,13 @@ def _written(db: Session, caller: Caller, bill_id: str) -> tuple[Bill, Contract]
     return made, _provided(db, caller, made.contract)
 
 
+def papers(db: Session) -> tuple[list[str], list[str]]:
+    """The ids of all bills and credit notes, and of the bills that were settled; for the packages downstream."""
+    found = store.papers(db)
+    settled = [name for name, paper, state in found if paper is Paper.bill and state is not State.open]
+    return [name for name, _, _ in found], settled
+
+
 def _tell(tx: Tx, made: Bill, amount: Money, *parties: str, **facts: object) -> None:
     tx.tell(
         parties=list(dict.fromkeys([made.org, made.consumer, *parties])), bill=made.id, number=made.number,

@@ -157,6 +157,7 @@ _QUOTE_GET = Sql(
     )
 )
 _QUOTE_SWEEP = Sql(text("DELETE FROM market_quote WHERE until_ms < :before_ms"))
+_BILL_ALL = Sql(text("SELECT id, paper, state FROM market_bill"))
 _BILL_ADD = Sql(insert(_BILL))
 _BILL_COLUMNS = (
     "SELECT id, paper, org, number, consumer, contract, product, amount_minor, currency, fee_bp, at_ms, state, "
@@ -323,6 +324,11 @@ def bill(db: Session, bill_id: str) -> Bill | None:
 def bills(db: Session, org: str, before: str, count: int) -> list[Bill]:
     """The bills and credit notes an organisation wrote or was written, newest first."""
     return [_bill(row) for row in db.run(_BILL_LIST, org=org, before=before, count=count)]
+
+
+def papers(db: Session) -> list[tuple[str, Paper, State]]:
+    """Every bill and credit note of the node with its state."""
+    return [(str(row[0]), Paper(str(row[1])), State(str(row[2]))) for row in db.run(_BILL_ALL)]
 
 
 def credits(db: Session, bill_id: str) -> list[Bill]:

@@ -15,6 +15,7 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import acts as ledger
 from dujiang.ledger.model import Scope
 from dujiang.ledger.rules import day_of
+from dujiang.market import acts as market
 from dujiang.observatory import disclosure, rules
 from dujiang.observatory.comparison import Comparison
 from dujiang.observatory.model import (
@@ -184,12 +185,15 @@ def reconcile(tx: Tx, caller: Caller, ask: Reconcile) -> Reconciled:
     one = Comparison(ledger.size(tx.db))
     for records, kept in ledger.whole(tx.db):
         one.read(records, kept)
+    bills, settled = market.papers(tx.db)
     held: dict[str, Mapping[str, int | None]] = {
         "organisation": dict.fromkeys(each.id for each in identity.organisations(tx.db, 2**31)),
         "version": dict.fromkeys(registry.registered(tx.db)),
         "product": dict.fromkeys(catalogue.products(tx.db)),
         "contract": contracts.performed(tx.db),
         "answer": cleanroom.answered(tx.db),
+        "bill": dict.fromkeys(bills),
+        "settlement": dict.fromkeys(settled),
     }
     one.end(held)
     named = tuple(one.findings[: max(0, ask.limit)])
