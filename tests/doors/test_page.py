@@ -17,6 +17,7 @@ from dujiang.catalogue.model import State as Offered
 from dujiang.contract.model import ACTIVE, ENDED, PENDING
 from dujiang.contract.model import State as Negotiated
 from dujiang.identity.model import Role
+from dujiang.market.model import Cause, Kind
 from dujiang.policy.model import PURPOSES
 from tests.doors import over_http
 from tests.doors.over_http import Node
@@ -88,6 +89,8 @@ def every(node: Node) -> list[Any]:
             ("/", session),
             ("/people", session),
             ("/people", None),
+            ("/statement", session),
+            ("/statement", None),
             ("/contract/neg_x", session),
             ("/enter/abc", None),
             ("/enter/inv_abc", None),
@@ -148,6 +151,25 @@ def test_who_is_signed_in_sees_their_own_and_nobody_elses(node: Node) -> None:
     assert "alert(1)" in own
     assert "alert(1)" not in insurer.partition('id="own"')[2].partition("</section>")[0]
     assert "Register and publish a table" in hospital and "Register and publish a table" not in insurer
+
+
+def test_a_statement_is_a_page_and_files_of_ones_own(node: Node) -> None:
+    paid = {"org": node.made[1]["name"], "amount": "12.50", "currency": "CNY", "reference": "<b>BANK"}
+    assert node.post("market.deposit", paid, 0).status_code == 200
+    hospital, insurer = (node.signed_in(which) for which in (0, 1))
+    page = look(node, "/statement?lang=en&since=&until=", insurer)
+    assert "12.50 CNY" in page.text and "&lt;b&gt;BANK" in page.text and "money in" in page.text
+    assert "入账" in look(node, "/statement?lang=zh", insurer).text
+    assert "12.50 CNY" not in look(node, "/statement?since=2020-01-01&until=2020-12-31", insurer).text
+    own = look(node, "/statement?lang=en", hospital).text
+    assert node.made[1]["org"] not in own and "at the bank" in own
+    for form, mark in (("csv", ","), ("beancount", "open"), ("hledger", "Assets:Balance")):
+        file = look(node, f"/statement/{form}?since=&until=", insurer)
+        assert mark in file.text and file.headers["content-disposition"].startswith("attachment"), form
+        assert file.headers["cache-control"] == "no-store"
+    for path in ("/statement?since=x", "/statement?after=99999999999999999999", "/statement/exe"):
+        assert 400 <= look(node, path, insurer).status_code < 500, path
+    assert "BANK" not in look(node, "/statement/csv").text, "a stranger gets the first page"
 
 
 def test_states_and_roles_are_said_in_the_language_of_the_page(node: Node) -> None:
@@ -242,6 +264,8 @@ def test_every_sentence_is_in_both_languages_and_used() -> None:
         *(f"state_{each}" for each in (*Negotiated, *Offered, PENDING, ACTIVE, ENDED, RIGHT_ENDED.name)),
         *(f"role_{each}" for each in Role),
         *(f"purpose_{each}" for each, _ in PURPOSES),
+        *(f"account_{each}" for each in Kind),
+        *(f"cause_{each}" for each in Cause),
     }
     assert told <= words.keys()
     for name, each in words.items():
@@ -249,7 +273,7 @@ def test_every_sentence_is_in_both_languages_and_used() -> None:
         assert name not in dir({}) or f"w['{name}']" in source, (
             f"{name}: w.{name} is a method, not a sentence"
         )
-        if name.startswith(("state_", "role_", "purpose_")):
+        if name.startswith(("state_", "role_", "purpose_", "account_", "cause_")):
             assert name in told
             continue
         assert re.search(rf"\bw(\.{name}\b|\['{name}'\])", source) or f'"{name}"' in source, name

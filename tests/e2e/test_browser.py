@@ -101,6 +101,10 @@ def test_a_person_signs_in_by_a_link_reads_and_leaves(node: Node, reader: Reader
     reader.page.wait_for_url("**/people")
     assert reader.page.locator("form[action='/do/identity/password'] input[type='password']").count() == 2
     reader.page.goto(node.url)
+    reader.page.locator("a[href='/statement']").click()
+    reader.page.wait_for_url("**/statement")
+    assert reader.page.locator("#moves ~ div tbody tr").count() >= 1
+    reader.page.goto(node.url)
     if reader.page.locator("a[href^='/contract/']").count():
         reader.page.locator("a[href^='/contract/']").first.click()
         reader.page.wait_for_url("**/contract/*")
@@ -121,7 +125,7 @@ def test_axe_finds_nothing_to_mend(node: Node, browser: Browser, language: str) 
         one.page.locator("form[action='/enter'] button").click()
         _whole(one.page)
         contract = str(one.page.locator("a[href^='/contract/']").first.get_attribute("href"))
-        for place in ("/people", contract, "/enter/inv_x"):
+        for place in ("/people", "/statement", contract, "/enter/inv_x"):
             one.page.goto(node.url + place)
             _whole(one.page)
     finally:

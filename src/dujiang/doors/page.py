@@ -32,6 +32,8 @@ _ROWS = 10
 _DIRECTION = re.compile(r"[0-9]*-[0-9]*")
 """The key of a figure that is not a sum of others: from a province to a province."""
 _ORGANISATIONS = 100
+_MOVES = 100
+_DAYS = ("since", "until")
 _STEPS = (
     ("provider", "do_offer", "dujiang offer TABLE.csv --entity COLUMN"),
     ("consumer", "do_find", "dujiang find WORDS"),
@@ -78,6 +80,14 @@ class Pages:
     async def people(self, request: Request) -> Response:
         """The people of an organisation, their roles and keys."""
         return await self._for_members(request, self._people)
+
+    async def statement(self, request: Request) -> Response:
+        """What is on an organisation's accounts and what moved in a period."""
+        return await self._for_members(request, self._statement)
+
+    async def statement_file(self, request: Request) -> Response:
+        """The same as a file, in the form the path names."""
+        return await self._for_members(request, self._statement_file)
 
     async def offer_entry(self, request: Request) -> Response:
         """A page with the one button that uses a sign-in link; an invitation asks for a password."""
@@ -149,6 +159,27 @@ class Pages:
             form=_form(request, "/people"),
         )
 
+    async def _statement(self, request: Request, caller: Caller) -> Response:
+        after = request.query_params.get("after", "")
+        days = _days(request)
+        ask = {
+            **days,
+            "limit": _MOVES,
+            **({"after": int(after)} if after.isascii() and after.isdigit() else {}),
+        }
+        one = await self._read("market.statement", caller, ask)
+        given = {name: days.get(name, "") for name in _DAYS}
+        return self._paper.page(request, "statement.html", one=one, **given)
+
+    async def _statement_file(self, request: Request, caller: Caller) -> Response:
+        ask = {**_days(request), "format": request.path_params["form"]}
+        file = await self._read("market.export", caller, ask)
+        headers = {
+            "content-disposition": f'attachment; filename="{file["name"]}"',
+            "cache-control": "no-store",
+        }
+        return Response(file["text"], headers=headers, media_type="text/plain; charset=utf-8")
+
     async def _outside(self, request: Request) -> Response:
         here = await self._desk.work(_organisations, self._desk.home)
         offered = await self._items("catalogue.search", NOBODY)
@@ -164,6 +195,11 @@ class Pages:
         return plain((await self._desk.run(act, caller, build(bind(acts.ACTS[act]).ask, ask))).reply)
 
 
+def _days(request: Request) -> dict[str, str]:
+    """The days of a period that were given; an empty field of the form is none."""
+    return {name: day for name in _DAYS if (day := request.query_params.get(name))}
+
+
 def add(app: FastAPI, desk: Desk) -> None:
     """Adds the pages, their forms and what they are drawn with to an application."""
     drawn = paper.Paper(desk.home.node.origin)
@@ -172,6 +208,8 @@ def add(app: FastAPI, desk: Desk) -> None:
         ("/", pages.start, "GET"),
         ("/contract/{contract}", pages.contract, "GET"),
         ("/people", pages.people, "GET"),
+        ("/statement", pages.statement, "GET"),
+        ("/statement/{form}", pages.statement_file, "GET"),
         ("/enter/{token}", pages.offer_entry, "GET"),
         ("/enter", sent.enter, "POST"),
         ("/login", sent.login, "POST"),
