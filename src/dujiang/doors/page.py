@@ -168,8 +168,8 @@ class Pages:
             **({"after": int(after)} if after.isascii() and after.isdigit() else {}),
         }
         one = await self._read("market.statement", caller, ask)
-        given = {name: days.get(name, "") for name in _DAYS}
-        return self._paper.page(request, "statement.html", one=one, **given)
+        since, until = (days.get(name, "") for name in _DAYS)
+        return self._paper.page(request, "statement.html", one=one, since=since, until=until)
 
     async def _statement_file(self, request: Request, caller: Caller) -> Response:
         ask = {**_days(request), "format": request.path_params["form"]}
