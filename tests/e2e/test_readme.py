@@ -42,15 +42,21 @@ def _masked(text: str) -> str:
     return re.sub(r" +", " ", re.sub(r"\d+(\.\d+)?", "N", text)).strip()
 
 
+def _lines(text: str) -> list[str]:
+    """What is said, without the group of other values: there are none, but noise alone may show it."""
+    kept = [_masked(line) for line in text.splitlines()]
+    return [
+        re.sub(r"\bother -?N N; |; other -?N N\b", "", line) for line in kept if not line.startswith("other ")
+    ]
+
+
 @pytest.mark.parametrize("language", READMES)
 def test_the_output_shown_is_what_a_run_prints(language: str, tmp_path: Path) -> None:
     done = _run(["demo", "--once", "--lang", language], tmp_path)
     assert done.returncode == 0, done.stderr
     shown = re.search(r"<!-- demo -->\n```\n(.*?)```", READMES[language].read_text("utf-8"), re.S)
     assert shown is not None
-    assert [_masked(line) for line in shown[1].splitlines()] == [
-        _masked(line) for line in done.stdout.splitlines()
-    ]
+    assert _lines(shown[1]) == _lines(done.stdout)
 
 
 @pytest.mark.parametrize("language", READMES)
