@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -57,7 +56,6 @@ _PLACES = {
     "transport": ("33", "G"),
 }
 """Province (GB/T 2260) and sector (GB/T 4754) of each."""
-_AT_ONCE = 2
 _TABLES = (
     ("clinic", "hospital", "seqn"),
     ("laboratory", "laboratory", "seqn"),
@@ -138,9 +136,8 @@ class Story:
     def offer(self) -> Told:
         """Six tables are registered and published by their owners."""
         by_owner: dict[str, list[str]] = {}
-        with ThreadPoolExecutor(_AT_ONCE) as pool:  # each registration is a process of its own
-            offered = list(pool.map(lambda one: self._offered(*one), _TABLES))
-        for (table, owner, _), made in zip(_TABLES, offered, strict=True):
+        for table, owner, entity in _TABLES:
+            made = self._offered(table, owner, entity)
             self.product[table], self.version[table] = made["product"], made["registered"]
             by_owner.setdefault(owner, []).append(table)
         lines = [
