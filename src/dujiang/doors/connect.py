@@ -20,6 +20,8 @@ from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.local import Options
 from dujiang.doors.objects import Entry, Listed, Receipt, Reply
 from dujiang.doors.products import Contract, Product
+from dujiang.doors.records import WAIT_S as ATTEST_S
+from dujiang.doors.records import Attested, attested
 from dujiang.kernel.errors import Refused, Unavailable
 
 __all__ = ["Refusal", "Space", "connect"]
@@ -173,6 +175,31 @@ class Space:
         Raises: Refusal.
         """
         return Receipt(self._calls, self._calls.run("ledger.prove", {"entry": entry})["receipt"])
+
+    def attest(
+        self,
+        records: Any,
+        *,
+        kind: str,
+        contract: Contract | str | None = None,
+        key: str | None = None,
+        wait: float = ATTEST_S,
+    ) -> Attested:
+        """The receipts of records of another system, once each is an entry of the log.
+
+        `records`: JSON objects (dicts), any number, or a table of pandas, polars or Arrow: a row is a record.
+        `kind`: what they are, in your words; `contract`: whose parties may see them; `key`: a name of this
+        sending, with which it can be begun again after a crash and nothing is attested twice; `wait`: seconds
+        a call that is not answered is sent again.
+
+        Raises: Refusal: its `done` has the receipts of what was attested before it.
+        """
+        under = contract.id if isinstance(contract, Contract) else contract
+        more = {"kind": kind, **({} if under is None else {"contract": under})}
+        try:
+            return attested(self._calls, frames.records(records), more, key, wait)
+        except Refused as error:
+            raise self._calls.refusal(error) from None
 
     def call(self, act: str, /, **ask: Any) -> Reply:
         """What any act answers, by its name (`contract.show`) or short verb (`quote`); see `dujiang acts`.

@@ -1,0 +1,104 @@
+"""Inclusion proofs at 10⁷ entries: a tree of real hashes put straight into the tables, receipts by `ledger.prove`."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from bench.figure import Figure
+from bench.readings import reading
+from bench.space import Space, folder, opened
+from dujiang.kernel.act import Tx
+from dujiang.kernel.tables import Session
+from dujiang.ledger import rules, store
+from dujiang.ledger.acts import Show
+from dujiang.ledger.model import Record
+from dujiang.ledger.tree import WIDTH, Edge, leaf_hash
+
+ENTRIES = 10_000_000
+PROOFS = 2_000
+_STEP = 250_000
+
+
+def figures(entries: int = ENTRIES, proofs: int = PROOFS) -> Iterator[Figure]:
+    """The time of a proof, opened receipt and all, and how long its check takes."""
+    with folder() as place, opened(place) as space:
+        begun = time.perf_counter()
+        chosen = filled(space, entries, proofs)
+        filling = time.perf_counter() - begun
+        times: list[float] = []
+        for index in chosen:
+            begun = time.perf_counter()
+            receipt = space.home.run("ledger.prove", space.insurer, Show(index)).reply.receipt
+            times.append(time.perf_counter() - begun)
+            verdict = rules.verify(receipt, space.home.book.vkey)
+            assert verdict.trusted and verdict.index == index and (verdict.size or 0) > entries, verdict
+        kept_mb = sum(path.stat().st_size for path in _files(place / "home")) / 1e6
+    times.sort()
+    beside = {
+        "p50_ms": times[len(times) // 2] * 1000, "proofs": len(times), "entries": entries,
+        "filling_s": filling, "tiles_on_disk_mb": kept_mb,
+    }  # fmt: skip
+    p99 = times[len(times) * 99 // 100] * 1000
+    yield Figure("receipt with inclusion proof, log of 10⁷, p99", p99, "ms", "≤ 5", beside)
+
+
+def filled(space: Space, entries: int, real: int) -> list[int]:
+    """The indices of the entries that are whole; of all others the tree has the hash alone.
+
+    A log of this size is not made by acts within minutes. The tree is the same: each leaf is a hash of other
+    bytes, and the tiles are those the writer would have written.
+    """
+    writer, book = space.home.writer, space.home.book
+    first = book.next_index()
+    chosen = random.Random(5).sample(range(first, entries), real)
+    whole = {*chosen, entries - 1}
+    edge = writer.submit(lambda tx: _edge(tx.db, first)).result()
+    for start in range(first, entries, _STEP):
+        end = min(entries, start + _STEP)
+        writer.submit(lambda tx, start=start, end=end: _grown(tx, edge, space, start, end, whole)).result()
+    writer.submit(lambda tx: [store.put_tile(tx.db, *tile) for tile in edge.partial()]).result()
+    writer.submit(lambda tx: book.reload(tx.db)).result()
+    # The next act signs: its checkpoint is the first that covers them.
+    space.agreed()
+    return chosen
+
+
+def _grown(tx: Tx, edge: Edge, space: Space, start: int, end: int, whole: set[int]) -> None:
+    for index in range(start, end):
+        if index in whole:
+            leaf = leaf_hash(_kept(tx, space, index))
+        else:
+            leaf = sha256(b"\x00%d" % index).digest()
+        for tile in edge.append(leaf):
+            store.put_tile(tx.db, *tile)
+
+
+def _kept(tx: Tx, space: Space, index: int) -> bytes:
+    """The leaf of an entry that is kept with its record."""
+    told = {
+        "org": space.insurer.org, "person": space.insurer.person, "kind": "meter-reading", "record": reading(index),
+    }  # fmt: skip
+    salts = {field: os.urandom(rules.SALT_BYTES) for field in told}
+    leaf = rules.leaf_of("ledger.attest", tx.now_ms, told, salts)
+    hexed = {field: salt.hex() for field, salt in salts.items()}
+    record = Record(index, "ledger.attest", tx.now_ms, leaf.decode(), space.insurer.org, told, hexed)
+    store.add_entry(tx.db, record, [space.insurer.org])
+    return leaf
+
+
+def _edge(db: Session, size: int) -> Edge:
+    """The right edge of the tree as it is kept."""
+    levels: list[list[bytes]] = []
+    while size >> (8 * len(levels)):
+        number, width = divmod(size >> (8 * len(levels)), WIDTH)
+        levels.append(store.tile(db, len(levels), number)[:width])
+    return Edge(size, levels)
+
+
+def _files(home: Path) -> list[Path]:
+    return [path for path in home.glob("state.sqlite*") if path.is_file()]
