@@ -15,6 +15,7 @@ from collections import deque
 from typing import Any, cast
 
 import uvloop
+
 from bench.readings import CALL, readings
 
 _BODIES = 64

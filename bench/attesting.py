@@ -1,4 +1,4 @@
-"""`ledger.attest` over HTTP: how many records a second become durable entries with receipts, and how long a call takes."""
+"""`ledger.attest` over HTTP: durable entries with receipts a second, and how long a call takes."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 
 from bench.figure import Figure
@@ -70,11 +69,8 @@ def filled(space: Space, entries: int, real: int) -> list[int]:
 
 def _grown(tx: Tx, edge: Edge, space: Space, start: int, end: int, whole: set[int]) -> None:
     for index in range(start, end):
-        if index in whole:
-            leaf = leaf_hash(_kept(tx, space, index))
-        else:
-            leaf = sha256(b"\x00%d" % index).digest()
-        for tile in edge.append(leaf):
+        entry = _kept(tx, space, index) if index in whole else b"%d" % index
+        for tile in edge.append(leaf_hash(entry)):
             store.put_tile(tx.db, *tile)
 
 

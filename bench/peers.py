@@ -1,4 +1,4 @@
-"""The tree beside pymerkle's on the same entries: appending in memory, appending durably, proofs; the roots are equal."""
+"""The tree beside pymerkle's on the same entries, to the same root: appending in memory and durably, proofs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from pymerkle import InmemoryTree, SqliteTree
+
 from bench.figure import Figure
 from bench.measure import spent
 from bench.readings import CALL, reading
@@ -14,7 +16,6 @@ from bench.space import Space, folder, opened
 from dujiang.kernel.canonical import canonical
 from dujiang.ledger.acts import Attest
 from dujiang.ledger.tree import Edge, Prover, leaf_hash
-from pymerkle import InmemoryTree, SqliteTree
 
 ENTRIES = 100_000
 _PROOFS = 1_000

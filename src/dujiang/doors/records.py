@@ -1,4 +1,4 @@
-"""Records of other systems put into the log from Python: in calls of 1,024, each with a key that makes a repeat harmless.
+"""Records of other systems put into the log from Python, in calls of 1,024 that may be sent again.
 
 1. A call that was not answered is sent again with its key; it is done once, whatever the node had done of it.
 2. Where the caller names the key, so is the whole: begun again after a crash, nothing is attested twice.
