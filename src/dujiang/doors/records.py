@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dujiang.doors import markup
 from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.objects import Receipt
 
@@ -22,6 +23,11 @@ CALL = 1_024
 WAIT_S = 60.0
 """How long a call that is not answered is sent again where nothing else is said."""
 _PAUSE_S, _PAUSE_S_MAX = 0.2, 5.0
+_TOLD_MAX = 5
+_SAID = {
+    "en": "{count} records attested: entries {places}{more}",
+    "zh": "已存证 {count} 条记录：条目 {places}{more}",
+}
 
 
 class Attested(Sequence[Receipt]):
@@ -64,9 +70,18 @@ class Attested(Sequence[Receipt]):
                 yield Receipt(self._calls, opened(reply, place))
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{each.start}–{each.stop - 1}" for each in self.entries[:5])
-        more = ", …" if len(self._replies) > 5 else ""
-        return f"<{type(self).__name__} {len(self)} records: entries {told}{more}>"
+        return f"<{type(self).__name__} {self._told()}>"
+
+    def _repr_html_(self) -> str:
+        marks = [self[place] for place in sorted({0, len(self) - 1}) if len(self)]
+        return markup.block(self._told(), *(markup.line(each._told()[1]) for each in marks))
+
+    def _told(self) -> str:
+        """How many records, and which entries they are."""
+        places = ", ".join(f"{each.start}–{each.stop - 1}" for each in self.entries[:_TOLD_MAX])
+        return _SAID[self._calls.options.language].format(
+            count=len(self), places=places, more=", …" if len(self._replies) > _TOLD_MAX else ""
+        )
 
     def _add(self, reply: dict[str, Any]) -> None:
         self._replies.append(reply)
