@@ -104,7 +104,8 @@ def test_what_a_power_cut_leaves_holds_every_acknowledged_act(traced: Traced, tm
         answered.append(receipt)
         left = disk.after_power_cut(tmp_path / "cut")
         db = sqlite3.connect(left / "state.sqlite")
-        leaves = dict(db.execute("SELECT idx, leaf FROM ledger_entry").fetchall())
+        rows = db.execute("SELECT idx, act, time_ms, facts, commitments FROM ledger_entry").fetchall()
+        leaves = {index: log.leaf_of(*row) for index, *row in rows}
         assert all(leaves.get(each["index"]) == each["leaf"] for each in answered), receipt["index"]
         db.close()
     assert len(answered) == len(traced.heard)
