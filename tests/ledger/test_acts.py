@@ -155,7 +155,7 @@ def test_what_is_erased_is_said_and_the_tree_stands(tmp_path: Path) -> None:
 
 
 def _erased(life: Life, fields: set[str] | None) -> None:
-    life.run("identity.invite", life.insurer, identity.Invite("人", ("consumer",)))
+    life.run("identity.invite", life.insurer, identity.Invite(f"人{life.size()}", ("consumer",)))
     at = life.size() - 1
     receipt = life.run("ledger.prove", life.auditor, ledger.Show(at)).receipt
     gone = life.at(lambda tx: store.erase(tx.db, at, fields))
