@@ -18,6 +18,7 @@ from bench.readings import BYTES, CALL, readings
 from bench.space import folder, opened
 from dujiang import home as homes
 from dujiang.kernel.act import Caller
+from dujiang.ledger import store
 from dujiang.ledger.acts import Attest
 
 ENTRIES = 1_000_000
@@ -52,12 +53,9 @@ def attested(home: homes.Home, caller: Caller, entries: int) -> int:
 
 
 def _size(home: Path, before: int, count: int, wall_s: float) -> Figure:
-    with sqlite3.connect(home / "state.sqlite") as db:
-        (leaves,) = db.execute(
-            "SELECT sum(length(leaf)) FROM ledger_entry WHERE act = 'ledger.attest'"
-        ).fetchone()
-    db.close()
-    own = leaves / count
+    with homes.opened(home) as held, held.node.database.reading() as db:
+        leaves = store.leaves(db, held.book.next_index() - CALL, CALL)
+    own = sum(map(len, leaves)) / CALL
     beside = {
         "entries": count, "its_own_size_bytes": own, "the_records_own_bytes": BYTES,
         "in_process_per_s_one_caller": count / wall_s,
