@@ -76,6 +76,10 @@ _ENTRY_COLUMNS = (
 )  # fmt: skip
 _ENTRY_GET = Sql(select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx == bindparam("idx")))
 _ENTRY_LAST = Sql(select(_ENTRY.c.idx, _ENTRY.c.time_ms).order_by(_ENTRY.c.idx.desc()).limit(1))
+_LEAVES = Sql(
+    select(_ENTRY.c.leaf).where(_ENTRY.c.idx >= bindparam("first"), _ENTRY.c.idx < bindparam("before"))
+    .order_by(_ENTRY.c.idx)
+)  # fmt: skip
 _PAGE_ALL = Sql(
     select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx < bindparam("before")).order_by(_ENTRY.c.idx.desc())
     .limit(bindparam("count"))
@@ -284,6 +288,11 @@ def last(db: Session) -> tuple[int, int]:
     """The number of entries and the time of the last one in milliseconds."""
     rows = db.run(_ENTRY_LAST)
     return (_int(rows[0][0]) + 1, _int(rows[0][1])) if rows else (0, 0)
+
+
+def leaves(db: Session, first: int, before: int) -> list[bytes]:
+    """The public bytes of the entries from an index to before another."""
+    return [str(row[0]).encode() for row in db.run(_LEAVES, first=first, before=before)]
 
 
 def put_tile(db: Session, level: int, number: int, hashes: list[bytes]) -> None:
