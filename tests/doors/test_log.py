@@ -14,7 +14,7 @@ from dujiang.doors import mirror
 from dujiang.doors.log import Shelf
 from dujiang.identity import acts as identity
 from dujiang.kernel.config import Config
-from dujiang.ledger import note, rules
+from dujiang.ledger import note, published, rules, store
 from dujiang.ledger.tile import places
 from dujiang.ledger.walk import roots
 from tests.doors import over_http
@@ -65,6 +65,14 @@ def test_every_size_it_signed_can_be_walked_for_ever_and_has_the_root_it_signed(
         assert head.size == size and note.signed_by(head, name, public)
         assert {path: got(made, path) for path in files} == files
         assert roots(size, lambda place, files=files: files.get(place.path)).root == head.root
+
+
+def test_what_is_erased_of_an_entry_leaves_what_is_published_as_it_is(node: Any) -> None:
+    made = node[0]
+    before = got(made, "tile/entries/000")
+    assert made.home.writer.submit(lambda tx: store.erase(tx.db, 5)).result()
+    with made.home.node.database.reading() as db:
+        assert published.file(db, "tile/entries/000") == before
 
 
 @pytest.mark.parametrize("path", ["tile/0/000", "tile/0/002.p/3", "tile/entries/000", "tile/1/000.p/1"])

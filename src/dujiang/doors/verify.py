@@ -90,6 +90,8 @@ def _receipt(raw: bytes, keys: list[str], language: str) -> Answer:
         "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
         "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
     }  # fmt: skip
+    if found.erased:
+        body["erased"] = list(found.erased)
     if found.ok:
         return Answer({**body, "note": None if found.trusted else _SIGNER_UNKNOWN[language]})
     if str(found.step).startswith("1"):

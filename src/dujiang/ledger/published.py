@@ -36,4 +36,4 @@ def _entries(db: Session, place: Place) -> bytes | None:
     first = place.number * WIDTH
     if width_in(store.last(db)[0], None, place.number) < place.width:
         return None
-    return bundle(store.leaves(db, first, first + place.width))
+    return bundle(store.leaves(db, first, place.width))
