@@ -52,7 +52,9 @@ def told(rounds: dict[int, dict[str, float]], database: str, disk: dict[str, flo
 def served(home: Path, key: str, calls: int, connections: tuple[int, ...]) -> dict[int, dict[str, float]]:
     """What a client process measured against a node process of its own, by number of connections."""
     line = [sys.executable, "-m", "bench.node", str(home), "no-loops"]
-    node = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    node = subprocess.Popen(
+        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
     try:
         assert node.stdout is not None
         url = node.stdout.readline().strip()
