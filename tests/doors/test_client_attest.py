@@ -176,3 +176,24 @@ def passed(asked: socket.socket, node: socket.socket) -> None:
             node.sendall(data)
     except OSError:
         pass
+
+
+def test_what_was_kept_is_checked_from_python(place: dict[str, Any], tmp_path: Path) -> None:
+    space = insurer(place)
+    receipt = space.history(limit=1)[0].receipt
+    kept = receipt.save(tmp_path / "kept.json")
+    assert {each.name for each in tmp_path.iterdir()} == {"kept.json", "kept.entry", "kept.tlog-proof"}
+    for path in (kept, kept.with_suffix(".tlog-proof")):
+        found = dujiang.verify(path, vkey=place["vkey"])
+        assert found["ok"] and found["trusted"] and found["index"] == receipt.index
+    assert dujiang.verify(kept)["ok"] and not dujiang.verify(kept)["trusted"]
+    kept.with_suffix(".entry").write_bytes(b"another")
+    found = dujiang.verify(kept.with_suffix(".tlog-proof"), vkey=place["vkey"])
+    assert not found["ok"] and found["step"]
+    log = tmp_path / "log"
+    written = process("ledger", "tiles", str(log), "--home", str(place["home"]), "--as", INSURER, "--json")
+    assert json.loads(written.communicate(timeout=60)[0])["size"] > receipt.index
+    assert dujiang.verify(log, vkey=[place["vkey"]], old=log / "checkpoint")["ok"]
+    with pytest.raises(Refusal) as missing:
+        dujiang.verify(tmp_path / "nothing", vkey=place["vkey"])
+    assert missing.value.code == "file_missing"

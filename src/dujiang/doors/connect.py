@@ -24,7 +24,7 @@ from dujiang.doors.records import WAIT_S as ATTEST_S
 from dujiang.doors.records import Attested, attested
 from dujiang.kernel.errors import Refused, Unavailable
 
-__all__ = ["Refusal", "Space", "connect"]
+__all__ = ["Refusal", "Space", "connect", "verify"]
 
 
 def connect(
@@ -57,6 +57,40 @@ def connect(
         if options.language not in ("en", "zh"):
             raise Refused(usage.ARGUMENT_WRONG, name="language")
         return Space(Calls(options, None if vkey is None else usage.key_line(vkey)))
+    except (Refused, Unavailable) as error:
+        raise Calls(known).refusal(error) from None
+
+
+def verify(
+    what: str | Path,
+    *,
+    vkey: str | Sequence[str] | None = None,
+    entry: str | Path | None = None,
+    old: str | Path | None = None,
+    language: str | None = None,
+) -> Reply:
+    """What the check of a receipt, a proof, a certificate or a whole log found (`ok`, and `step` where it failed).
+
+    It needs no home and no account. `what`: a file, or a log's folder or address; `vkey`: the verifier key you
+    expect (a line, or a file that holds it), or several; `entry`: of a `.tlog-proof`, if its entry does not lie
+    beside it; `old`: a checkpoint you kept, which the log must continue.
+
+    Raises: Refusal where there is nothing to check.
+    """
+    from dujiang.doors.verify import verify as command
+
+    known = Options(home=usage.DEFAULT_HOME)
+    try:
+        known, _ = usage.split([], os.environ)
+        options = replace(known, language=language or known.language)
+        keys = [vkey] if isinstance(vkey, str) else None if vkey is None else list(vkey)
+        deed = command(
+            str(what),
+            vkey=keys,
+            entry=None if entry is None else Path(entry),
+            old=None if old is None else Path(old),
+        )
+        return Reply(deed(options).body, options.language)
     except (Refused, Unavailable) as error:
         raise Calls(known).refusal(error) from None
 
