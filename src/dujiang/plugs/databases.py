@@ -73,10 +73,8 @@ class Place:
 
         Raises: Unavailable.
         """
-        if not self.url:
-            return migrations.version_of(self.file)
         with closing(self.opened()) as database, database.reading() as db:
-            if not db.run(_IS_THERE, name="alembic_version"):
+            if self.url and not db.run(_IS_THERE, name="alembic_version"):
                 return ""
             rows = db.run(_VERSION)
         return str(rows[0][0]) if len(rows) == 1 else ""
