@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench import attesting, deep, peers, singles, tiles
+from bench import attesting, deep, grown, peers, singles, tiles
 from bench.figure import Figure
 
 
 def figures() -> Iterator[Figure]:
     """The figures of the log, in the order in which its page tells them."""
-    for part in (attesting, singles, deep, tiles, peers):
+    for part in (attesting, singles, grown, deep, tiles, peers):
         yield from part.figures()
