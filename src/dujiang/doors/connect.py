@@ -214,14 +214,14 @@ class Space:
         self,
         records: Any,
         *,
-        kind: str,
+        kind: str | None = None,
         contract: Contract | str | None = None,
         key: str | None = None,
         wait: float = ATTEST_S,
     ) -> Attested:
         """The receipts of records of another system, once each is an entry of the log.
 
-        `records`: JSON objects (dicts), any number, or a table of pandas, polars or Arrow: a row is a record.
+        `records`: JSON values (dicts), any number, or a table of pandas, polars or Arrow: a row is a record.
         `kind`: what they are, in your words; `contract`: whose parties may see them; `key`: a name of this
         sending, with which it can be begun again after a crash and nothing is attested twice; `wait`: seconds
         a call that is not answered is sent again.
@@ -229,7 +229,7 @@ class Space:
         Raises: Refusal: its `done` has the receipts of what was attested before it.
         """
         under = contract.id if isinstance(contract, Contract) else contract
-        more = {"kind": kind, **({} if under is None else {"contract": under})}
+        more = {"kind": kind, "contract": under}
         try:
             return attested(self._calls, frames.records(records), more, key, wait)
         except Refused as error:

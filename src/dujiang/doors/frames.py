@@ -105,8 +105,8 @@ def as_file(table: Any, name: str) -> Iterator[Path]:
         yield path
 
 
-def records(table: Any) -> Iterator[Mapping[str, Any]]:
-    """The rows of a table as JSON objects; what is no table is taken for the objects themselves.
+def records(table: Any) -> Iterator[Any]:
+    """The rows of a table as JSON objects; what is no table is taken for the records themselves.
 
     Dates and moments become ISO 8601, decimals text, what is missing null.
 

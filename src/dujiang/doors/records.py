@@ -17,6 +17,10 @@ from typing import Any
 from dujiang.doors import markup
 from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.objects import Receipt
+from dujiang.kernel.errors import Refused
+from dujiang.kernel.shape import MALFORMED
+from dujiang.ledger.lot import receipts_of
+from dujiang.ledger.model import NOT_A_RECEIPT
 
 CALL = 1_024
 """Records in one call, the most a node takes."""
@@ -31,16 +35,17 @@ _SAID = {
 
 
 class Attested(Sequence[Receipt]):
-    """The receipts of records, in their order; each is opened when it is looked at."""
+    """The receipts of records, in their order; they are opened when they are looked at, a call's at a time."""
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._replies: list[dict[str, Any]] = []
+        self._answered: list[tuple[range, dict[str, Any], list[Any]]] = []
+        self._open: tuple[int, list[dict[str, Any]]] = (-1, [])
 
     @property
     def entries(self) -> list[range]:
         """The numbers of the entries in the log, a range for each call."""
-        return [range(reply["first"], reply["first"] + reply["count"]) for reply in self._replies]
+        return [entries for entries, _, _ in self._answered]
 
     def save(self, path: str | Path) -> Path:
         """The file they were written to: a whole receipt a line (JSON lines)."""
@@ -51,23 +56,23 @@ class Attested(Sequence[Receipt]):
         return place
 
     def __len__(self) -> int:
-        return sum(reply["count"] for reply in self._replies)
+        return sum(map(len, self.entries))
 
     def __getitem__(self, place: Any) -> Any:
         """The receipt of the record at a place, or a list of those of a slice."""
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
         left = range(len(self))[place]
-        for reply in self._replies:
-            if left < reply["count"]:
-                return Receipt(self._calls, opened(reply, left))
-            left -= reply["count"]
+        for call, entries in enumerate(self.entries):
+            if left < len(entries):
+                return Receipt(self._calls, self._opened(call)[left])
+            left -= len(entries)
         raise IndexError(place)
 
     def __iter__(self) -> Iterator[Receipt]:
-        for reply in self._replies:
-            for place in range(reply["count"]):
-                yield Receipt(self._calls, opened(reply, place))
+        for call in range(len(self._answered)):
+            for receipt in self._opened(call):
+                yield Receipt(self._calls, receipt)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._told()}>"
@@ -80,16 +85,31 @@ class Attested(Sequence[Receipt]):
         """How many records, and which entries they are."""
         places = ", ".join(f"{each.start}–{each.stop - 1}" for each in self.entries[:_TOLD_MAX])
         return _SAID[self._calls.options.language].format(
-            count=len(self), places=places, more=", …" if len(self._replies) > _TOLD_MAX else ""
+            count=len(self), places=places, more=", …" if len(self._answered) > _TOLD_MAX else ""
         )
 
-    def _add(self, reply: dict[str, Any]) -> None:
-        self._replies.append(reply)
+    def _add(self, reply: Mapping[str, Any], records: list[Any]) -> None:
+        self._answered.append(
+            (range(reply["first"], reply["first"] + reply["count"]), reply["receipt"], records)
+        )
+
+    def _opened(self, call: int) -> list[dict[str, Any]]:
+        """The whole receipts of a call, kept until another one is looked at.
+
+        Raises: Refusal not_a_receipt where the node sent none of these records.
+        """
+        if self._open[0] != call:
+            _, receipt, records = self._answered[call]
+            try:
+                self._open = call, receipts_of(receipt, records)
+            except ValueError:
+                raise self._calls.refusal(Refused(NOT_A_RECEIPT)) from None
+        return self._open[1]
 
 
 def attested(
     calls: Calls,
-    records: Iterable[Mapping[str, Any]],
+    records: Iterable[Any],
     more: Mapping[str, Any],
     key: str | None,
     wait_s: float,
@@ -101,18 +121,21 @@ def attested(
     found, rest = Attested(calls), iter(records)
     name = key or uuid.uuid4().hex
     while some := list(islice(rest, CALL)):
-        ask = {"records": [dict(record) for record in some], **more}
         try:
-            found._add(_answered(calls, ask, f"{name}-{len(found)}", wait_s))
+            some = _sent(calls, some)
+            found._add(_answered(calls, {"records": some, **more}, f"{name}-{len(found)}", wait_s), some)
         except Refusal as refused:
             refused.done = found
             raise
     return found
 
 
-def opened(reply: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """The whole receipt of one record of an answer."""
-    return reply["receipts"][place]
+def _sent(calls: Calls, records: list[Any]) -> list[Any]:
+    """The records as the wire tells them, of which the receipts are; what becomes of the caller's own is not ours."""
+    try:
+        return json.loads(json.dumps(records, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):
+        raise calls.refusal(Refused(MALFORMED, place="$.records")) from None
 
 
 def _answered(calls: Calls, ask: Mapping[str, Any], key: str, wait_s: float) -> dict[str, Any]:
