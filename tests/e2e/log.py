@@ -18,7 +18,7 @@ from typing import Any
 from dujiang.ledger import note, rules
 
 TILE = 256
-_ENTRY = "idx, act, time_ms, org, leaf, facts, salts"
+_ENTRY = "idx, act, time_ms, org, facts, commitments, salts"
 
 
 class Tree:
@@ -94,12 +94,12 @@ class Reading:
 
     def entries(self, db: sqlite3.Connection) -> None:
         """Reads the entries; rules 1, 2 and 5."""
-        for index, act, time_ms, _, leaf, facts, salts in self._new(db, "ledger_entry", _ENTRY):
+        for index, act, time_ms, _, facts, commitments, salts in self._new(db, "ledger_entry", _ENTRY):
             assert index == len(self.leaves) and time_ms >= self._before, index
             self._before = time_ms
             told = json.loads(facts)
-            _opens(json.loads(leaf), time_ms, told, json.loads(salts))
-            self._learn(index, act, leaf, told)
+            _opens(told, commitments, salts)
+            self._learn(index, act, leaf_of(act, time_ms, facts, commitments), told)
 
     def _new(self, db: sqlite3.Connection, table: str, columns: str) -> Iterator[Any]:
         """The rows that were not read before; those that were must be the same, bit by bit, and all there."""
@@ -156,12 +156,21 @@ def balance(db: sqlite3.Connection) -> Counter[str]:
     return reading.balance(db)
 
 
-def _opens(leaf: Any, time_ms: int, facts: dict[str, Any], salts: dict[str, str]) -> None:
-    assert leaf["time_ms"] == time_ms and leaf["commitments"].keys() == facts.keys() == salts.keys()
-    for field, value in facts.items():
-        assert leaf["commitments"][field] == rules.commitment(field, value, bytes.fromhex(salts[field])), (
-            field
-        )
+def leaf_of(act: str, time_ms: int, facts: str, commitments: bytes) -> str:
+    """The public text of an entry, made of its row: canonical JSON."""
+    named = {
+        field: commitments[32 * at : 32 * at + 32].hex() for at, field in enumerate(json.loads(facts))
+    }  # fmt: skip
+    leaf = {"v": 1, "act": act, "time_ms": time_ms, "suite": "intl", "commitments": named}
+    return json.dumps(leaf, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _opens(facts: dict[str, Any], commitments: bytes, salts: bytes) -> None:
+    assert len(commitments) == 32 * len(facts) and len(salts) == 16 * len(facts)
+    for at, (field, value) in enumerate(facts.items()):
+        salt, committed = salts[16 * at : 16 * at + 16], commitments[32 * at : 32 * at + 32]
+        if any(salt):  # else it was erased
+            assert committed.hex() == rules.commitment(field, value, salt), field
 
 
 def _tiles(db: sqlite3.Connection, hashes: list[bytes]) -> None:
