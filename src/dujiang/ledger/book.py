@@ -55,6 +55,16 @@ def head_of(db: Session) -> tuple[str, str]:
     return newest[1], note.vkey(known[0], known[1])
 
 
+def published_head(db: Session) -> str:
+    """The newest checkpoint as everybody reads it."""
+    return head_of(db)[0]
+
+
+def vkeys(db: Session) -> tuple[str, ...]:
+    """The verifier keys by which the newest checkpoint is read, the log's own first."""
+    return (head_of(db)[1],)
+
+
 def stands_on(db: Session, signed: str) -> bool:
     """Whether a checkpoint is one the log of a database signed and still stands on."""
     try:
