@@ -25,6 +25,8 @@ MALFORMED = Code(
 )  # fmt: skip
 _DEPTH_MAX = 32
 _SAFE_INTEGER = 2**53 - 1
+_OPEN = (list[Any], tuple[Any, ...], dict[str, Any])
+"""Forms whose inside may be anything."""
 SECRET = "secret"
 """Metadata key of a reply field that a repeated request does not get again."""
 
@@ -34,7 +36,8 @@ def build(form: type, raw: object) -> Any:
 
     Raises: Refused unknown_field, malformed (with a path, never with a value).
     """
-    _fits(raw, "$", 0)
+    if not _sound(raw, 0):
+        _fits(raw, "$", 0)
     _known(form, raw)
     try:
         return _converted(raw, form)
@@ -71,6 +74,21 @@ def _mentions(parts: dict[str, Any], name: str) -> bool:
     return f"#/$defs/{name}" in msgspec.json.encode(parts).decode()
 
 
+def _sound(raw: object, depth: int) -> bool:
+    """What `_fits` finds, without the place: many times faster, and nearly always enough."""
+    if isinstance(raw, int) and not -_SAFE_INTEGER <= raw <= _SAFE_INTEGER:
+        return False
+    if isinstance(raw, dict):
+        within: Any = cast("dict[str, object]", raw).values()
+    elif isinstance(raw, (list, tuple)):
+        within = cast("list[object]", raw)
+    else:
+        return True
+    if depth >= _DEPTH_MAX:
+        return not within
+    return all([type(each) is str or _sound(each, depth + 1) for each in within])
+
+
 def _fits(raw: object, place: str, depth: int) -> None:
     """Refuses what canonical JSON can not carry: integers beyond 2**53 - 1, nesting beyond any form here."""
     if depth > _DEPTH_MAX or (isinstance(raw, int) and abs(raw) > _SAFE_INTEGER):
@@ -89,6 +107,8 @@ def _known(form: Any, raw: object) -> None:
             if name not in hints:
                 raise Refused(UNKNOWN_FIELD, name=name[:60], hint=_near(name, list(hints)))
             _known(hints[name], value)
+    elif form in _OPEN:
+        return
     elif get_origin(form) in (list, tuple):
         for item in _items(raw):
             _known(get_args(form)[0], item)
