@@ -12,6 +12,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
+from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
@@ -30,8 +31,8 @@ from dujiang.ledger.rekeying import (
 from dujiang.ledger.tree import Prover
 
 __all__ = [
-    "Disown", "Disowned", "Keys", "Known", "Listed", "Rotate", "Rotated", "disown", "erase_facts", "keys", "naming",
-    "rotate",
+    "Attest", "Attested", "Disown", "Disowned", "Keys", "Known", "Listed", "Rotate", "Rotated", "attest", "disown",
+    "erase_facts", "keys", "naming", "prepare_attest", "rotate",
 ]  # fmt: skip
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
