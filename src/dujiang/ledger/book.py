@@ -55,8 +55,8 @@ def published_head(db: Session) -> str:
 
 
 def vkeys(db: Session) -> tuple[str, ...]:
-    """The verifier keys by which the newest checkpoint is read, the log's own first."""
-    return (head_of(db)[1],)
+    """The verifier keys by which the newest checkpoint is read, the oldest of the log's own first."""
+    return tuple(keyring.vkeys(db))
 
 
 def stands_on(db: Session, signed: str) -> bool:
