@@ -23,7 +23,20 @@ ACTS: dict[str, Act] = {
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
+        Act(
+            "ledger.attest", WRITES, _ANY, "Attest records of another system", "为其他系统的记录存证",
+            positional=("records",), examples=("dujiang ledger attest readings.jsonl --out receipts.jsonl",),
+        ),
         Act("ledger.restore", WRITES, _NODE, "Go on under a new log name", "以新名称延续日志"),
+        Act("ledger.keys", READS, ("anyone",), "List the keys of the log", "列出日志密钥"),
+        Act(
+            "ledger.rotate", WRITES, ("operator",), "Give the log a new key", "轮换日志密钥",
+            examples=("dujiang ledger rotate --overlap-days 30",),
+        ),
+        Act(
+            "ledger.disown", WRITES, ("operator",), "Disown a stolen log key", "弃用被盗的日志密钥",
+            positional=("vkey",), examples=("dujiang ledger disown VKEY --size 4711",),
+        ),
         Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
         Act("identity.describe", WRITES, _ANY, "Say your organisation's province and sector", "填报所在省份与行业"),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),
@@ -35,6 +48,9 @@ ACTS: dict[str, Act] = {
         Act("identity.unlock", WRITES, _ANY, "Let a person sign in again", "解除登录锁定", positional=("person",)),
         Act("identity.password", WRITES, _ANY, "Change your password", "修改密码"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
+        Act(
+            "identity.erase", WRITES, _ANY, "Erase a revoked person", "删除人员个人信息", positional=("person",),
+        ),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
         Act("identity.login", KEEPS, ("anyone",), "Sign in with a password", "密码登录"),

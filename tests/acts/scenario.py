@@ -87,6 +87,7 @@ def play(life: Life) -> Scenario:
     _money(made)
     _log(made)
     _figures(made)
+    _keys(made)
     return made
 
 
@@ -109,12 +110,16 @@ def _people(made: Scenario) -> None:
     run("identity.password", li, identity.Password(PASSWORD, NEW_PASSWORD))
     run("identity.unlock", life.insurer, identity.Unlock(person))
     run("identity.assign", life.insurer, identity.Assign(person, ("consumer",)))
+    made.refuse("identity.erase", life.insurer, identity.Erase(person))
     invited = run("identity.invite", life.insurer, identity.Invite("孙", ("consumer",)))
     run("identity.enter", NOBODY, identity.Enter(invited.token, PASSWORD))
     token = run("identity.link", life.insurer, identity.Link()).token
     session = run("identity.enter", NOBODY, identity.Enter(token)).session
     run("identity.leave", NOBODY, identity.Leave(session))
     made.refuse("identity.enter", NOBODY, identity.Enter(token))
+    left = run("identity.invite", life.insurer, identity.Invite("周", ("consumer",))).person
+    run("identity.revoke", life.insurer, identity.Revoke(left))
+    run("identity.erase", life.insurer, identity.Erase(left))
 
 
 def _table(made: Scenario) -> str:
@@ -273,6 +278,8 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+    readings = ({"meter": "m-1", "kwh": 1.5}, {"meter": "m-2", "kwh": 2})
+    run("ledger.attest", life.insurer, ledger.Attest(readings, "meter.reading", made.contract))
     run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
 
 
@@ -287,3 +294,13 @@ def _figures(made: Scenario) -> None:
     assert found.findings == (), found.findings
     made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
     made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))
+
+
+def _keys(made: Scenario) -> None:
+    """Last: what was signed before stays signed by the first key."""
+    life, run = made.life, made.run
+    rotated = run("ledger.rotate", life.hospital, ledger.Rotate())
+    made.refuse("ledger.rotate", life.hospital, ledger.Rotate())
+    run("ledger.disown", life.hospital, ledger.Disown(rotated.old))
+    made.refuse("ledger.disown", life.hospital, ledger.Disown("x"))
+    run("ledger.keys", NOBODY, ledger.Keys())
