@@ -151,6 +151,8 @@ def losing(url: str, times: int) -> Iterator[tuple[str, list[bool]]]:
             while data := node.recv(1 << 16):
                 if len(lost) < times:
                     lost.append(True)
+                    for side in (asked, node):  # who waits on it in another thread is told, too
+                        side.shutdown(socket.SHUT_RDWR)
                     return
                 asked.sendall(data)
 
