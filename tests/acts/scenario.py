@@ -272,6 +272,9 @@ def _log(made: Scenario) -> None:
         run("ledger.show", caller, ledger.Show(last))
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
+    for caller in (life.insurer, life.auditor):
+        run("ledger.search", caller, ledger.Search(contract=made.contract, act="cleanroom.ask"))
+        run("ledger.replay", caller, ledger.Replay(made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
     run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
 

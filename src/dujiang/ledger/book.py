@@ -18,6 +18,7 @@ from dujiang.kernel.plugs import Clock, Database, Vault
 from dujiang.kernel.tables import Session
 from dujiang.ledger import note, rules, store
 from dujiang.ledger.model import Flow, Record
+from dujiang.ledger.subject import names_of
 from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash
 
 _PURPOSE = "ledger"
@@ -158,6 +159,7 @@ class LedgerBook:
         )  # fmt: skip
         parties = cast("list[str]", told.get("parties") or [])
         store.add_entry(tx.db, record, dict.fromkeys([record.org, *parties]))
+        store.add_about(tx.db, {act, *names_of(told)}, record.index)
         if told.get("figures"):
             self._count(tx.db, record)
         self._full += self._edge.append(leaf_hash(leaf))

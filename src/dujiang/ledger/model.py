@@ -28,7 +28,12 @@ NO_SUCH_TREE = Code(
     "The log never had that size.", "Use sizes between 1 and {size}.",
     "日志从未有过该长度。", "请使用 1 到 {size} 之间的长度。",
 )  # fmt: skip
-CODES = (NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE)
+TIME_UNFIT = Code(
+    "time_unfit", 400, Exit.usage,
+    "That is neither a UTC day nor an instant.", "Give 2026-11-24 or 2026-11-24T12:00:00Z.",
+    "这既不是 UTC 日期，也不是时刻。", "请填写 2026-11-24 或 2026-11-24T12:00:00Z。",
+)  # fmt: skip
+CODES = (NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, TIME_UNFIT)
 
 
 @dataclass(frozen=True, slots=True)
