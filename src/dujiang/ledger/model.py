@@ -47,6 +47,8 @@ class Record:
     org: str
     facts: dict[str, Any]
     salts: dict[str, str]
+    erased: tuple[str, ...] = ()
+    """Facts the leaf commits to that were erased with their salts."""
 
 
 QUANTITIES = ("organisations", "products", "contracts", "questions", "statistics", "rows", "amount_minor")
@@ -121,3 +123,5 @@ class Verdict:
     index: int | None = None
     size: int | None = None
     facts: dict[str, Any] | None = None
+    erased: tuple[str, ...] = ()
+    """Facts the entry commits to that its log has erased since: nobody can say any more what they were."""

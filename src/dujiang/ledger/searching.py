@@ -75,6 +75,8 @@ class Entry:
     act: str
     time_ms: int
     facts: dict[str, Any]
+    erased: tuple[str, ...] = ()
+    """Facts that were erased: nobody can say any more what they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ def own(tx: Tx, caller: Caller, index: int) -> Record:
 
 def seen(record: Record, caller: Caller) -> Entry:
     """An entry as the caller may see it."""
-    return Entry(record.index, record.act, record.time_ms, _visible(record, caller))
+    return Entry(record.index, record.act, record.time_ms, _visible(record, caller), record.erased)
 
 
 def _found(
