@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import date, timedelta
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -61,14 +62,24 @@ def found(scenario: Scenario, caller: Caller, **ask: Any) -> list[int]:
 
 def names(scenario: Scenario) -> set[str]:
     """Every name in the log."""
-    return {name for record in scenario.life.records() for name in subject.names_of(record.facts)}
+    return {name for record in scenario.life.records() for name in subject.names_of(record.facts)} - {""}
 
 
 def test_a_search_finds_what_names_an_id_and_nothing_the_reader_may_not_see(scenario: Scenario) -> None:
     every = names(scenario)
-    assert {name.partition("_")[0] for name in every} >= {"ctr", "neg", "job", "bil", "prd", "res", "ver", "per"}
+    assert {name.partition("_")[0] for name in every} >= {
+        "ctr",
+        "neg",
+        "job",
+        "bil",
+        "prd",
+        "res",
+        "ver",
+        "per",
+    }
     for caller, name in product(callers(scenario), every):
-        wanted = [i for i, (record, facts) in seen(scenario, caller).items() if name in subject.names_of(facts)]
+        mine = seen(scenario, caller) if "\n" not in name else {}
+        wanted = [i for i, (_, facts) in mine.items() if name in subject.names_of(facts)]
         assert found(scenario, caller, about=(name,)) == sorted(wanted, reverse=True), (caller, name)
 
 
@@ -125,7 +136,9 @@ def test_a_time_range_has_whole_days_and_instants(scenario: Scenario) -> None:
     assert len(late) == life.size()
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "2026-11-24T12:00:00", "2026-11", "20261124"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2026-13-01", "2026-11-24T12:00:00", "2026-11", "20261124"]
+)
 def test_a_time_that_is_none_is_refused(scenario: Scenario, text: str) -> None:
     ask = ledger.Search(since=text)
     assert scenario.life.refused("ledger.search", scenario.life.auditor, ask) == "time_unfit"
@@ -152,11 +165,22 @@ def test_a_search_that_looks_at_much_goes_on_in_the_next_page(scenario: Scenario
     assert 2 < pages < 20 and runs
 
 
+def _add(page: list[int], index: int) -> bool:
+    page.append(index)
+    return True
+
+
 RUNS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), max_size=12)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(RUNS, min_size=1, max_size=3), st.integers(0, 30), st.integers(0, 60), st.integers(1, 7), st.integers(1, 60))
+@given(
+    st.lists(RUNS, min_size=1, max_size=3),
+    st.integers(0, 30),
+    st.integers(0, 60),
+    st.integers(1, 7),
+    st.integers(1, 60),
+)
 def test_what_is_sought_is_the_intersection(
     lists: list[list[tuple[int, int]]], low: int, before: int, count: int, steps: int
 ) -> None:
@@ -178,7 +202,7 @@ def test_what_is_sought_is_the_intersection(
     here: int | None = before
     while here is not None:
         page: list[int] = []
-        here = subject.sought(led, low, here, count, lambda index: not page.append(index), steps)
+        here = subject.sought(led, low, here, count, partial(_add, page), steps)
         assert len(page) <= count
         got += page
         led = [subject.Led(each.runs) for each in led]
@@ -216,11 +240,18 @@ def test_a_question_is_replayed_in_order_with_proof(scenario: Scenario, limit: i
 def test_a_negotiation_is_replayed_from_either_sides_id(scenario: Scenario) -> None:
     life = scenario.life
     told = [record.facts for record in life.records()]
-    ids = {each["negotiation"] for each in told if each.get("contract") == scenario.contract and "negotiation" in each}
+    ids = {
+        each["negotiation"]
+        for each in told
+        if each.get("contract") == scenario.contract and "negotiation" in each
+    }
     with_contract = replayed(scenario, life.insurer, scenario.contract)
     for each in ids:
         steps = replayed(scenario, life.insurer, each)
-        assert steps[0].act == "contract.request" and {step.act for step in steps} == {"contract.request", "contract.hear"}
+        assert steps[0].act == "contract.request" and {step.act for step in steps} == {
+            "contract.request",
+            "contract.hear",
+        }
         assert [s.facts.get("kind") for s in steps[1:]] == ["request", "agree", "verify", "finalize"]
         assert {step.index for step in steps} < {step.index for step in with_contract}
         assert replayed(scenario, life.auditor, each)[0].index == steps[0].index
@@ -232,14 +263,20 @@ def test_a_bill_and_any_other_id_is_replayed(scenario: Scenario) -> None:
     bill = next(p.reply.bill for p in scenario.played if p.act == "market.bill" and p.reply)
     acts = [step.act for step in replayed(scenario, scenario.life.insurer, bill)]
     assert acts == ["market.bill", "market.settle", "market.refund"]
-    assert scenario.life.refused("ledger.replay", scenario.life.auditor, ledger.Replay("job_none")) == "not_found"
+    assert (
+        scenario.life.refused("ledger.replay", scenario.life.auditor, ledger.Replay("job_none"))
+        == "not_found"
+    )
 
 
 def test_names_are_ids_and_what_stands_where_ids_stand() -> None:
     made = "ctr_" + "0" * 26
     facts = {
         "org": "org_" + "1" * 26, "parties": ["org_" + "2" * 26], "person": "per_x", "terms_sha256": "a" * 64,
-        "contract": "urn:foreign:7", "contracts": ["urn:foreign:8"], "parts": [{"contract": made, "provider": "org_" + "3" * 26}],
-        "purpose": "analyse", "kind": "verify", "record": {"contract": "x"}, "amount_minor": 5, "none": None, "empty": "",
+        "contract": "urn:foreign:7", "contracts": ["urn:foreign:8"],
+        "parts": [{"contract": made, "provider": "org_" + "3" * 26}],
+        "purpose": "analyse", "kind": "verify", "record": {"contract": "x"}, "amount_minor": 5, "none": None,
     }  # fmt: skip
-    assert subject.names_of(facts) == {"per_x", "urn:foreign:7", "urn:foreign:8", made, "verify"}
+    assert subject.names_of(facts) == {
+        "per_x", "urn:foreign:7", "urn:foreign:8", made, "verify", subject.own_name(str(facts["org"]), "per_x"),
+    }  # fmt: skip

@@ -43,6 +43,7 @@ __all__ = [
     "search",
 ]
 
+
 @dataclass(frozen=True, slots=True)
 class Show:
     """The entry with index `entry`."""

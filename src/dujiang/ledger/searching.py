@@ -19,7 +19,7 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import note, rules, store
 from dujiang.ledger.model import TIME_UNFIT, Record
-from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, sought
+from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
 from dujiang.ledger.tree import Prover
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
@@ -165,7 +165,9 @@ def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
     return Replayed(ask.id, names, tuple(steps), size, signed, key, more)
 
 
-def under(db: Session, size: int, signed: str) -> tuple[Callable[[Record, Mapping[str, Any]], dict[str, Any]], str]:
+def under(
+    db: Session, size: int, signed: str
+) -> tuple[Callable[[Record, Mapping[str, Any]], dict[str, Any]], str]:
     """What makes receipts under one checkpoint, and the verifier key of that checkpoint."""
     known = store.key(db, size)
     assert known is not None
@@ -199,13 +201,15 @@ def seen(record: Record, caller: Caller) -> Entry:
     return Entry(record.index, record.act, record.time_ms, _visible(record, caller), record.erased)
 
 
-def _found(
-    tx: Tx, caller: Caller, wanted: list[str], between: tuple[int, int | None], limit: int
-) -> Entries:
+def _found(tx: Tx, caller: Caller, wanted: list[str], between: tuple[int, int | None], limit: int) -> Entries:
     size, _ = store.last(tx.db)
+    if any("\n" in name for name in wanted):
+        return Entries((), size)
     led = [_led(tx.db, "org", caller.org)] if not oversees(caller) else []
     for name in wanted:
-        led.append(_led(tx.db, "org" if prefix_of(name) == ORGANISATION else "name", name))
+        kind = "org" if prefix_of(name) == ORGANISATION else "name"
+        hidden = prefix_of(name) == PERSON and not oversees(caller)
+        led.append(_led(tx.db, kind, own_name(caller.org, name) if hidden else name))
     items: list[Entry] = []
 
     def keep(index: int) -> bool:

@@ -387,7 +387,9 @@ _RUNS = {
     ),
 }
 _RUNS_UP = Sql(
-    text("SELECT idx, entries FROM ledger_about WHERE name = :value AND idx > :after ORDER BY idx LIMIT :count")
+    text(
+        "SELECT idx, entries FROM ledger_about WHERE name = :value AND idx > :after ORDER BY idx LIMIT :count"
+    )
 )
 _TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
 
