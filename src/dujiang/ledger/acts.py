@@ -12,6 +12,18 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.rekeying import (
+    Disown,
+    Disowned,
+    Keys,
+    Known,
+    Listed,
+    Rotate,
+    Rotated,
+    disown,
+    keys,
+    rotate,
+)
 from dujiang.ledger.searching import (
     Entries,
     Entry,
@@ -30,6 +42,16 @@ from dujiang.ledger.searching import (
 from dujiang.ledger.tree import Prover
 
 __all__ = [
+    "Disown",
+    "Disowned",
+    "Keys",
+    "Known",
+    "Listed",
+    "Rotate",
+    "Rotated",
+    "disown",
+    "keys",
+    "rotate",
     "Entries",
     "Entry",
     "List",

@@ -17,7 +17,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import note, rules, store
+from dujiang.ledger import keyring, rules, store
 from dujiang.ledger.model import TIME_UNFIT, Record
 from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
 from dujiang.ledger.tree import Prover
@@ -27,6 +27,10 @@ _LINKED_MAX = 200
 """Entries of a negotiation that are looked through for the other names of it: it is settled in fewer."""
 _REPLAYED_MAX = 200
 """Steps of one page of a replay: each carries its receipt."""
+
+
+Prove = Callable[[Record, Mapping[str, Any]], dict[str, Any]]
+"""The receipt of a record that opens these facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +152,12 @@ def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
 
     Raises: Refused not_found.
     """
-    head = store.checkpoint(tx.db)
-    assert head is not None
-    size, signed = head
     names = _linked(tx, caller, ask.id)
     count = max(1, min(ask.limit, _REPLAYED_MAX))
     records = list(_taken(_told(tx, caller, names, ask.after), count + 1))
     if not records and ask.after < 0:
         raise Refused(NOT_FOUND)
-    prove, key = under(tx.db, size, signed)
+    size, signed, key, prove = newest(tx.db)
     steps: list[Step] = []
     for record in records[:count]:
         facts = _visible(record, caller)
@@ -165,19 +166,16 @@ def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
     return Replayed(ask.id, names, tuple(steps), size, signed, key, more)
 
 
-def under(
-    db: Session, size: int, signed: str
-) -> tuple[Callable[[Record, Mapping[str, Any]], dict[str, Any]], str]:
-    """What makes receipts under one checkpoint, and the verifier key of that checkpoint."""
-    known = store.key(db, size)
-    assert known is not None
-    key = note.vkey(known[0], known[1])
+def newest(db: Session) -> tuple[int, str, str, Prove]:
+    """The newest head of the log that a trusted key signed: size, note, verifier key, and what proves under it."""
+    size, signed, key = keyring.head_for(db, store.last(db)[0] - 1)
+    line = keyring.vkey(key)
     prover = Prover(size, partial(store.tile, db))
 
     def prove(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
-        return rules.receipt_of(record, fields, prover.inclusion(record.index), signed, key)
+        return rules.receipt_of(record, fields, prover.inclusion(record.index), signed, line)
 
-    return prove, key
+    return size, signed, line, prove
 
 
 def oversees(caller: Caller) -> bool:

@@ -9,8 +9,8 @@ from alembic import op
 
 from dujiang.ledger.subject import names_of, number_of
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 
 def upgrade() -> None:
