@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dujiang.kernel.act import Caller
 from dujiang.ledger import acts as ledger
-from dujiang.ledger import rules, subject
+from dujiang.ledger import rules, store, subject
 from dujiang.ledger.model import Record
 from tests.acts.scenario import Scenario, play
 from tests.life import opened
@@ -40,11 +40,12 @@ def callers(scenario: Scenario) -> list[Caller]:
 def seen(scenario: Scenario, caller: Caller) -> dict[int, tuple[Record, dict[str, Any]]]:
     """Every entry a caller may see, with the facts it may see, found without the search."""
     oversees = "auditor" in caller.roles
-    return {
-        record.index: (record, rules.visible(record, caller.org, oversees=oversees))
-        for record in scenario.life.records()
-        if oversees or caller.org in (record.org, *record.facts.get("parties", ()))
-    }
+    with scenario.life.home.node.database.reading() as db:
+        return {
+            record.index: (record, rules.visible(record, caller.org, oversees=oversees))
+            for record in scenario.life.records()
+            if oversees or store.sees(db, caller.org, record.index)
+        }
 
 
 def found(scenario: Scenario, caller: Caller, **ask: Any) -> list[int]:

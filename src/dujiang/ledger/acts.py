@@ -11,6 +11,7 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
+from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.rekeying import (
     Disown,
@@ -42,28 +43,10 @@ from dujiang.ledger.searching import (
 from dujiang.ledger.tree import Prover
 
 __all__ = [
-    "Disown",
-    "Disowned",
-    "Keys",
-    "Known",
-    "Listed",
-    "Rotate",
-    "Rotated",
-    "disown",
-    "keys",
-    "rotate",
-    "Entries",
-    "Entry",
-    "List",
-    "Replay",
-    "Replayed",
-    "Search",
-    "Step",
-    "list_",
-    "oversees",
-    "replay",
-    "search",
-]
+    "Attest", "Attested", "Disown", "Disowned", "Entries", "Entry", "Keys", "Known", "List", "Listed", "Replay",
+    "Replayed", "Rotate", "Rotated", "Search", "Step", "attest", "disown", "keys", "list_", "oversees",
+    "prepare_attest", "replay", "rotate", "search",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,17 @@ TIME_UNFIT = Code(
     "That is neither a UTC day nor an instant.", "Give 2026-11-24 or 2026-11-24T12:00:00Z.",
     "这既不是 UTC 日期，也不是时刻。", "请填写 2026-11-24 或 2026-11-24T12:00:00Z。",
 )  # fmt: skip
+RECORDS_COUNT = Code(
+    "records_count", 422, Exit.usage,
+    "A call takes 1 to {most} records.", "Send more in several calls.",
+    "每次调用可提交 1 至 {most} 条记录。", "更多记录请分多次提交。",
+)  # fmt: skip
+ENTRY_TOO_LARGE = Code(
+    "entry_too_large", 413, Exit.usage,
+    "Record {place} is larger than {most} bytes of canonical JSON.",
+    "Attest a hash of it (sha256) and keep the record yourself.",
+    "第 {place} 条记录的规范 JSON 超过 {most} 字节。", "请改为存证其哈希（sha256），记录自行保管。",
+)  # fmt: skip
 LOG_MOVED = Code(
     "log_moved", 503, Exit.conflict,
     "The log in the database is not the one this node signed last; nothing more is signed.",
@@ -65,8 +76,9 @@ NOT_OUR_KEY = Code(
     "List them with `dujiang ledger keys`.",
     "这不是本日志的验证密钥，或该密钥自该长度起已被弃用。", "请用 `dujiang ledger keys` 列出。",
 )  # fmt: skip
-CODES = (TIME_UNFIT, 
+CODES = (
     NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, LOG_MOVED, LOG_DAMAGED, ROTATION_RUNS, OVERLAP_UNFIT, NOT_OUR_KEY,
+    RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT,
 )  # fmt: skip
 
 
