@@ -71,14 +71,13 @@ def _files(place: Path, vkey: str, count: int) -> Iterator[Figure]:
     with spent() as writing:
         subprocess.run(command("ledger", "tiles", str(log)), env=env, check=True, capture_output=True)
     runs: list[float] = []
-    cpu = 0.0
+    cpu, said = 0.0, {}
     for _ in range(_RUNS):
         with spent() as one:
             line = command("verify", str(log), "--vkey", vkey, "--json")
             found = subprocess.run(line, env=env, check=True, capture_output=True)
         runs.append(one.wall_s)
-        cpu = one.children_s
-    said = json.loads(found.stdout)
+        cpu, said = one.children_s, json.loads(found.stdout)
     assert said["ok"] and said["trusted"] and said["size"] >= count, said
     size_mb = sum(path.stat().st_size for path in log.rglob("*") if path.is_file()) / 1e6
     beside = {
