@@ -12,8 +12,39 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, rules, store
+from dujiang.ledger.cosigning import (
+    Collect,
+    Cosign,
+    Publish,
+    collect,
+    cosign,
+    prepare_cosign,
+    publish,
+)
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.tree import Prover
+from dujiang.ledger.witnessing import (
+    Appoint,
+    Dismiss,
+    Forks,
+    Quorum,
+    Unwatch,
+    Watch,
+    Witnesses,
+    appoint,
+    dismiss,
+    forks,
+    quorum,
+    unwatch,
+    watch,
+    witnesses,
+)
+
+__all__ = [
+    "Appoint", "Collect", "Consistency", "Cosign", "Dismiss", "Forks", "List", "Publish", "Quorum", "Restore", "Show",
+    "Unwatch", "Watch", "Witnesses", "appoint", "collect", "consistency", "cosign", "dismiss", "forks", "list_",
+    "prepare_cosign", "prove", "publish", "quorum", "restore", "show", "unwatch", "watch", "witnesses",
+]  # fmt: skip
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
 _PAGES_MAX = 10
