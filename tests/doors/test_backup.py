@@ -254,7 +254,7 @@ def test_where_something_is_nothing_is_written(place: Place) -> None:
 def test_a_log_that_does_not_verify_is_not_restored(place: Place) -> None:
     db = sqlite3.connect(place.home / "state.sqlite")
     db.execute("UPDATE ledger_entry SET facts = replace(facts, 'provider', 'prouider') WHERE idx = 1")
-    db.execute("UPDATE ledger_entry SET leaf = replace(leaf, 'identity', 'identitx') WHERE idx = 1")
+    db.execute("UPDATE ledger_entry SET act = replace(act, 'identity', 'identitx') WHERE idx = 1")
     db.commit()
     db.close()
     place.backup()

@@ -65,11 +65,12 @@ def verify(db: sqlite3.Connection, vkey: str) -> list[str]:
     """
     roots: dict[int, bytes] = {0: Tree().root()}
     tree, hashes, leaves, before = Tree(), list[bytes](), list[str](), 0
-    rows = db.execute("SELECT idx, time_ms, leaf, facts, salts FROM ledger_entry ORDER BY idx")
-    for index, time_ms, leaf, facts, salts in rows:
+    rows = db.execute("SELECT idx, act, time_ms, facts, commitments, salts FROM ledger_entry ORDER BY idx")
+    for index, act, time_ms, facts, commitments, salts in rows:
         assert index == len(leaves) and time_ms >= before, index
         before = time_ms
-        _opens(json.loads(leaf), time_ms, json.loads(facts), json.loads(salts))
+        _opens(json.loads(facts), commitments, salts)
+        leaf = leaf_of(act, time_ms, facts, commitments)
         leaves.append(leaf)
         hashes.append(sha256(b"\x00" + leaf.encode()).digest())
         tree.append(hashes[-1])
@@ -85,12 +86,21 @@ def verify(db: sqlite3.Connection, vkey: str) -> list[str]:
     return leaves
 
 
-def _opens(leaf: Any, time_ms: int, facts: dict[str, Any], salts: dict[str, str]) -> None:
-    assert leaf["time_ms"] == time_ms and leaf["commitments"].keys() == facts.keys() == salts.keys()
-    for field, value in facts.items():
-        assert leaf["commitments"][field] == rules.commitment(field, value, bytes.fromhex(salts[field])), (
-            field
-        )
+def leaf_of(act: str, time_ms: int, facts: str, commitments: bytes) -> str:
+    """The public text of an entry, made of its row: canonical JSON."""
+    named = {
+        field: commitments[32 * at : 32 * at + 32].hex() for at, field in enumerate(json.loads(facts))
+    }  # fmt: skip
+    leaf = {"v": 1, "act": act, "time_ms": time_ms, "suite": "intl", "commitments": named}
+    return json.dumps(leaf, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _opens(facts: dict[str, Any], commitments: bytes, salts: bytes) -> None:
+    assert len(commitments) == 32 * len(facts) and len(salts) == 16 * len(facts)
+    for at, (field, value) in enumerate(facts.items()):
+        salt, committed = salts[16 * at : 16 * at + 16], commitments[32 * at : 32 * at + 32]
+        if any(salt):  # else it was erased
+            assert committed.hex() == rules.commitment(field, value, salt), field
 
 
 def _tiles(db: sqlite3.Connection, hashes: list[bytes]) -> None:

@@ -20,8 +20,9 @@ from dujiang import home
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import NOBODY, NODE
 from dujiang.kernel.errors import Refused, Unavailable
-from dujiang.ledger import rules
+from dujiang.ledger import fsck, rules
 from dujiang.plugs import migrations, vault
+from tests.e2e import log
 from tests.life import NOON_MS
 
 TWO = [("甲", ("operator", "provider")), ("乙", ("consumer",))]
@@ -261,18 +262,28 @@ def test_a_home_of_an_earlier_version_is_upgraded_when_it_opens(made: Path) -> N
     with contextlib.closing(sqlite3.connect(old)) as db:
         db.execute("ATTACH ? AS now", (str(now),))
         for (table,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
-            if table != "alembic_version":
+            if table not in ("alembic_version", "ledger_entry"):
                 kept = {row[1] for row in db.execute(f"PRAGMA now.table_info({table})")}
                 columns = ", ".join(
                     row[1] for row in db.execute(f"PRAGMA main.table_info({table})") if row[1] in kept
                 )
                 db.execute(f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}")
+        entries = db.execute("SELECT idx, act, time_ms, org, facts, commitments, salts FROM now.ledger_entry")
+        for index, act, time_ms, org, facts, commitments, salts in entries.fetchall():
+            opening = {
+                field: salts[16 * at : 16 * at + 16].hex() for at, field in enumerate(json.loads(facts))
+            }
+            leaf = log.leaf_of(act, time_ms, facts, commitments)
+            row = (index, act, time_ms, org, leaf, facts, json.dumps(opening))
+            db.execute("INSERT INTO main.ledger_entry VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         db.commit()
     for part in ("", "-wal", "-shm"):
         now.with_name(f"{now.name}{part}").unlink(missing_ok=True)
     before = old.rename(now).read_bytes()
     with home.opened(made) as again:
         assert again.run("identity.register", NODE, identity.Register("丙")).reply.name == "丙"
+        with again.node.database.reading() as db:
+            assert fsck.whole(db) is None
     with contextlib.closing(sqlite3.connect(now)) as db:
         assert db.execute("SELECT version_num FROM alembic_version").fetchall() == [(migrations.HEAD,)]
         assert db.execute("SELECT count(*) FROM quality_grade").fetchall() == [(0,)]

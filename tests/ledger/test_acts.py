@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from dujiang import home
 from dujiang.identity import acts as identity
+from dujiang.kernel.tables import Sql
 from dujiang.ledger import acts as ledger
-from dujiang.ledger import rules, store
+from dujiang.ledger import fsck, rules, store
 from dujiang.ledger.note import read_checkpoint, signed_by
 from dujiang.ledger.tree import consistent
 from tests.life import Life, opened
@@ -144,3 +146,28 @@ def test_a_home_opened_again_goes_on_with_the_same_tree(life: Life, tmp_path: Pa
     old = first.run("ledger.prove", caller, ledger.Show(3)).reply.receipt
     assert rules.verify(receipt, first.book.vkey).ok and rules.verify(old, first.book.vkey).ok
     first.close()
+
+
+def test_what_is_erased_is_said_and_the_tree_stands(tmp_path: Path) -> None:
+    with opened(tmp_path) as life:
+        for fields in ({"person"}, {"org", "person"}, None):
+            _erased(life, fields)
+
+
+def _erased(life: Life, fields: set[str] | None) -> None:
+    life.run("identity.invite", life.insurer, identity.Invite(f"人{life.size()}", ("consumer",)))
+    at = life.size() - 1
+    receipt = life.run("ledger.prove", life.auditor, ledger.Show(at)).receipt
+    gone = life.at(lambda tx: store.erase(tx.db, at, fields))
+    assert set(gone) == (fields or set(receipt["opened"]))
+    assert life.at(lambda tx: fsck.whole(tx.db)) is None
+    made = life.run("ledger.prove", life.auditor, ledger.Show(at)).receipt
+    verdict = rules.verify(made, life.home.book.vkey)
+    assert verdict.ok and set(verdict.erased) == set(gone) and made["leaf"] == receipt["leaf"]
+    assert set(verdict.facts or {}) == set(receipt["opened"]) - set(gone)
+    assert rules.verify(receipt, life.home.book.vkey).erased == ()
+    with life.home.node.database.reading() as db:
+        (raw,) = db.run(Sql(text("SELECT org, facts, hex(salts) FROM ledger_entry WHERE idx = :at")), at=at)
+    for field in gone:
+        opening = receipt["opened"][field]
+        assert str(opening["value"]) not in str(raw) and opening["salt"].upper() not in str(raw)

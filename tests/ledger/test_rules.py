@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dujiang.kernel.canonical import canonical
 from dujiang.ledger import note, rules
 from dujiang.ledger.model import Record
 from dujiang.ledger.tree import Edge, Prover, leaf_hash
@@ -38,15 +39,14 @@ def signed(size: int, root: bytes, key: Ed25519PrivateKey = KEY, origin: str = O
 
 def record_of(facts: dict[str, Any] = FACTS, index: int = 3) -> Record:
     """A record with fixed salts."""
-    salts = {field: bytes([n]) * rules.SALT_BYTES for n, field in enumerate(facts)}
-    leaf = rules.leaf_of("cleanroom.ask", 1_780_000_000_000, facts, salts).decode()
-    hexed = {field: salt.hex() for field, salt in salts.items()}
-    return Record(index, "cleanroom.ask", 1_780_000_000_000, leaf, "org_1", facts, hexed)
+    salts = b"".join(bytes([n + 1]) * rules.SALT_BYTES for n in range(len(facts)))
+    made = rules.commit(facts, salts)
+    return rules.record_of(index, "cleanroom.ask", 1_780_000_000_000, "org_1", dict(facts), made, salts)
 
 
-def receipt(fields: dict[str, Any] = FACTS) -> dict[str, Any]:
+def receipt(fields: dict[str, Any] = FACTS, record: Record | None = None) -> dict[str, Any]:
     """The receipt of the fourth of seven entries."""
-    record, edge = record_of(), Edge()
+    record, edge = record or record_of(), Edge()
     leaves = [leaf_hash(record.leaf.encode() if n == 3 else bytes([n])) for n in range(7)]
     for leaf in leaves:
         edge.append(leaf)
@@ -174,12 +174,47 @@ def test_equal_facts_under_other_salts_have_other_commitments() -> None:
 
 
 def test_erasing_a_salt_leaves_the_tree_standing_and_the_fact_closed() -> None:
-    made = receipt()
-    del made["opened"]["person"]
-    assert rules.verify(made, VKEY).ok
-    erased = record_of()
-    erased.salts.pop("person")
-    assert "person" not in rules.receipt_of(erased, FACTS, [], "", VKEY)["opened"]  # type: ignore[operator]
+    whole = record_of()
+    salts = bytearray(b"".join(map(bytes.fromhex, whole.salts.values())))
+    salts[16:32] = bytes(16)
+    commitments = rules.commit(FACTS, b"".join(map(bytes.fromhex, whole.salts.values())))
+    erased = rules.record_of(
+        3, whole.act, whole.time_ms, "org_1", {**FACTS, "person": None}, commitments, bytes(salts)
+    )
+    assert erased.leaf == whole.leaf and erased.erased == ("person",) and rules.opens(erased)
+    assert "person" not in erased.facts and "person" not in erased.salts
+    made = receipt(erased.facts, erased)
+    assert made["opened"]["person"] == {"erased": True}
+    verdict = rules.verify(made, VKEY)
+    assert verdict.ok and verdict.erased == ("person",) and verdict.facts == erased.facts
+    assert rules.verify(WHOLE, VKEY).erased == (), "who kept the receipt of before can still prove it"
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [{"erased": False}, {"erased": 1}, {"erased": True, "salt": "00" * 16}, {"erased": True, "value": 1}, {}],
+)
+def test_erased_has_one_form(opening: dict[str, Any]) -> None:
+    made = copy.deepcopy(WHOLE)
+    made["opened"]["person"] = opening
+    assert rules.verify(made, None).step == "1 form of the receipt"
+
+
+def test_what_was_never_committed_cannot_be_said_to_be_erased() -> None:
+    made = copy.deepcopy(WHOLE)
+    made["opened"]["address"] = {"erased": True}
+    assert rules.verify(made, None).step == "1 form of the receipt"
+
+
+@given(
+    st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,9}", fullmatch=True), st.text(max_size=20), min_size=1)
+)
+def test_a_leaf_is_canonical_json(facts: dict[str, Any]) -> None:
+    salts = bytes(range(16)) * len(facts)
+    leaf = rules.leaf_of("x.y", 5, facts, rules.commit(facts, salts))
+    named = {field: rules.commitment(field, value, bytes(range(16))) for field, value in facts.items()}
+    members = {"v": 1, "act": "x.y", "time_ms": 5, "suite": "intl", "commitments": named}
+    assert leaf.encode() == canonical(members)
 
 
 def test_a_verifier_key_is_read_as_written() -> None:

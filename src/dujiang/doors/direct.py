@@ -203,6 +203,8 @@ def verify(receipt: Path, *, vkey: str | None = None, did_key: str | None = None
             "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
             "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
         }  # fmt: skip
+        if found.erased:
+            body["erased"] = list(found.erased)
         if found.ok:
             body["note"] = None if found.trusted else _SIGNER_UNKNOWN[options.language]
             return Answer(body)

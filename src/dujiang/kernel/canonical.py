@@ -26,14 +26,6 @@ def canonical(value: object) -> bytes:
     return "".join(parts).encode("utf-8")
 
 
-def canonical_own(value: object) -> bytes:
-    """The bytes of `canonical(value)` for a value this program made: ASCII keys, no floats, safe integers.
-
-    Nothing is checked: only for values that hold nothing from outside beside text.
-    """
-    return _encoder.encode(value)
-
-
 def canonical_pair(name: str, value: object) -> bytes:
     """The bytes of `canonical([name, value])`, quicker where both are text."""
     if type(value) is str:

@@ -61,7 +61,7 @@ _DONE = Table(
     "kernel_done", META,
     Column("org", Text, nullable=False), Column("act", Text, nullable=False), Column("key", Text, nullable=False),
     Column("ask_sha256", Text, nullable=False), Column("reply", Text, nullable=False),
-    Column("declined", Text), Column("entry", Integer),
+    Column("declined", Text), Column("entry", Integer), Column("entries", Integer),
     PrimaryKeyConstraint("org", "act", "key"),
 )  # fmt: skip
 _DONE_GET = Sql(
@@ -171,7 +171,7 @@ class Runner:
         kept = msgspec.to_builtins(reply) if declined else plain(reply, secrets=False)
         db.run(
             _DONE_ADD, org=call.caller.org, act=call.bound.act.name, key=call.key, ask_sha256=call.ask_sha256,
-            reply=msgspec.json.encode(kept).decode(), declined="yes" if declined else None, entry=entry,
+            reply=msgspec.json.encode(kept).decode(), declined="yes" if declined else None, entry=entry, entries=None,
         )  # fmt: skip
 
     def _repeat(self, db: Session, call: _Call) -> tuple[Outcome, int | None] | None:

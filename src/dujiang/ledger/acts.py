@@ -11,7 +11,7 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, rules, store
+from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.cosigning import (
     Collect,
     Cosign,
@@ -232,10 +232,11 @@ Kept = dict[int, dict[Flow, dict[str, int]]]
 """By entry and flow the quantities that the tables of figures hold."""
 
 
-def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept]]:
+def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept, frozenset[int]]]:
     """The log in pages, newest first: its records, and what the tables of figures hold of the same entries.
 
-    A figure on another day than its entry's is left out: it is not that entry's.
+    A figure on another day than its entry's is left out: it is not that entry's. Third: the entries whose
+    leaf is not the one in the tree, or whose record does not open it.
     """
     before = 2**53
     while page := store.page(db, None, before, count):
@@ -244,7 +245,7 @@ def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept]]
         for index, day, month, flow, counted in store.of_entries(db, page[-1].index, before):
             if days.get(index, day) == day and month == rules.month_of(day):
                 kept.setdefault(index, {})[flow] = counted
-        yield page, kept
+        yield page, kept, fsck.strange(db, page)
         before = page[-1].index
 
 

@@ -147,20 +147,15 @@ class LedgerBook:
         if jump := self._jump():
             told["clock_jump_ms"] = jump
         self._last_ms = max(self._last_ms, tx.now_ms)
-        salt = os.urandom(rules.SALT_BYTES * len(told))
-        salts = {
-            field: salt[at * rules.SALT_BYTES : (at + 1) * rules.SALT_BYTES] for at, field in enumerate(told)
-        }
-        leaf = rules.leaf_of(act, self._last_ms, told, salts)
-        record = Record(
-            self._edge.size, act, self._last_ms, leaf.decode(), str(told["org"]), told,
-            {field: raw.hex() for field, raw in salts.items()},
-        )  # fmt: skip
+        salts = os.urandom(rules.SALT_BYTES * len(told))
+        commitments = rules.commit(told, salts)
+        org = str(told["org"])
+        record = rules.record_of(self._edge.size, act, self._last_ms, org, told, commitments, salts)
         parties = cast("list[str]", told.get("parties") or [])
-        store.add_entry(tx.db, record, dict.fromkeys([record.org, *parties]))
+        store.add_entry(tx.db, record, commitments, salts, dict.fromkeys([org, *parties]))
         if told.get("figures"):
             self._count(tx.db, record)
-        self._full += self._edge.append(leaf_hash(leaf))
+        self._full += self._edge.append(leaf_hash(record.leaf.encode()))
         self._open.append(record)
         return record.index
 

@@ -205,7 +205,7 @@ def quorum_of(db: Session) -> tuple[int, int]:
 
 
 def published(db: Session, now_ms: int, least_size: int = 0) -> tuple[int, str]:
-    """The head that is published, with its lines: the newest one, or the newest the quorum cosigned while that is fresh.
+    """The head that is published, with its lines: the newest that the quorum cosigned while fresh, else the newest.
 
     `least_size`: what was published before; no smaller tree is given then, so that what is read only grows.
     """

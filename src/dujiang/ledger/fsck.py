@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dujiang.kernel.tables import Session
 from dujiang.ledger import note, rules, store
-from dujiang.ledger.tree import Edge, Prover, leaf_hash
+from dujiang.ledger.model import Record
+from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash
 
 _PAGE = 1000
 
@@ -42,7 +45,7 @@ def whole(db: Session) -> str | None:
         for place, record in enumerate(reversed(page), first):
             if record.index != place:
                 return "1 numbers"
-            if not _opens(record.leaf, record.act, record.time_ms, record.facts, record.salts):
+            if not rules.opens(record):
                 return "2 records"
             for level, number, hashes in edge.append(leaf_hash(record.leaf.encode())):
                 if store.tile(db, level, number) != hashes:
@@ -54,10 +57,14 @@ def whole(db: Session) -> str | None:
     return head(db)
 
 
-def _opens(leaf: str, act: str, time_ms: int, facts: dict[str, object], salts: dict[str, str]) -> bool:
-    # A salt that was erased leaves its commitment standing: only what can be opened is compared.
-    if facts.keys() != salts.keys():
-        return True
-    return (
-        rules.leaf_of(act, time_ms, facts, {k: bytes.fromhex(v) for k, v in salts.items()}).decode() == leaf
-    )
+def strange(db: Session, page: Sequence[Record]) -> frozenset[int]:
+    """The entries of a page whose leaf is not the one in the tree, or whose record does not open it."""
+    found: set[int] = set()
+    tiles: dict[int, list[bytes]] = {}
+    for record in page:
+        number, place = divmod(record.index, WIDTH)
+        if number not in tiles:
+            tiles[number] = store.tile(db, 0, number)
+        if tiles[number][place : place + 1] != [leaf_hash(record.leaf.encode())] or not rules.opens(record):
+            found.add(record.index)
+    return frozenset(found)

@@ -81,6 +81,8 @@ class Record:
     org: str
     facts: dict[str, Any]
     salts: dict[str, str]
+    erased: tuple[str, ...] = ()
+    """Facts the leaf commits to that were erased with their salts."""
 
 
 QUANTITIES = ("organisations", "products", "contracts", "questions", "statistics", "rows", "amount_minor")
@@ -155,3 +157,5 @@ class Verdict:
     index: int | None = None
     size: int | None = None
     facts: dict[str, Any] | None = None
+    erased: tuple[str, ...] = ()
+    """Facts the entry commits to that its log has erased since: nobody can say any more what they were."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from hashlib import sha256
+from itertools import count
 from typing import Any, cast
 
-from dujiang.kernel.canonical import canonical_own, canonical_pair
+from dujiang.kernel.canonical import canonical_pair
 from dujiang.ledger.model import QUANTITIES, Flow, Record, Verdict
 from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by, unbase64, vkey
 from dujiang.ledger.tree import included, leaf_hash
@@ -31,6 +32,8 @@ _PRIVATE = frozenset({"person", "ask_sha256"})
 
 _TOLD = {"from_org": "from", "to_org": "to"}
 _EPOCH = date(1970, 1, 1)
+_GONE = bytes(SALT_BYTES)
+_ERASED = _GONE.hex()
 
 
 def commitment(field: str, value: object, salt: bytes) -> str:
@@ -38,12 +41,40 @@ def commitment(field: str, value: object, salt: bytes) -> str:
     return sha256(salt + canonical_pair(field, value)).hexdigest()
 
 
-def leaf_of(act: str, time_ms: int, facts: Mapping[str, object], salts: Mapping[str, bytes]) -> bytes:
-    """The public bytes of an entry."""
-    commitments = {field: commitment(field, value, salts[field]) for field, value in facts.items()}
-    return canonical_own(
-        {"v": VERSION, "act": act, "time_ms": time_ms, "suite": SUITE, "commitments": commitments}
+def commit(facts: Mapping[str, object], salts: bytes) -> bytes:
+    """The commitments to facts, 32 bytes each in their order; `salts`: 16 bytes each in their order."""
+    return b"".join(
+        [
+            sha256(salts[at : at + SALT_BYTES] + canonical_pair(field, value)).digest()
+            for at, (field, value) in zip(range(0, len(salts), SALT_BYTES), facts.items(), strict=True)
+        ]
     )
+
+
+def leaf_of(act: str, time_ms: int, fields: Iterable[str], commitments: bytes) -> str:
+    """The public text of an entry: canonical JSON; `commitments` as of `commit`, in the order of `fields`."""
+    digits = commitments.hex()
+    named = [
+        f'"{field}":"{digits[64 * at : 64 * at + 64]}"'
+        for field, at in sorted(zip(fields, count(), strict=False))
+    ]
+    return f'{{"act":"{act}","commitments":{{{",".join(named)}}},"suite":"{SUITE}","time_ms":{time_ms},"v":{VERSION}}}'
+
+
+def record_of(
+    index: int, act: str, time_ms: int, org: str, facts: dict[str, Any], commitments: bytes, salts: bytes
+) -> Record:
+    """The record of an entry as it is kept: facts, and of each in their order 32 and 16 bytes.
+
+    A salt of zeros was erased, and its fact with it.
+    """
+    leaf = leaf_of(act, time_ms, facts, commitments)
+    digits = salts.hex()
+    opening = {field: digits[32 * at : 32 * at + 32] for at, field in enumerate(facts)}
+    erased = tuple(field for field, salt in opening.items() if salt == _ERASED) if _GONE in salts else ()
+    for field in erased:
+        del facts[field], opening[field]
+    return Record(index, act, time_ms, leaf, org, facts, opening, erased)
 
 
 def visible(record: Record, org: str, *, oversees: bool) -> dict[str, Any]:
@@ -59,7 +90,7 @@ def opens(record: Record) -> bool:
     if (
         leaf["act"] != record.act
         or leaf["time_ms"] != record.time_ms
-        or record.facts.get("org") != record.org
+        or ("org" not in record.erased and record.facts.get("org") != record.org)
     ):
         return False
     return record.facts.keys() <= leaf["commitments"].keys() and all(
@@ -94,12 +125,14 @@ def month_of(day: int) -> int:
 def receipt_of(
     record: Record, fields: Mapping[str, Any], path: list[bytes], checkpoint: str, key: str
 ) -> dict[str, object]:
-    """The receipt of an entry that opens `fields`, as JSON."""
-    opened = {
+    """The receipt of an entry that opens `fields`, as JSON; it says of each erased fact that it was."""
+    opened: dict[str, dict[str, Any]] = {
         field: {"value": fields[field], "salt": record.salts[field]}
         for field in fields
         if field in record.salts
     }
+    for field in record.erased:
+        opened[field] = {"erased": True}
     return {
         "type": "dujiang-receipt", "v": VERSION, "index": record.index, "leaf": record.leaf, "opened": opened,
         "path": [base64.b64encode(step).decode() for step in path], "checkpoint": checkpoint, "vkey": key,
@@ -116,7 +149,8 @@ def verify(receipt: object, pinned: str | None) -> Verdict:
         leaf = cast("dict[str, Any]", json.loads(parts["leaf"]))
         head = read_checkpoint(parts["checkpoint"])
         path = [unbase64(step) for step in parts["path"]]
-        facts = {field: opening["value"] for field, opening in parts["opened"].items()}
+        facts = {field: each["value"] for field, each in parts["opened"].items() if "erased" not in each}
+        erased = tuple(field for field in parts["opened"] if field not in facts)
         step = _failed(parts, leaf, facts)
         if step is None and not included(
             leaf_hash(parts["leaf"].encode()), parts["index"], head.size, path, head.root
@@ -127,7 +161,7 @@ def verify(receipt: object, pinned: str | None) -> Verdict:
             step = "4 signature of the checkpoint"
         return Verdict(
             step is None, signer, step is None and pinned is not None, step, leaf["act"], leaf["time_ms"],
-            parts["index"], head.size, facts,
+            parts["index"], head.size, facts, erased,
         )  # fmt: skip
     except (NotANote, KeyError, TypeError, ValueError, AttributeError, binascii.Error, RecursionError):
         return Verdict(False, signer, False, "1 form of the receipt")
@@ -147,6 +181,11 @@ def _parts(receipt: object) -> dict[str, Any]:
 def _failed(parts: dict[str, Any], leaf: dict[str, Any], facts: dict[str, Any]) -> str | None:
     if leaf["v"] != VERSION or leaf["suite"] != SUITE or type(leaf["time_ms"]) is not int:
         return "1 form of the receipt"
+    for field, opening in parts["opened"].items():
+        if field not in facts and not (
+            len(opening) == 1 and opening["erased"] is True and field in leaf["commitments"]
+        ):
+            return "1 form of the receipt"
     for field, value in facts.items():
         opening = parts["opened"][field]
         salt = bytes.fromhex(opening["salt"])

@@ -25,7 +25,8 @@ from dujiang.kernel.tables import META, Session, Sql
 
 _COSIGNER = Table(
     "ledger_cosigner", META, Column("name", Text), Column("kind", Integer),
-    Column("public", LargeBinary, nullable=False), Column("sealed", LargeBinary, nullable=False), PrimaryKeyConstraint("name", "kind"),
+    Column("public", LargeBinary, nullable=False), Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("name", "kind"),
 )  # fmt: skip
 _COSIGNATURE = Table(
     "ledger_cosignature", META, Column("size", Integer), Column("name", Text), Column("kind", Integer),
@@ -46,7 +47,8 @@ _QUORUM = Table(
 )  # fmt: skip
 _WATCHED = Table(
     "ledger_watched", META, Column("origin", Text, primary_key=True),
-    Column("place", Text, nullable=False, unique=True), Column("vkeys", Text, nullable=False), Column("active", Integer, nullable=False),
+    Column("place", Text, nullable=False, unique=True), Column("vkeys", Text, nullable=False),
+    Column("active", Integer, nullable=False),
     Column("size", Integer, nullable=False), Column("root", LargeBinary), Column("note", Text),
     Column("time_ms", Integer, nullable=False),
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -19,11 +19,12 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    update,
 )
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.ledger.model import QUANTITIES, Counted, Flow, Record, Scope, Sum
-from dujiang.ledger.rules import month_of
+from dujiang.ledger.rules import SALT_BYTES, leaf_of, month_of, record_of
 
 _KEY = Table(
     "ledger_key", META, Column("origin", Text, primary_key=True),
@@ -33,13 +34,16 @@ _KEY = Table(
 _ENTRY = Table(
     "ledger_entry", META, Column("idx", Integer, primary_key=True, autoincrement=False),
     Column("act", Text, nullable=False), Column("time_ms", Integer, nullable=False),
-    Column("org", Text, nullable=False), Column("leaf", Text, nullable=False),
-    Column("facts", Text, nullable=False), Column("salts", Text, nullable=False),
+    Column("org", Text, nullable=False), Column("facts", Text, nullable=False),
+    Column("commitments", LargeBinary, nullable=False), Column("salts", LargeBinary, nullable=False),
 )  # fmt: skip
+"""Of each fact, in their order, 32 bytes of commitment and 16 of salt; the leaf is made of them."""
 _SIGHT = Table(
-    "ledger_sight", META, Column("org", Text), Column("idx", Integer), PrimaryKeyConstraint("org", "idx"),
+    "ledger_sight", META, Column("org", Text), Column("idx", Integer),
+    Column("entries", Integer, nullable=False, server_default="1"), PrimaryKeyConstraint("org", "idx"),
     sqlite_with_rowid=False,
 )  # fmt: skip
+"""An organisation may see `entries` entries from `idx` on; what it may see is named once."""
 _TILE = Table(
     "ledger_tile", META, Column("level", Integer), Column("number", Integer),
     Column("hashes", LargeBinary, nullable=False), PrimaryKeyConstraint("level", "number"),
@@ -72,22 +76,35 @@ _KEY_GET = Sql(
 _KEY_DROP = Sql(text("DELETE FROM ledger_key WHERE since > (SELECT max(size) FROM ledger_checkpoint)"))
 _ENTRY_ADD = Sql(insert(_ENTRY))
 _ENTRY_COLUMNS = (
-    _ENTRY.c.idx, _ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.leaf, _ENTRY.c.org, _ENTRY.c.facts, _ENTRY.c.salts,
+    _ENTRY.c.idx, _ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.org, _ENTRY.c.facts, _ENTRY.c.commitments,
+    _ENTRY.c.salts,
 )  # fmt: skip
 _ENTRY_GET = Sql(select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx == bindparam("idx")))
 _ENTRY_LAST = Sql(select(_ENTRY.c.idx, _ENTRY.c.time_ms).order_by(_ENTRY.c.idx.desc()).limit(1))
+_ENTRY_ERASE = Sql(
+    update(_ENTRY).where(_ENTRY.c.idx == bindparam("at"))
+    .values(org=bindparam("org"), facts=bindparam("facts"), salts=bindparam("salts"))
+)  # fmt: skip
+_LEAVES = Sql(
+    select(_ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.facts, _ENTRY.c.commitments)
+    .where(_ENTRY.c.idx.between(bindparam("first"), bindparam("last"))).order_by(_ENTRY.c.idx)
+)  # fmt: skip
 _PAGE_ALL = Sql(
     select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx < bindparam("before")).order_by(_ENTRY.c.idx.desc())
     .limit(bindparam("count"))
 )  # fmt: skip
 _PAGE_OWN = Sql(
-    select(*_ENTRY_COLUMNS).join(_SIGHT, _SIGHT.c.idx == _ENTRY.c.idx)
-    .where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx < bindparam("before")).order_by(_SIGHT.c.idx.desc())
-    .limit(bindparam("count"))
+    select(*_ENTRY_COLUMNS)
+    .join(_SIGHT, (_ENTRY.c.idx >= _SIGHT.c.idx) & (_ENTRY.c.idx < _SIGHT.c.idx + _SIGHT.c.entries))
+    .where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx < bindparam("before"), _ENTRY.c.idx < bindparam("before"))
+    .order_by(_SIGHT.c.idx.desc(), _ENTRY.c.idx.desc()).limit(bindparam("count"))
 )  # fmt: skip
 _SIGHT_ADD = Sql(insert(_SIGHT))
 _SIGHT_GET = Sql(
-    select(_SIGHT.c.idx).where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx == bindparam("idx"))
+    select(_SIGHT.c.idx + _SIGHT.c.entries)
+    .where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx <= bindparam("idx"))
+    .order_by(_SIGHT.c.idx.desc())
+    .limit(1)
 )
 _TILE_PUT = Sql(
     text(
@@ -176,14 +193,35 @@ def key(db: Session, size: int = _EVER) -> tuple[str, bytes, bytes] | None:
     return (str(rows[0][0]), _bytes(rows[0][1]), _bytes(rows[0][2])) if rows else None
 
 
-def add_entry(db: Session, record: Record, sight: Iterable[str]) -> None:
-    """Keeps an entry and who may see it."""
+def add_entry(db: Session, record: Record, commitments: bytes, salts: bytes, sight: Iterable[str]) -> None:
+    """Keeps an entry and who may see it; `commitments` and `salts` in the order of its facts."""
     db.run(
-        _ENTRY_ADD, idx=record.index, act=record.act, time_ms=record.time_ms, org=record.org, leaf=record.leaf,
-        facts=msgspec.json.encode(record.facts).decode(), salts=msgspec.json.encode(record.salts).decode(),
+        _ENTRY_ADD, idx=record.index, act=record.act, time_ms=record.time_ms, org=record.org,
+        facts=msgspec.json.encode(record.facts).decode(), commitments=commitments, salts=salts,
     )  # fmt: skip
     for org in sight:
-        db.run(_SIGHT_ADD, org=org, idx=record.index)
+        db.run(_SIGHT_ADD, org=org, idx=record.index, entries=1)
+
+
+def erase(db: Session, index: int, fields: Collection[str] | None = None) -> tuple[str, ...]:
+    """The facts of an entry that are erased now, with their salts: those named, or all; the leaf stands.
+
+    What is erased cannot be brought back. The column of the acting organisation goes with the fact `org`.
+    """
+    rows = db.run(_ENTRY_GET, idx=index)
+    if not rows:
+        return ()
+    facts = cast("dict[str, Any]", msgspec.json.decode(str(rows[0][4])))
+    salts = bytearray(_bytes(rows[0][6]))
+    gone = [(at, name) for at, name in enumerate(facts) if fields is None or name in fields]
+    for at, name in gone:
+        facts[name] = None
+        salts[at * SALT_BYTES : (at + 1) * SALT_BYTES] = bytes(SALT_BYTES)
+    org = "" if any(name == "org" for _, name in gone) else str(rows[0][3])
+    db.run(
+        _ENTRY_ERASE, at=index, org=org, facts=msgspec.json.encode(facts).decode(), salts=bytes(salts)
+    )  # fmt: skip
+    return tuple(name for _, name in gone)
 
 
 def flow_id(db: Session, flow: Flow) -> int:
@@ -270,7 +308,8 @@ def entry(db: Session, index: int) -> Record | None:
 
 def sees(db: Session, org: str, index: int) -> bool:
     """Whether an entry concerns the organisation."""
-    return bool(db.run(_SIGHT_GET, org=org, idx=index))
+    rows = db.run(_SIGHT_GET, org=org, idx=index)
+    return bool(rows) and index < _int(rows[0][0])
 
 
 def page(db: Session, org: str | None, before: int, count: int) -> list[Record]:
@@ -278,6 +317,15 @@ def page(db: Session, org: str | None, before: int, count: int) -> list[Record]:
     if org is None:
         return [_record(row) for row in db.run(_PAGE_ALL, before=before, count=count)]
     return [_record(row) for row in db.run(_PAGE_OWN, org=org, before=before, count=count)]
+
+
+def leaves(db: Session, first: int, count: int) -> list[bytes]:
+    """The public bytes of `count` entries from `first` on, in order; fewer at the end of the log."""
+    rows = db.run(_LEAVES, first=first, last=first + count - 1)
+    return [
+        leaf_of(str(act), _int(time_ms), msgspec.json.decode(str(facts)), _bytes(commitments)).encode()
+        for act, time_ms, facts, commitments in rows
+    ]
 
 
 def last(db: Session) -> tuple[int, int]:
@@ -316,16 +364,11 @@ def checkpoint_at(db: Session, size: int) -> str | None:
 
 
 def _record(row: Row) -> Record:
-    index, act, time_ms, leaf, org, facts, salts = row
-    return Record(
-        _int(index),
-        str(act),
-        _int(time_ms),
-        str(leaf),
-        str(org),
-        msgspec.json.decode(str(facts)),
-        msgspec.json.decode(str(salts)),
-    )
+    index, act, time_ms, org, facts, commitments, salts = row
+    told = msgspec.json.decode(str(facts))
+    return record_of(
+        _int(index), str(act), _int(time_ms), str(org), told, _bytes(commitments), _bytes(salts)
+    )  # fmt: skip
 
 
 def _int(value: object) -> int:

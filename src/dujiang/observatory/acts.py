@@ -183,8 +183,8 @@ def reconcile(tx: Tx, caller: Caller, ask: Reconcile) -> Reconciled:
     """
     del caller
     one = Comparison(ledger.size(tx.db))
-    for records, kept in ledger.whole(tx.db):
-        one.read(records, kept)
+    for records, kept, strange in ledger.whole(tx.db):
+        one.read(records, kept, strange)
     bills, settled = market.papers(tx.db)
     held: dict[str, Mapping[str, int | None]] = {
         "organisation": dict.fromkeys(each.id for each in identity.organisations(tx.db, 2**31)),

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from dujiang.ledger.model import QUANTITIES, Flow, Record
-from dujiang.ledger.rules import figures_of, opens
+from dujiang.ledger.rules import figures_of
 from dujiang.observatory.model import Finding
 from dujiang.policy.rules import purpose_class
 
@@ -37,8 +37,13 @@ class Comparison:
     _uncounted: set[str] = field(default_factory=set[str])
     """Contracts used by entries of a time when these did not say whether a use was counted."""
 
-    def read(self, records: Iterable[Record], kept: Mapping[int, Mapping[Flow, Mapping[str, int]]]) -> None:
-        """Takes in the next page of the log, newest first, and the figures kept of it."""
+    def read(
+        self,
+        records: Iterable[Record],
+        kept: Mapping[int, Mapping[Flow, Mapping[str, int]]],
+        strange: Collection[int] = (),
+    ) -> None:
+        """Takes in the next page of the log, newest first, the figures kept of it and what is not the tree's."""
         known: set[int] = set()
         for record in records:
             self.entries += 1
@@ -49,7 +54,7 @@ class Comparison:
             for kind, made in objects_of(record):
                 self._said.setdefault(kind, {}).setdefault(made, record.index)
             self._count(record)
-            if not opens(record):
+            if record.index in strange:
                 self._found("differs", "record", record.index, str(record.index))
             if counted_by(record) != kept.get(record.index, {}):
                 self._found("differs", "figure", record.index, str(record.index))
