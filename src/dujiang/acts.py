@@ -28,7 +28,10 @@ ACTS: dict[str, Act] = {
             positional=("url",), examples=("dujiang ledger appoint http://other:8000/log --vkeys VKEY",),
         ),
         Act("ledger.dismiss", WRITES, ("operator",), "Dismiss a witness", "解任见证方", positional=("name",)),
-        Act("ledger.watch", WRITES, ("operator",), "Watch and cosign another log", "监看并联署其他日志", None, ("vkeys",)),
+        Act(
+            "ledger.watch", WRITES, ("operator",), "Watch and cosign another log", "监看并联署其他日志",
+            positional=("vkeys",), examples=("dujiang ledger watch VKEY VKEY",),
+        ),
         Act("ledger.unwatch", WRITES, ("operator",), "Cosign a log no more", "停止监看日志", positional=("origin",)),
         Act(
             "ledger.quorum", WRITES, ("operator",), "Set how many witnesses must cosign", "设定见证法定数",

@@ -146,7 +146,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
     made.add_api_route("/healthz", healthy, include_in_schema=False)
     made.add_api_route("/metrics", measured, include_in_schema=False)
     made.router.routes.extend(Route(path, door(desk), methods=["POST"]) for path, door in further.items())
-    made.router.routes.extend(witness.routes(desk))
+    witness.add(made, desk)
     page.add(made, desk)
     made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
     return made

@@ -11,9 +11,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from dujiang.doors.desk import Desk, body
 from dujiang.kernel.act import NODE
@@ -29,8 +29,8 @@ _PLACE = re.compile("[0-9a-f]{64}")
 _OPEN = {"cross-origin-resource-policy": "cross-origin", "access-control-allow-origin": "*"}
 
 
-def routes(desk: Desk) -> list[Route]:
-    """The addresses of the witness."""
+def add(app: FastAPI, desk: Desk) -> None:
+    """Adds the addresses of the witness to an application; returns nothing."""
 
     async def add_checkpoint(request: Request) -> Response:
         desk.count_stranger(request.scope)
@@ -58,11 +58,9 @@ def routes(desk: Desk) -> list[Route]:
         desk.count_stranger(request.scope)
         return PlainTextResponse(await desk.read(_policy, desk), headers=_OPEN)
 
-    return [
-        Route("/log/add-checkpoint", add_checkpoint, methods=["POST"]),
-        Route("/log/witness-policy", policy, methods=["GET"]),
-        Route("/log/{place}/checkpoint", last_cosigned, methods=["GET"]),
-    ]
+    app.add_api_route("/log/add-checkpoint", add_checkpoint, methods=["POST"], include_in_schema=False)
+    app.add_api_route("/log/witness-policy", policy, include_in_schema=False)
+    app.add_api_route("/log/{place}/checkpoint", last_cosigned, include_in_schema=False)
 
 
 def _last(desk: Desk, place: str) -> Any:

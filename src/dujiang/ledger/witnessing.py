@@ -46,7 +46,6 @@ class Appointed:
 
     name: str
     url: str
-    vkeys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +153,8 @@ class Overview:
     """Proofs that a watched log forked."""
     unproved: int
     """Heads that were not shown to extend what was cosigned; a stranger may have sent them."""
-    vkeys: tuple[str, ...]
-    """This node's own keys as a witness."""
+    vkey: str | None
+    """This node's own Ed25519 key as a witness; all its keys stand at /log/vkeys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +204,7 @@ def appoint(tx: Tx, caller: Caller, ask: Appoint) -> Appointed:
         raise Refused(NOT_A_VKEY)
     standing.put_witness(tx.db, name, url, "\n".join(lines))
     tx.tell(witness=name, url=url, vkeys=list(lines))
-    return Appointed(name, url, lines)
+    return Appointed(name, url)
 
 
 def dismiss(tx: Tx, caller: Caller, ask: Dismiss) -> Dismissed:
@@ -313,8 +312,13 @@ def overview(db: Session, now_ms: int) -> Overview:
             for name, url, _, _, cosigned, cosigned_ms, _, failures, failure in standing.witnesses(db)
         ),
         tuple(Seen(each[0], bool(each[3]), each[4], each[7]) for each in standing.watched(db)),
-        sum(tally.values()), unproved, tuple(cosigning.vkeys(db)),
+        sum(tally.values()), unproved, _own_vkey(db),
     )  # fmt: skip
+
+
+def _own_vkey(db: Session) -> str | None:
+    name = cosigning.witness_name(db)
+    return next((note.vkey(name, public, kind) for kind, public, _ in standing.cosigner(db, name)), None)
 
 
 def _keys_of(lines: Iterable[str], kinds: tuple[int, ...]) -> list[Key]:
