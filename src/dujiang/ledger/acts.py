@@ -18,6 +18,7 @@ from dujiang.ledger.cosigning import (
     Publish,
     collect,
     cosign,
+    covering,
     prepare_cosign,
     publish,
 )
@@ -164,13 +165,13 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Entry:
 
 
 def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
-    """The receipt of an entry, opened as far as the caller may see.
+    """The receipt of an entry, opened as far as the caller may see; under a head that witnesses cosigned, if one is.
 
     Raises: Refused not_found.
     """
     record = _own(tx, caller, ask.entry)
     fields = rules.visible(record, caller.org, oversees=oversees(caller))
-    return Receipt(book.receipt(tx.db, record, fields))
+    return Receipt(book.receipt(tx.db, record, fields, covering(tx.db, record.index)))
 
 
 def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:

@@ -240,12 +240,14 @@ class _Batch:
         self.prover = prover
 
 
-def receipt(db: Session, record: Record, fields: Mapping[str, Any]) -> dict[str, object]:
-    """The receipt of a committed entry under the first checkpoint that covers it.
+def receipt(
+    db: Session, record: Record, fields: Mapping[str, Any], under: tuple[int, str] | None = None
+) -> dict[str, object]:
+    """The receipt of a committed entry under a checkpoint (size, note) that covers it; by default under the first.
 
     The entry must exist.
     """
-    head = store.checkpoint(db, record.index)
+    head = under or store.checkpoint(db, record.index)
     if head is None:
         raise ValueError("no checkpoint covers the entry")
     size, signed = head

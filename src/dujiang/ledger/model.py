@@ -159,3 +159,7 @@ class Verdict:
     facts: dict[str, Any] | None = None
     erased: tuple[str, ...] = ()
     """Facts the entry commits to that its log has erased since: nobody can say any more what they were."""
+    cosigned_by: tuple[str, ...] = ()
+    """The witnesses of the caller's policy that truly cosigned the checkpoint."""
+    unchecked: tuple[str, ...] = ()
+    """Names of further signature lines, whose keys the caller has not given: what they say is not known."""
