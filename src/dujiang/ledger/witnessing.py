@@ -213,12 +213,11 @@ def dismiss(tx: Tx, caller: Caller, ask: Dismiss) -> Dismissed:
     Raises: Refused not_found, quorum_too_large.
     """
     del caller
-    least, _ = cosigning.quorum_of(tx.db)
-    left = len(standing.witnesses(tx.db)) - 1
-    if standing.quorum(tx.db) is not None and least > left >= 0:
-        raise Refused(QUORUM_TOO_LARGE, most=left)
     if not standing.drop_witness(tx.db, ask.name):
         raise Refused(NOT_FOUND)
+    required, left = standing.quorum(tx.db), len(standing.witnesses(tx.db))
+    if required is not None and required[0] > left:
+        raise Refused(QUORUM_TOO_LARGE, most=left)
     tx.tell(witness=ask.name)
     return Dismissed()
 
