@@ -13,7 +13,7 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.erasing import erase as erase_facts
-from dujiang.ledger.erasing import naming
+from dujiang.ledger.erasing import naming, unname
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.rekeying import (
     Disown,
@@ -46,8 +46,8 @@ from dujiang.ledger.tree import Prover
 
 __all__ = [
     "Attest", "Attested", "Disown", "Disowned", "Entries", "Entry", "Keys", "Known", "List", "Listed", "Replay",
-    "Replayed", "Rotate", "Rotated", "Search", "Step", "attest", "disown", "erase_facts", "keys", "list_", "naming",
-    "oversees", "prepare_attest", "replay", "rotate", "search",
+    "Replayed", "Rotate", "Rotated", "Search", "Step", "attest", "disown", "erase_facts", "keys", "list_",
+    "naming", "oversees", "prepare_attest", "replay", "rotate", "search", "unname",
 ]  # fmt: skip
 
 
