@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from dujiang.doors.log import Shelf
 from dujiang.identity import acts as identity
 from dujiang.kernel.config import Config
 from dujiang.ledger import note, published, rules, store
-from dujiang.ledger.tile import places
+from dujiang.ledger.tile import Place, places
 from dujiang.ledger.walk import roots
 from tests.doors import over_http
 from tests.doors.over_http import Node
@@ -144,6 +145,35 @@ def test_a_key_that_is_none_makes_no_difference(node: Any) -> None:
     assert made.client.get("/log/vkeys", headers={"authorization": "Bearer djk_none"}).status_code == 200
 
 
+def test_whatever_head_is_read_while_the_log_grows_all_of_its_tree_is_there(tmp_path: Path) -> None:
+    with over_http.node(tmp_path, Config(log_requests_per_s_max=0)) as made:
+        stop = threading.Event()
+
+        def growing() -> None:
+            while not stop.is_set():
+                grow(made, made.home.book.next_index() + 3)
+
+        writer = threading.Thread(target=growing)
+        writer.start()
+        try:
+            kept: dict[str, bytes] = {}
+            before = 0
+            for _ in range(25):
+                head = note.read_checkpoint(got(made, "checkpoint").decode())
+
+                def read(place: Place) -> bytes:
+                    raw = got(made, place.path)
+                    assert kept.setdefault(place.path, raw) == raw
+                    return raw
+
+                assert roots(head.size, read).root == head.root and head.size >= before
+                before = head.size
+        finally:
+            stop.set()
+            writer.join()
+        assert before > 3
+
+
 def test_who_reads_too_fast_is_told_so_and_may_still_sign_in(tmp_path: Path) -> None:
     with over_http.node(tmp_path, Config(log_requests_per_s_max=1)) as made:
         answers = [made.client.get("/log/checkpoint") for _ in range(4)]
@@ -158,6 +188,8 @@ def test_a_shelf_keeps_what_was_asked_for_last_within_its_bytes() -> None:
         if shelf.get(name) is None:
             shelf.put(name, name.encode() * 400)
     assert shelf.get("b") is None and shelf.get("a") == b"a" * 400 and shelf.get("c") == b"c" * 400
+    shelf.put("c", b"c" * 500)
+    assert shelf.bytes == 400 + 500 + 2 * 200 and shelf.get("a") and shelf.get("c") == b"c" * 500
     shelf.put("d", b"d" * 5000)
     assert shelf.get("d") is None and shelf.bytes == 0
 

@@ -1,6 +1,7 @@
 """The log as everybody may read it: `GET /log/…`, by no account and without a word of who reads (C2SP tlog-tiles).
 
-1. A tile or bundle never changes: it may be kept for ever, also by this door, which keeps the full ones it gave.
+1. A tile or bundle only grows until it is full: each part of it may be kept for ever, and is cut here from the
+   longest that was read.
 2. The newest checkpoint and the keys are asked for anew each time; who has them already is told so.
 3. What is not there, was never there or has no such name gets one and the same answer, which nobody keeps.
 """
@@ -16,11 +17,12 @@ from dujiang.doors.gate import Receive, Scope, Send
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.ledger import published
+from dujiang.ledger.tile import NotATile, Place, beginning, place_of
+from dujiang.ledger.tree import WIDTH
 
 _PREFIX = "/log/"
 _KEPT_BYTES_MAX = 32 << 20
 _OVERHEAD_BYTES = 200
-_PATH_CHARACTERS_MAX = 64
 _OPEN = ((b"access-control-allow-origin", b"*"), (b"cross-origin-resource-policy", b"cross-origin"))
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _ANEW = (b"cache-control", b"no-cache")
@@ -61,19 +63,32 @@ class LogDoor:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _found(self, path: str) -> bytes | None:
-        if len(path) > _PATH_CHARACTERS_MAX:
+        """The bytes at an address: of a tile or bundle that is kept, as much as is asked for."""
+        if path in (published.CHECKPOINT, published.VKEYS):
+            return await self._desk.read(self._read, path)
+        try:
+            place = place_of(path)
+        except NotATile:
             return None
-        kept = self._shelf.get(path)
-        if kept is not None:
-            return kept
-        body = await self._desk.read(self._read, path)
-        if body is not None and path.startswith("tile/") and ".p/" not in path:
-            self._shelf.put(path, body)
-        return body
+        whole = place._replace(width=WIDTH).path
+        kept = self._shelf.get(whole)
+        found = None if kept is None else beginning(kept, place)
+        if found is None:
+            # Whatever part of it is asked for next is in what is read now, until the log grows.
+            kept = await self._desk.read(self._piece, place)
+            if kept is None:
+                return None
+            self._shelf.put(whole, kept)
+            found = beginning(kept, place)
+        return found
 
     def _read(self, path: str) -> bytes | None:
         with self._desk.home.node.database.reading() as db:
             return published.file(db, path)
+
+    def _piece(self, place: Place) -> bytes | None:
+        with self._desk.home.node.database.reading() as db:
+            return published.piece(db, place)
 
 
 class Shelf:
@@ -93,11 +108,11 @@ class Shelf:
         return found
 
     def put(self, path: str, body: bytes) -> None:
-        """Keeps a piece, and lets go of those nobody asked for the longest."""
-        if path in self._kept:
-            return
-        self._kept[path] = body
+        """Keeps a piece in place of what it had of it, and lets go of those nobody asked for the longest."""
+        before = self._kept.pop(path, None)
         self.bytes += len(body) + _OVERHEAD_BYTES
+        self.bytes -= 0 if before is None else len(before) + _OVERHEAD_BYTES
+        self._kept[path] = body
         while self.bytes > self._bytes_max:
             _, gone = self._kept.popitem(last=False)
             self.bytes -= len(gone) + _OVERHEAD_BYTES

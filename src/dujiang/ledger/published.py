@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, store
-from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, bundle, place_of, width_in
+from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
 CHECKPOINT, VKEYS = "checkpoint", "vkeys"
+_NUMBER_MAX = 2**48
 
 
 def file(db: Session, path: str) -> bytes | None:
@@ -24,16 +25,16 @@ def file(db: Session, path: str) -> bytes | None:
         place = place_of(path)
     except NotATile:
         return None
-    return _entries(db, place) if place.level is None else _hashes(db, place.level, place)
+    raw = piece(db, place)
+    return None if raw is None else beginning(raw, place)
 
 
-def _hashes(db: Session, level: int, place: Place) -> bytes | None:
-    raw = b"".join(store.tile(db, level, place.number)) if place.number < 2**48 else b""
-    return raw[: place.width * HASH_BYTES] if len(raw) >= place.width * HASH_BYTES else None
-
-
-def _entries(db: Session, place: Place) -> bytes | None:
-    first = place.number * WIDTH
-    if width_in(store.last(db)[0], None, place.number) < place.width:
+def piece(db: Session, place: Place) -> bytes | None:
+    """All that the newest tree has of a tile or bundle; None if it has less than the place says."""
+    if place.number > _NUMBER_MAX:
         return None
-    return bundle(store.leaves(db, first, place.width))
+    if place.level is not None:
+        raw = b"".join(store.tile(db, place.level, place.number))
+        return raw if len(raw) >= place.width * HASH_BYTES else None
+    width = width_in(store.last(db)[0], None, place.number)
+    return bundle(store.leaves(db, place.number * WIDTH, width)) if width >= place.width else None
