@@ -54,11 +54,6 @@ def published_head(db: Session) -> str:
     return head_of(db)[0]
 
 
-def vkeys(db: Session) -> tuple[str, ...]:
-    """The verifier keys by which the newest checkpoint is read, the log's own first."""
-    return (head_of(db)[1],)
-
-
 def stands_on(db: Session, signed: str) -> bool:
     """Whether a checkpoint is one the log of a database signed and still stands on."""
     try:

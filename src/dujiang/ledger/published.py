@@ -1,17 +1,20 @@
 """What everybody may read of the log, by its address below `/log/` (C2SP tlog-tiles); the log of one home.
 
-1. `checkpoint` is the newest signed head, `vkeys` the keys that sign it, a line each.
+1. `checkpoint` is the newest signed head, `vkeys` the keys that sign it, a line each, `keys` every key there was
+   with the receipts by which one follows from the other.
 2. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, store
+from dujiang.ledger import book, keyring, rekeying, store
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
-CHECKPOINT, VKEYS = "checkpoint", "vkeys"
+CHECKPOINT, VKEYS, KEYS = "checkpoint", "vkeys", "keys"
 _NUMBER_MAX = 2**48
 
 
@@ -20,7 +23,9 @@ def file(db: Session, path: str) -> bytes | None:
     if path == CHECKPOINT:
         return book.published_head(db).encode()
     if path == VKEYS:
-        return "".join(f"{key}\n" for key in book.vkeys(db)).encode()
+        return "".join(f"{key}\n" for key in keyring.vkeys(db)).encode()
+    if path == KEYS:
+        return msgspec.json.encode(rekeying.document(db)) + b"\n"
     try:
         place = place_of(path)
     except NotATile:
