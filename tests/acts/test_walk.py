@@ -21,6 +21,7 @@ from dujiang.kernel.shape import plain
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import lot, rules
 from dujiang.market import acts as market
+from tests import cluster
 from tests.acts.scenario import COUNTED, NEW_PASSWORD, PASSWORD, Played, Scenario, play
 from tests.life import opened
 
@@ -44,10 +45,11 @@ OWN_ID = re.compile(r"\b(?:ctr|neg|job|key|per|upl|ltr|bil|quo|ord)_[0-9a-z]{26}
 """Ids that only the parties of a thing may see."""
 
 
-@pytest.fixture(scope="module")
-def scenario(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
-    """One life, played once."""
-    with opened(tmp_path_factory.mktemp("walk")) as life:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def scenario(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenario]:
+    """One life, played once on each database."""
+    database = cluster.fresh() if request.param == "postgres" else ""
+    with opened(tmp_path_factory.mktemp("walk"), database) as life:
         yield play(life)
 
 

@@ -54,6 +54,11 @@ def published_head(db: Session) -> str:
     return head_of(db)[0]
 
 
+def vkeys(db: Session) -> tuple[str, ...]:
+    """The verifier keys by which the newest checkpoint is read, the oldest of the log's own first."""
+    return tuple(keyring.vkeys(db))
+
+
 def stands_on(db: Session, signed: str) -> bool:
     """Whether a checkpoint is one the log of a database signed and still stands on."""
     try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, keyring, rekeying, store
+from dujiang.ledger import book, rekeying, store
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
@@ -23,7 +23,7 @@ def file(db: Session, path: str) -> bytes | None:
     if path == CHECKPOINT:
         return book.published_head(db).encode()
     if path == VKEYS:
-        return "".join(f"{key}\n" for key in keyring.vkeys(db)).encode()
+        return "".join(f"{key}\n" for key in book.vkeys(db)).encode()
     if path == KEYS:
         return msgspec.json.encode(rekeying.document(db)) + b"\n"
     try:

@@ -11,7 +11,10 @@ HEAD = "0012"
 
 
 def upgrade(url: str, to: str = "head") -> None:
-    """Brings a database to `HEAD`, or to an earlier version, in one transaction per step."""
+    """Brings a database to `HEAD`, or to an earlier version, in one transaction per step.
+
+    `url`: `sqlite:///…`, or the address of a PostgreSQL database as libpq reads it.
+    """
     from alembic import command
     from alembic.config import Config
 
