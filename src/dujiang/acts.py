@@ -23,6 +23,10 @@ ACTS: dict[str, Act] = {
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
+        Act(
+            "ledger.attest", WRITES, _ANY, "Attest records of another system", "为其他系统的记录存证",
+            positional=("records",), examples=("dujiang ledger attest readings.jsonl --out receipts.jsonl",),
+        ),
         Act("ledger.restore", WRITES, _NODE, "Go on under a new log name", "以新名称延续日志"),
         Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
         Act("identity.describe", WRITES, _ANY, "Say your organisation's province and sector", "填报所在省份与行业"),

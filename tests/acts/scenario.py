@@ -273,6 +273,8 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+    readings = ({"meter": "m-1", "kwh": 1.5}, {"meter": "m-2", "kwh": 2})
+    run("ledger.attest", life.insurer, ledger.Attest(readings, "meter.reading", made.contract))
     run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
 
 

@@ -12,8 +12,11 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
+from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.tree import Prover
+
+__all__ = ["Attest", "Attested", "attest", "prepare_attest"]
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
 _PAGES_MAX = 10

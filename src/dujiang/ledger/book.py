@@ -17,6 +17,7 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.plugs import Clock, Database, Vault
 from dujiang.kernel.tables import Session
 from dujiang.ledger import note, rules, store
+from dujiang.ledger.lot import ACT, EACH, Lot, hashes_of, receipt_of
 from dujiang.ledger.model import Flow, Record
 from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash
 
@@ -90,7 +91,9 @@ class LedgerBook:
         self._step_ms_max = step_ms_max
         self._lock = threading.Lock()
         self._sealed_batches: list[_Batch] = []
-        self._open: list[Record] = []
+        self._open: dict[int, Record] = {}
+        self._lots: dict[int, tuple[Lot, int]] = {}
+        self._jumped_ms = 0
         self._follower: Callable[[str], None] | None = None
         with database.reading() as db:
             known = store.key(db)
@@ -122,7 +125,7 @@ class LedgerBook:
             levels.append(store.tile(db, level, place // WIDTH)[: place % WIDTH] if place % WIDTH else [])
             level += 1
         self._edge = Edge(size, levels)
-        self._open = []
+        self._open, self._lots = {}, {}
         self._flows: dict[Flow, int] = {}
         self._full: list[tuple[int, int, list[bytes]]] = []
 
@@ -154,8 +157,9 @@ class LedgerBook:
     def append(self, tx: Tx, act: str, caller: Caller, facts: Mapping[str, object]) -> int:
         """The index of a new entry that commits to the facts, the organisation and the person."""
         told: dict[str, Any] = {"org": caller.org, "person": caller.person, **facts}
-        if jump := self._jump():
+        if jump := self._jumped_ms + self._jump():
             told["clock_jump_ms"] = jump
+            self._jumped_ms = 0
         self._last_ms = max(self._last_ms, tx.now_ms)
         salts = os.urandom(rules.SALT_BYTES * len(told))
         commitments = rules.commit(told, salts)
@@ -166,8 +170,23 @@ class LedgerBook:
         if told.get("figures"):
             self._count(tx.db, record)
         self._full += self._edge.append(leaf_hash(record.leaf.encode()))
-        self._open.append(record)
+        self._open[record.index] = record
         return record.index
+
+    def extend(self, tx: Tx, many: Lot) -> int:
+        """How many entries a lot has, now that they are in the log."""
+        # A lot is committed to before its transaction; the next entry of one act tells of a jump.
+        self._jumped_ms += self._jump()
+        self._last_ms = max(self._last_ms, tx.now_ms)
+        first, width, org = self._edge.size, many.salt_bytes, many.common["org"]
+        salts = [many.salts[at : at + width] for at in range(0, len(many.salts), width)]
+        rows = zip(many.facts, many.commitments, salts, strict=True)
+        sight = dict.fromkeys([org, *many.parties])
+        store.add_entries(tx.db, first, ACT, self._last_ms, org, rows, sight)
+        # The database first: where it refuses, the act is undone and the tree has not grown.
+        self._full += self._edge.extend(hashes_of(many.heads, self._last_ms))
+        self._lots[first] = many, self._last_ms
+        return len(many)
 
     def _count(self, db: Session, record: Record) -> None:
         """Keeps what an entry counts, in its transaction."""
@@ -182,7 +201,7 @@ class LedgerBook:
 
     def seal(self, db: Session) -> None:
         """Writes the tiles and signs the checkpoint of the transaction; nothing if it has no entry."""
-        if not self._open:
+        if not (self._open or self._lots):
             return
         for level, number, hashes in [*self._full, *self._edge.partial()]:
             store.put_tile(db, level, number, hashes)
@@ -192,27 +211,30 @@ class LedgerBook:
         store.add_checkpoint(db, self._edge.size, signed)
         tiles = {(level, number): list(row) for level, number, row in [*self._full, *self._edge.partial()]}
         batch = _Batch(
-            self._open[0].index,
+            min([*self._open, *self._lots]),
             self._edge.size,
             signed,
             self._open,
+            self._lots,
             Prover(self._edge.size, self._fetch(tiles)),
         )
         with self._lock:
             self._sealed_batches = [*self._sealed_batches[-_KEPT + 1 :], batch]
             self._sealed_head = signed
-        self._open, self._full = [], []
+        self._open, self._lots, self._full = {}, {}, []
 
-    def receipt(self, index: int) -> dict[str, object]:
-        """The receipt of an entry, opened for the organisation that acted."""
+    def receipt(self, index: int, entries: int | None = None) -> dict[str, object] | None:
+        """The receipt of an entry or of a lot, opened for the organisation that acted.
+
+        None of a lot of which something was erased: what is left is proved entry by entry.
+        """
         with self._lock:
             for batch in reversed(self._sealed_batches):
                 if batch.first <= index < batch.size:
-                    record = batch.records[index - batch.first]
-                    return rules.receipt_of(
-                        record, record.facts, batch.prover.inclusion(index), batch.note, self.vkey
-                    )
+                    return batch.receipt(index, entries, self.vkey)
         with self._database.reading() as db:
+            if entries is not None:
+                return lot_receipt(db, index, entries)
             record = store.entry(db, index)
             assert record is not None
             return receipt(db, record, record.facts)
@@ -240,14 +262,29 @@ class LedgerBook:
 
 
 class _Batch:
-    __slots__ = ("first", "note", "prover", "records", "size")
+    __slots__ = ("first", "lots", "note", "prover", "records", "size")
 
-    def __init__(self, first: int, size: int, signed: str, records: list[Record], prover: Prover) -> None:
+    def __init__(
+        self, first: int, size: int, signed: str, records: dict[int, Record],
+        lots: dict[int, tuple[Lot, int]], prover: Prover,
+    ) -> None:  # fmt: skip
         self.first = first
         self.size = size
         self.note = signed
         self.records = records
+        self.lots = lots
         self.prover = prover
+
+    def receipt(self, index: int, entries: int | None, vkey: str) -> dict[str, object]:
+        """The receipt of an entry or of a lot of this batch."""
+        if entries is None:
+            record = self.records[index]
+            return rules.receipt_of(record, record.facts, self.prover.inclusion(index), self.note, vkey)
+        lot, time_ms = self.lots[index]
+        digits, width = lot.salts.hex(), 2 * lot.salt_bytes
+        salts = [digits[at : at + width] for at in range(0, len(digits), width)]
+        around = self.prover.surroundings(index, index + entries)
+        return receipt_of(index, time_ms, lot.common, salts, around, self.note, vkey)
 
 
 def receipt(db: Session, record: Record, fields: Mapping[str, Any]) -> dict[str, object]:
@@ -255,11 +292,29 @@ def receipt(db: Session, record: Record, fields: Mapping[str, Any]) -> dict[str,
 
     The entry must exist.
     """
-    head = store.checkpoint(db, record.index)
+    prover, signed, vkey = _covering(db, record.index)
+    return rules.receipt_of(record, fields, prover.inclusion(record.index), signed, vkey)
+
+
+def lot_receipt(db: Session, first: int, entries: int) -> dict[str, object] | None:
+    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased."""
+    found = store.stretch(db, first, entries)
+    if any(record.erased for record, _ in found):
+        return None
+    prover, signed, vkey = _covering(db, first)
+    common = {name: value for name, value in found[0][0].facts.items() if name != EACH}
+    salts = [raw.hex() for _, raw in found]
+    around = prover.surroundings(first, first + entries)
+    return receipt_of(first, found[0][0].time_ms, common, salts, around, signed, vkey)
+
+
+def _covering(db: Session, index: int) -> tuple[Prover, str, str]:
+    """Of the first checkpoint that covers an entry: its tree, itself and the key it is signed by."""
+    head = store.checkpoint(db, index)
     if head is None:
         raise ValueError("no checkpoint covers the entry")
     size, signed = head
     known = store.key(db, size)
     assert known is not None
-    path = Prover(size, lambda level, number: store.tile(db, level, number)).inclusion(record.index)
-    return rules.receipt_of(record, fields, path, signed, note.vkey(known[0], known[1]))
+    prover = Prover(size, lambda level, number: store.tile(db, level, number))
+    return prover, signed, note.vkey(known[0], known[1])

@@ -28,7 +28,18 @@ NO_SUCH_TREE = Code(
     "The log never had that size.", "Use sizes between 1 and {size}.",
     "日志从未有过该长度。", "请使用 1 到 {size} 之间的长度。",
 )  # fmt: skip
-CODES = (NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE)
+RECORDS_COUNT = Code(
+    "records_count", 422, Exit.usage,
+    "A call takes 1 to {most} records.", "Send more in several calls.",
+    "每次调用可提交 1 至 {most} 条记录。", "更多记录请分多次提交。",
+)  # fmt: skip
+ENTRY_TOO_LARGE = Code(
+    "entry_too_large", 413, Exit.usage,
+    "Record {place} is larger than {most} bytes of canonical JSON.",
+    "Attest a hash of it (sha256) and keep the record yourself.",
+    "第 {place} 条记录的规范 JSON 超过 {most} 字节。", "请改为存证其哈希（sha256），记录自行保管。",
+)  # fmt: skip
+CODES = (RECORDS_COUNT, ENTRY_TOO_LARGE, NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE)
 
 
 @dataclass(frozen=True, slots=True)

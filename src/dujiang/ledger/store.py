@@ -85,6 +85,13 @@ _ENTRY_ERASE = Sql(
     update(_ENTRY).where(_ENTRY.c.idx == bindparam("at"))
     .values(org=bindparam("org"), facts=bindparam("facts"), salts=bindparam("salts"))
 )  # fmt: skip
+_STRETCH = Sql(
+    select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx.between(bindparam("first"), bindparam("last")))
+    .order_by(_ENTRY.c.idx)
+)  # fmt: skip
+_SIDES = Sql(
+    select(_FLOW.c.from_org, _FLOW.c.to_org).where(_FLOW.c.contract == bindparam("contract")).distinct()
+)  # fmt: skip
 _LEAVES = Sql(
     select(_ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.facts, _ENTRY.c.commitments)
     .where(_ENTRY.c.idx.between(bindparam("first"), bindparam("last"))).order_by(_ENTRY.c.idx)
@@ -201,6 +208,29 @@ def add_entry(db: Session, record: Record, commitments: bytes, salts: bytes, sig
     )  # fmt: skip
     for org in sight:
         db.run(_SIGHT_ADD, org=org, idx=record.index, entries=1)
+
+
+def add_entries(
+    db: Session, first: int, act: str, time_ms: int, org: str, rows: Iterable[tuple[str, bytes, bytes]],
+    sight: Iterable[str],
+) -> None:  # fmt: skip
+    """Keeps entries side by side, of each its facts as JSON, commitments and salts, and who may see them all."""
+    made = [(index, act, time_ms, org, *row) for index, row in enumerate(rows, first)]
+    db.many(_ENTRY_ADD, made)
+    for each in sight:
+        db.run(_SIGHT_ADD, org=each, idx=first, entries=len(made))
+
+
+def stretch(db: Session, first: int, count: int) -> list[tuple[Record, bytes]]:
+    """Entries side by side, in order, with their salts."""
+    rows = db.run(_STRETCH, first=first, last=first + count - 1)
+    return [(_record(row), _bytes(row[6])) for row in rows]
+
+
+def sides(db: Session, contract: str) -> tuple[str, ...]:
+    """The organisations between which this log says that data flow under a contract."""
+    rows = db.run(_SIDES, contract=contract) if contract else []
+    return tuple(dict.fromkeys(str(side) for row in rows for side in row if side))
 
 
 def erase(db: Session, index: int, fields: Collection[str] | None = None) -> tuple[str, ...]:
