@@ -23,10 +23,13 @@ PIP = ["-m", "pip", "--disable-pip-version-check"]
 TOOLS = {
     "chromium": "the page is read in it, with and without scripts",
     "hledger": "a second accountant reads the books",
+    "postgres": "a home may keep its state in PostgreSQL",
     "strace": "the durability test traces system calls with it",
 }
-PACKAGES = {"chromium": "chromium fonts-noto-cjk"}
-"""Where a program needs a companion: without the fonts Chinese pages are boxes."""
+PACKAGES = {"chromium": "chromium fonts-noto-cjk", "postgres": "postgresql"}
+"""Where a program needs a companion (without the fonts Chinese pages are boxes), or has another name."""
+ASIDE = {"postgres": "/usr/lib/postgresql/*/bin"}
+"""Programs Debian keeps beside the path."""
 
 
 def say(text: str) -> None:
@@ -110,9 +113,14 @@ def judges() -> None:
         say("That did not work: these judges are skipped.")
 
 
+def aside(tool: str) -> bool:
+    """Whether a program lies in a folder of its own."""
+    return tool in ASIDE and any(Path("/").glob(f"{ASIDE[tool].lstrip('/')}/{tool}"))
+
+
 def tools() -> None:
     """Nothing; installs by apt what tests call as programs, if missing and if that is possible here."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None and not aside(tool)]
     if not missing:
         return
     for tool in missing:

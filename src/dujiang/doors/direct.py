@@ -41,7 +41,9 @@ _KEYS_KEPT = {
 
 
 def init(
-    *orgs: Annotated[str, Parameter(name="ORG")], authority: Annotated[str | None, Parameter()] = None
+    *orgs: Annotated[str, Parameter(name="ORG")],
+    authority: Annotated[str | None, Parameter()] = None,
+    database: Annotated[str, Parameter()] = "",
 ) -> Deed:
     """Make a home with its organisations, the first of which operates it.
 
@@ -51,6 +53,8 @@ def init(
         Names of the organisations; NAME=role,role chooses roles (default: provider,consumer).
     authority
         Host name under which the organisations' identifiers stand, chosen once.
+    database
+        An empty PostgreSQL database (postgresql://USER@HOST/NAME); without it a file in the home.
     """
 
     def deed(options: Options) -> Answer:
@@ -61,7 +65,7 @@ def init(
         if not orgs:
             raise Refused(ARGUMENT_MISSING, name="ORG")
         wanted = [_organisation(text, first=place == 0) for place, text in enumerate(orgs)]
-        held, made = home.create(options.home, wanted, authority)
+        held, made = home.create(options.home, wanted, authority, database=database)
         try:
             profiles.write(options.home, made)
             vkey = held.book.vkey

@@ -23,13 +23,13 @@ from sqlalchemy import (
 )
 
 from dujiang.kernel.tables import META, Row, Session, Sql
-from dujiang.ledger.model import QUANTITIES, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.model import QUANTITIES, Counted, Flow, LogKey, Record, Scope, Sum
 from dujiang.ledger.rules import SALT_BYTES, leaf_of, month_of, record_of
 
 _KEY = Table(
-    "ledger_key", META, Column("origin", Text, primary_key=True),
-    Column("public", LargeBinary, nullable=False), Column("sealed", LargeBinary, nullable=False),
-    Column("since", Integer, nullable=False, server_default="0"),
+    "ledger_key", META, Column("public", LargeBinary, primary_key=True), Column("origin", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False), Column("since", Integer, nullable=False),
+    Column("until_ms", Integer), Column("disowned", Integer), Column("disowned_by", Integer),
 )  # fmt: skip
 _ENTRY = Table(
     "ledger_entry", META, Column("idx", Integer, primary_key=True, autoincrement=False),
@@ -73,6 +73,15 @@ _KEY_GET = Sql(
     select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed).where(_KEY.c.since <= bindparam("size"))
     .order_by(_KEY.c.since.desc()).limit(1)
 )  # fmt: skip
+_KEY_LIST = Sql(
+    select(
+        _KEY.c.origin, _KEY.c.public, _KEY.c.sealed, _KEY.c.since, _KEY.c.until_ms, _KEY.c.disowned, _KEY.c.disowned_by
+    ).order_by(_KEY.c.since)
+)  # fmt: skip
+_KEY_END = Sql(text("UPDATE ledger_key SET until_ms = :until_ms WHERE public = :public"))
+_KEY_DISOWN = Sql(
+    text("UPDATE ledger_key SET disowned = :beyond, disowned_by = :entry WHERE public = :public")
+)
 _KEY_DROP = Sql(text("DELETE FROM ledger_key WHERE since > (SELECT max(size) FROM ledger_checkpoint)"))
 _ENTRY_ADD = Sql(insert(_ENTRY))
 _ENTRY_COLUMNS = (
@@ -184,9 +193,27 @@ _ACTIVE = {
 }
 
 
-def add_key(db: Session, origin: str, public: bytes, sealed: bytes, since: int = 0) -> None:
-    """Keeps a key of the log, which signs checkpoints of `since` entries and more."""
-    db.run(_KEY_ADD, origin=origin, public=public, sealed=sealed, since=since)
+def add_key(db: Session, key: LogKey) -> None:
+    """Keeps a new key of the log."""
+    db.run(
+        _KEY_ADD, origin=key.origin, public=key.public, sealed=key.sealed, since=key.since, until_ms=key.until_ms,
+        disowned=key.disowned, disowned_by=key.disowned_by,
+    )  # fmt: skip
+
+
+def keys(db: Session) -> list[LogKey]:
+    """Every key the log ever had, the first one first."""
+    return [LogKey(*cast("Any", row)) for row in db.run(_KEY_LIST)]
+
+
+def end_key(db: Session, public: bytes, until_ms: int) -> None:
+    """Says until when a key signs."""
+    db.run(_KEY_END, public=public, until_ms=until_ms)
+
+
+def disown_key(db: Session, public: bytes, beyond: int, entry: int) -> None:
+    """Says that a key is not trusted beyond a size, by which entry."""
+    db.run(_KEY_DISOWN, public=public, beyond=beyond, entry=entry)
 
 
 def drop_unused_keys(db: Session) -> None:
