@@ -13,6 +13,8 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.bundle import Export, Exported, export
+from dujiang.ledger.erasing import erase as erase_facts
+from dujiang.ledger.erasing import naming
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.rekeying import (
     Disown,
@@ -44,9 +46,10 @@ from dujiang.ledger.searching import (
 from dujiang.ledger.tree import Prover
 
 __all__ = [
-    "Attest", "Attested", "Disown", "Disowned", "Entries", "Entry", "Export", "Exported", "Keys", "Known", "List",
-    "Listed", "Replay", "Replayed", "Rotate", "Rotated", "Search", "Step", "attest", "disown", "export", "keys",
-    "list_", "oversees", "prepare_attest", "replay", "rotate", "search",
+    "Attest", "Attested", "Disown", "Disowned", "Entries", "Entry", "Export", "Exported", "Keys", "Known",
+    "List", "Listed", "Replay", "Replayed", "Rotate", "Rotated", "Search", "Step", "attest", "disown",
+    "erase_facts", "export", "keys", "list_", "naming", "oversees", "prepare_attest", "replay", "rotate",
+    "search",
 ]  # fmt: skip
 
 

@@ -97,6 +97,9 @@ _ENTRY_COLUMNS = (
     _ENTRY.c.salts,
 )  # fmt: skip
 _ENTRY_GET = Sql(select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx == bindparam("idx")))
+_ENTRY_NAMING = Sql(
+    text("SELECT idx FROM ledger_entry WHERE idx >= :first AND facts LIKE :naming ESCAPE '!' ORDER BY idx")
+)
 _ENTRY_LAST = Sql(select(_ENTRY.c.idx, _ENTRY.c.time_ms).order_by(_ENTRY.c.idx.desc()).limit(1))
 _ENTRY_ERASE = Sql(
     update(_ENTRY).where(_ENTRY.c.idx == bindparam("at"))
@@ -289,6 +292,12 @@ def erase(db: Session, index: int, fields: Collection[str] | None = None) -> tup
     return tuple(name for _, name in gone)
 
 
+def naming(db: Session, name: str, first: int) -> list[int]:
+    """The entries from an index on whose facts hold a text of letters, digits and `_`; reads each of them."""
+    rows = db.run(_ENTRY_NAMING, naming=f"%{name.replace('_', '!_')}%", first=first)
+    return [_int(row[0]) for row in rows]
+
+
 def flow_id(db: Session, flow: Flow) -> int:
     """The number of a flow, kept if it is new."""
     named = {name: getattr(flow, name) for name in _FLOW_COLUMNS}
@@ -444,6 +453,7 @@ _RUNS, _RUNS_UP = (
     }
     for bound, order in (("< :below", "DESC"), ("> :after", "ASC"))
 )
+_FORGET = Sql(text("DELETE FROM ledger_about WHERE name = :name"))
 _TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
 
 
@@ -459,6 +469,12 @@ def add_about(db: Session, names: Iterable[str], index: int, entries: int = 1) -
 def _about_add(count: int) -> Sql:
     rows = ", ".join(f"(:n{place}, :idx, :entries)" for place in range(count))
     return Sql(text(f"INSERT INTO ledger_about (name, idx, entries) VALUES {rows}"))
+
+
+def forget(db: Session, names: Iterable[str]) -> None:
+    """Takes names out of the index of what entries are about."""
+    for name in names:
+        db.run(_FORGET, name=number_of(name))
 
 
 def runs(db: Session, kind: str, value: str, below: int, count: int) -> list[tuple[int, int]]:
