@@ -139,7 +139,11 @@ def main(words: "list[str]") -> None:
     heads = [(HERE / name).read_text(encoding="utf-8") for name in ("checkpoint.first", "checkpoint")]
     parts = [head.split("\n") for head in heads]
     sizes, roots = [int(part[1]) for part in parts], [base64.b64decode(part[2]) for part in parts]
-    trusted = [signers(head, keys) for head in heads]
+    signed = [signers(head, keys) for head in heads]
+    trusted = [
+        [key for key in each if key.split("+")[0] == part[0]]
+        for each, part in zip(signed, parts, strict=True)
+    ]
     if not all(trusted) or (pinned is not None and pinned not in trusted[1]):
         sys.exit("FAILED: a checkpoint is not signed by a key of this bundle")
     proof = [base64.b64decode(line) for line in (HERE / "consistency").read_text().split()]
@@ -154,7 +158,7 @@ def main(words: "list[str]") -> None:
             sys.exit(f"FAILED: {file.name}: {wrong}")
         count += 1
     print(f"OK: {count} entries verified under a tree of {sizes[1]} entries, root {roots[1].hex()}")
-    print("signed by:", *trusted[1], sep="\n  ")
+    print("signed by:", *signed[1], sep="\n  ")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
-from dujiang.ledger import keyring, store
+from dujiang.ledger import cosigning, keyring, standing, store
 from dujiang.ledger.model import NO_SUCH_TREE, Record
 from dujiang.ledger.searching import between, head, linked, may_see, oversees, taken, told, visible
 from dujiang.ledger.tree import Prover
@@ -51,7 +51,7 @@ class Exported:
     size: int
     checkpoint: str
     vkeys: tuple[str, ...]
-    """The keys of the log that signed these heads, a line each."""
+    """The keys of the log that signed these heads, and those of its witnesses, a line each."""
     first_size: int | None = None
     """Of the first page: the head that covered its first entry when that was written."""
     first_checkpoint: str | None = None
@@ -65,40 +65,48 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
 
     Raises: Refused not_found, no_such_tree, time_unfit.
     """
-    size, signed, key, prove = head(tx.db, ask.size)
+    low, high = between(tx.db, ask.since, ask.until)
+    names = _names(tx, caller, ask)
+    size, signed, key, prove = head(tx.db, _last(tx, names, high), ask.size)
     if ask.size is not None and size != ask.size:
         raise Refused(NO_SUCH_TREE, size=store.last(tx.db)[0])
-    low, high = between(tx.db, ask.since, ask.until)
     after, high = max(ask.after, low - 1), min(size, high)
     count = max(1, min(ask.limit, _PAGE_MAX))
-    records = list(taken(_wanted(tx, caller, ask, after, high), count + 1))
-    wanted = ask.contract or ask.about
-    if not records and wanted is not None and ask.after < 0:
+    records = list(taken(_wanted(tx, caller, names, after, high), count + 1))
+    if not records and names and ask.after < 0:
         raise Refused(NOT_FOUND)
     receipts = tuple(prove(record, visible(record, caller)) for record in records[:count])
     more = records[count - 1].index if len(records) > count else None
     if ask.after >= 0 or not records:
         return Exported(receipts, size, signed, (key,), next=more)
-    first, note, old = keyring.head_for(tx.db, records[0].index)
+    first, old_note, old = keyring.head_for(tx.db, records[0].index)
     steps = Prover(size, partial(store.tile, tx.db)).consistency(first)
     proof = tuple(base64.b64encode(step).decode() for step in steps)
-    vkeys = tuple(dict.fromkeys([keyring.vkey(old), key]))
-    return Exported(receipts, size, signed, vkeys, first, note, proof, more)
+    others = [line for row in standing.witnesses(tx.db) for line in str(row[2]).split()]
+    vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *cosigning.vkeys(tx.db), *others]))
+    return Exported(receipts, size, signed, vkeys, first, old_note, proof, more)
 
 
-def _wanted(tx: Tx, caller: Caller, ask: Export, after: int, high: int) -> Iterator[Record]:
-    names = [name for name in (ask.contract, ask.about) if name is not None]
+def _names(tx: Tx, caller: Caller, ask: Export) -> tuple[str, ...]:
+    named = [name for name in (ask.contract, ask.about) if name is not None]
+    return tuple(dict.fromkeys(each for name in named for each in linked(tx, caller, name)))
+
+
+def _last(tx: Tx, names: tuple[str, ...], high: int) -> int:
+    """The newest entry there can be among what is asked for."""
+    if not names:
+        return high - 1
+    newest = [run for name in names for run in store.runs(tx.db, "name", name, high, 1)]
+    return min(high, max((first + entries for first, entries in newest), default=0)) - 1
+
+
+def _wanted(tx: Tx, caller: Caller, names: tuple[str, ...], after: int, high: int) -> Iterator[Record]:
     if names:
-        all_names = tuple(dict.fromkeys(each for name in names for each in linked(tx, caller, name)))
-        for record in told(tx, caller, all_names, after):
-            if record.index >= high:
-                return
-            yield record
-        return
-    indexes = range(after + 1, high) if oversees(caller) else store.led(tx.db, "org", caller.org, after)
-    for index in indexes:
-        if index >= high:
+        found = told(tx, caller, names, after)
+    else:
+        indexes = range(after + 1, high) if oversees(caller) else store.led(tx.db, "org", caller.org, after)
+        found = (record for index in indexes if (record := may_see(tx, caller, index)) is not None)
+    for record in found:
+        if record.index >= high:
             return
-        record = may_see(tx, caller, index)
-        if record is not None:
-            yield record
+        yield record

@@ -17,7 +17,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import keyring, rules, store
+from dujiang.ledger import keyring, note, rules, standing, store
 from dujiang.ledger.model import TIME_UNFIT, Record
 from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
 from dujiang.ledger.tree import Prover
@@ -157,7 +157,7 @@ def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
     records = list(taken(told(tx, caller, names, ask.after), count + 1))
     if not records and ask.after < 0:
         raise Refused(NOT_FOUND)
-    size, signed, key, prove = head(tx.db)
+    size, signed, key, prove = head(tx.db, records[-1].index if records else ask.after)
     steps: list[Step] = []
     for record in records[:count]:
         facts = visible(record, caller)
@@ -166,13 +166,16 @@ def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
     return Replayed(ask.id, names, tuple(steps), size, signed, key, more)
 
 
-def head(db: Session, size: int | None = None) -> tuple[int, str, str, Prove]:
-    """The newest head of the log that a trusted key signed, or the first of `size` entries or more.
+def head(db: Session, covers: int, size: int | None = None) -> tuple[int, str, str, Prove]:
+    """The newest head a witness cosigned, if it covers the entry `covers`, else the newest head; or that of `size`.
 
-    Its size, its note, its verifier key, and what proves entries under it.
+    Its size, its note with every line, the log's verifier key under it, and what proves entries under it.
     """
-    size, signed, key = keyring.head_for(db, (store.last(db)[0] if size is None else size) - 1)
-    line = keyring.vkey(key)
+    at = (standing.cosigned_last(db, 1) if size is None else size) - 1
+    if size is None and at < covers:
+        at = store.last(db)[0] - 1
+    size, signed, key = keyring.head_for(db, at)
+    signed, line = note.with_lines(signed, standing.lines(db, size)), keyring.vkey(key)
     prover = Prover(size, partial(store.tile, db))
 
     def prove(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
