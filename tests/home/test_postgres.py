@@ -50,10 +50,6 @@ def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:
         names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         mine = [name for name in names if not name.startswith("sqlite_")]
         found = {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in mine}
-            name: sorted(db.execute(f'SELECT * FROM "{name}"'), key=repr)
-            for name in names
-            if name[:7] != "sqlite_"
-        }
     copied.unlink()
     return found
 
