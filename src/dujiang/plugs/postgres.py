@@ -19,6 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.dialects import postgresql as _dialects
+from sqlalchemy.engine.interfaces import BindTyping
 
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
@@ -84,6 +85,13 @@ _FENCE_MAKE = (
     f"CREATE TABLE IF NOT EXISTS {FENCE} (one integer PRIMARY KEY CHECK (one = 1), token bigint NOT NULL)",
     f"INSERT INTO {FENCE} (one, token) VALUES (1, 0) ON CONFLICT DO NOTHING",
 )
+
+
+def dialect() -> Any:
+    """The dialect statements are made in: without casts, which would make every whole number one of 32 bits."""
+    made = _dialects.dialect(paramstyle="pyformat")
+    made.bind_typing = BindTyping.NONE
+    return made
 
 
 def driver() -> Any:
@@ -168,7 +176,7 @@ class _Session:
         cursor = self._cursor
         try:
             cursor.execute(*_asked(*statement.bound(self._dialect, values)))
-            return cast("list[Row]", cursor.fetchall() if cursor.description else [])
+            return cast("list[Row]", cursor.fetchall() if cursor.pgresult.nfields else [])
         except self._errors as error:
             raise _failed(error) from None
 
@@ -204,7 +212,7 @@ class PostgresDatabase:
         """`wait_s`: how long another writer is waited for."""
         self._url = url
         self._wait_s = wait_s
-        self._dialect = _dialects.dialect(paramstyle="pyformat")
+        self._dialect = dialect()
         self._idle: list[tuple[Connection[Any], _Session]] = []
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(_READERS_MAX)
