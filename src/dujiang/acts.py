@@ -20,6 +20,14 @@ ACTS: dict[str, Act] = {
     act.name: act
     for act in (
         Act("ledger.list", READS, _ANY, "List log entries", "列出存证条目", "history", ("about",)),
+        Act(
+            "ledger.search", READS, _ANY, "Search the log", "检索存证条目", positional=("about",),
+            examples=("dujiang ledger search --contract CONTRACT --act cleanroom.ask --since 2026-11-01",),
+        ),
+        Act(
+            "ledger.replay", READS, _ANY, "Follow one question or contract, with proofs", "回放一次查询或合约",
+            "replay", ("id",), examples=("dujiang replay JOB", "dujiang replay CONTRACT --out evidence"),
+        ),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
@@ -48,6 +56,9 @@ ACTS: dict[str, Act] = {
         Act("identity.unlock", WRITES, _ANY, "Let a person sign in again", "解除登录锁定", positional=("person",)),
         Act("identity.password", WRITES, _ANY, "Change your password", "修改密码"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
+        Act(
+            "identity.erase", WRITES, _ANY, "Erase a revoked person", "删除人员个人信息", positional=("person",),
+        ),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
         Act("identity.login", KEEPS, ("anyone",), "Sign in with a password", "密码登录"),

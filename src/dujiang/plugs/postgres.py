@@ -71,6 +71,7 @@ _WAIT_S = 10.0
 _LOCK = 0x64756A69616E67
 """The key of the advisory lock; the server keeps one lock of a key in each database."""
 _IS_NULL = re.compile(r"%\((\w+)\)s IS NULL\b")
+_INSERT = re.compile(r"INSERT INTO (\w+ \([^)]*\)) VALUES")
 _COLLATIONS = ("C", "POSIX", "C.UTF-8", "C.utf8")
 _ALIVE = {
     "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
@@ -190,6 +191,17 @@ class _Session:
             raise ValueError("a row has as many values as its statement has columns")
         try:
             with self._cursor.copy(f"COPY {head.removeprefix('INSERT INTO ')} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
+        except self._errors as error:
+            raise _failed(error) from None
+
+    def many(self, statement: Sql, rows: Sequence[Row]) -> None:
+        """Inserts rows by COPY: one message of the protocol, whatever their number."""
+        head = _INSERT.match(statement.bound(self._dialect, {})[0])
+        assert head is not None
+        try:
+            with self._cursor.copy(f"COPY {head[1]} FROM STDIN") as copy:
                 for row in rows:
                     copy.write_row(row)
         except self._errors as error:
