@@ -185,18 +185,6 @@ class _Session:
             raise _failed(error) from None
 
     def many(self, statement: Sql, rows: Sequence[Row]) -> None:
-        """Copies rows in: one round trip, and the server plans nothing."""
-        head, _, names = statement.bound(self._dialect, {})[0].rpartition("VALUES")
-        if rows and len(rows[0]) != names.count("%("):
-            raise ValueError("a row has as many values as its statement has columns")
-        try:
-            with self._cursor.copy(f"COPY {head.removeprefix('INSERT INTO ')} FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-        except self._errors as error:
-            raise _failed(error) from None
-
-    def many(self, statement: Sql, rows: Sequence[Row]) -> None:
         """Inserts rows by COPY: one message of the protocol, whatever their number."""
         head = _INSERT.match(statement.bound(self._dialect, {})[0])
         assert head is not None
