@@ -87,7 +87,7 @@ def verify(
         options = replace(known, language=language or known.language)
         pinned = [vkey] if isinstance(vkey, str) else None if vkey is None else list(vkey)
         files = {"entry": entry, "old": old, "keys": keys}
-        given = {name: None if path is None else Path(path) for name, path in files.items()}
+        given: dict[str, Any] = {name: path and Path(path) for name, path in files.items()}
         deed = command(str(what), vkey=pinned, **given)
         return Reply(deed(options).body, options.language)
     except (Refused, Unavailable) as error:
