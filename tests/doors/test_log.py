@@ -63,6 +63,7 @@ def test_every_size_it_signed_can_be_walked_for_ever_and_has_the_root_it_signed(
     made, seen = node
     name, public = note.read_vkey(made.home.book.vkey)
     for size, files in seen.items():
+        files = dict(files)
         head = note.read_checkpoint(files.pop("checkpoint").decode())
         assert head.size == size and note.signed_by(head, name, public)
         assert {path: got(made, path) for path in files} == files
@@ -245,6 +246,27 @@ def test_a_folder_shows_no_head_whose_tiles_it_could_not_get(node: Any, tmp_path
     with pytest.raises(mirror.Unavailable) as refused:
         mirror.followed(tmp_path, source)
     assert refused.value.code.name == "log_incomplete" and not (tmp_path / "checkpoint").exists()
+
+
+def test_a_folder_that_is_ahead_of_the_head_that_is_shown_stays_as_it_is(node: Any, tmp_path: Path) -> None:
+    made, seen = node
+    older = seen[257]["checkpoint"]
+
+    def source(path: str) -> bytes | None:
+        answer = made.client.get(f"/log/{path}")
+        return answer.content if answer.status_code == 200 else None
+
+    _, head, _ = mirror.followed(tmp_path, source)
+    before = (tmp_path / "checkpoint").read_bytes()
+    assert mirror.followed(tmp_path, lambda path: older if path == "checkpoint" else source(path)) == (
+        head.size,
+        head,
+        0,
+    )
+    forged = older.replace(older.split(b"\n")[2], b"A" * 43 + b"=")
+    with pytest.raises(mirror.Refused) as refused:
+        mirror.followed(tmp_path, lambda path: forged if path == "checkpoint" else source(path))
+    assert refused.value.code.name == "log_elsewhere" and (tmp_path / "checkpoint").read_bytes() == before
 
 
 def test_a_folder_of_another_history_is_left_as_it_is(node: Any, tmp_path: Path) -> None:
