@@ -31,7 +31,7 @@ clean:                          ## remove .venv and what tools left
 .venv/base.stamp: requirements/base.txt requirements/install.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "[dujiang] Python 3.11 or newer is needed; none was found on PATH (or: make PYTHON=/path/to/python)."; exit 1; }
 	@$(PYTHON) requirements/install.py base
-.venv/conformance.stamp: requirements/conformance.txt .venv/test.stamp
+.venv/conformance.stamp: requirements/conformance.txt requirements/judges.txt .venv/test.stamp
 	@$(PYTHON) requirements/install.py conformance
 .venv/test.stamp: requirements/test.txt .venv/base.stamp
 	@$(PYTHON) requirements/install.py test

@@ -19,14 +19,17 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 VENV = ROOT / ".venv"
-PIP = [str(VENV / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
+PIP = ["-m", "pip", "--disable-pip-version-check"]
 TOOLS = {
     "chromium": "the page is read in it, with and without scripts",
     "hledger": "a second accountant reads the books",
+    "postgres": "a home may keep its state in PostgreSQL",
     "strace": "the durability test traces system calls with it",
 }
-PACKAGES = {"chromium": "chromium fonts-noto-cjk"}
-"""Where a program needs a companion: without the fonts Chinese pages are boxes."""
+PACKAGES = {"chromium": "chromium fonts-noto-cjk", "postgres": "postgresql"}
+"""Where a program needs a companion (without the fonts Chinese pages are boxes), or has another name."""
+ASIDE = {"postgres": "/usr/lib/postgresql/*/bin"}
+"""Programs Debian keeps beside the path."""
 
 
 def say(text: str) -> None:
@@ -41,12 +44,15 @@ def digest(kind: str) -> str:
     parts += [(HERE / "base.txt").read_text("utf-8")]
     if kind != "base":
         parts += [(HERE / f"{kind}.txt").read_text("utf-8"), json.dumps(project["dependency-groups"])]
+    if kind == "conformance":
+        parts += [(HERE / "judges.txt").read_text("utf-8")]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def pip(*words: str) -> bool:
+def pip(*words: str, venv: Path = VENV) -> bool:
     """Whether pip did what was asked; its own errors stay on the screen."""
-    return subprocess.run([*PIP, "install", "--quiet", *words]).returncode == 0
+    command = [str(venv / "bin" / "python"), *PIP, "install", "--quiet", *words]
+    return subprocess.run(command).returncode == 0
 
 
 def covered() -> bool:
@@ -93,9 +99,28 @@ def base() -> None:
         sys.exit("[dujiang] Dujiang itself did not install; see pip's message above.")
 
 
+def judges() -> None:
+    """Nothing; makes .venv/judges with the judges whose packages must not mix with ours, if that is possible here.
+
+    One of them names a newer Python than it needs. A judge that is missing is named and skipped by its tests.
+    """
+    own, lock = VENV / "judges", HERE / "judges.txt"
+    say(f"Installing {lock.read_text('utf-8').count('==')} packages of judges into .venv/judges …")
+    made = covered() and subprocess.run([sys.executable, "-m", "venv", "--clear", str(own)]).returncode == 0
+    exact = ("--require-hashes", "--only-binary=:all:", "--ignore-requires-python")
+    if not made or not pip(*exact, "-r", str(lock), venv=own):
+        shutil.rmtree(own, ignore_errors=True)
+        say("That did not work: these judges are skipped.")
+
+
+def aside(tool: str) -> bool:
+    """Whether a program lies in a folder of its own."""
+    return tool in ASIDE and any(Path("/").glob(f"{ASIDE[tool].lstrip('/')}/{tool}"))
+
+
 def tools() -> None:
     """Nothing; installs by apt what tests call as programs, if missing and if that is possible here."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None and not aside(tool)]
     if not missing:
         return
     for tool in missing:
@@ -126,6 +151,8 @@ def main(kind: str) -> None:
             locked(f"{kind}.txt", project["dependency-groups"][kind])
             if kind == "test":
                 tools()
+            if kind == "conformance":
+                judges()
         say("Ready.")
     stamp.write_text(wanted, "utf-8")
 

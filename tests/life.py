@@ -158,12 +158,13 @@ class Life:
 
 
 @contextmanager
-def opened(folder: Path, **plugs: Any) -> Iterator[Life]:
-    """A new node in a folder, closed at the end."""
+def opened(folder: Path, database: str = "", **plugs: Any) -> Iterator[Life]:
+    """A new node in a folder, its state there or in an empty PostgreSQL database, closed at the end."""
     clock = SetClock(NOON_MS)
     open_home, made = home.create(
-        folder / "home", list(ORGANISATIONS), "data.example.org", clock=clock, uniform=SeededSource(7)
-    )
+        folder / "home", list(ORGANISATIONS), "data.example.org", clock=clock, uniform=SeededSource(7),
+        database=database,
+    )  # fmt: skip
     if plugs:
         open_home = rebuilt(open_home, **plugs)
     try:

@@ -42,7 +42,20 @@ ACTS: dict[str, Act] = {
         Act("ledger.cosign", KEEPS, _NODE, "Cosign a checkpoint", "联署检查点"),
         Act("ledger.publish", KEEPS, _NODE, "Sign the head that is published", "签署发布的检查点"),
         Act("ledger.collect", KEEPS, _NODE, "Keep what a witness answered", "保存见证方的答复"),
+        Act(
+            "ledger.attest", WRITES, _ANY, "Attest records of another system", "为其他系统的记录存证",
+            positional=("records",), examples=("dujiang ledger attest readings.jsonl --out receipts.jsonl",),
+        ),
         Act("ledger.restore", WRITES, _NODE, "Go on under a new log name", "以新名称延续日志"),
+        Act("ledger.keys", READS, ("anyone",), "List the keys of the log", "列出日志密钥"),
+        Act(
+            "ledger.rotate", WRITES, ("operator",), "Give the log a new key", "轮换日志密钥",
+            examples=("dujiang ledger rotate --overlap-days 30",),
+        ),
+        Act(
+            "ledger.disown", WRITES, ("operator",), "Disown a stolen log key", "弃用被盗的日志密钥",
+            positional=("vkey",), examples=("dujiang ledger disown VKEY --size 4711",),
+        ),
         Act("identity.register", WRITES, ("operator", "node"), "Admit an organisation", "接入机构", None, ("name",)),
         Act("identity.describe", WRITES, _ANY, "Say your organisation's province and sector", "填报所在省份与行业"),
         Act("identity.invite", WRITES, _ANY, "Add a person to your organisation", "添加经办人", positional=("name",)),

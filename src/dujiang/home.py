@@ -1,8 +1,9 @@
 """The composition root: the only place where plugs meet packages.
 
-A home is a folder: `home.json` (what it is), `state.sqlite` (state and log), `files/` (tables),
-`profiles/` (API keys of the command line), `config.toml` (settings), `lock`. Beside it lie its master
-key and the file that says how far its log has come, so that an older copy cannot sign a second history.
+A home is a folder: `home.json` (what it is), `state.sqlite` (state and log, unless home.json names a PostgreSQL
+database), `files/` (tables), `profiles/` (API keys of the command line), `config.toml` (settings), `lock`. Beside
+it lie its master key and the file that says how far its log has come, so that an older copy cannot sign a second
+history.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dujiang import acts
@@ -31,10 +31,20 @@ from dujiang.kernel.errors import Code, Declined, Exit, Refused, Unavailable
 from dujiang.kernel.ids import new_id
 from dujiang.kernel.plugs import Clock, Uniform
 from dujiang.kernel.runner import INTERNAL, Runner, spoken_error
-from dujiang.kernel.tables import Sql
 from dujiang.kernel.writer import Bell, Writer
 from dujiang.ledger import book
-from dujiang.plugs import cage, duck, folder, highwater, migrations, sqlite, tabular, vault
+from dujiang.plugs import (
+    cage,
+    databases,
+    duck,
+    folder,
+    highwater,
+    migrations,
+    postgres,
+    sqlite,
+    tabular,
+    vault,
+)
 from dujiang.plugs.clocks import SystemClock
 from dujiang.registry import acts as registry
 
@@ -97,7 +107,6 @@ Watcher = Callable[[str, Caller, int, float, str], None]
 """(act, caller, when it began in nanoseconds since 1970, seconds it took, "ok" or the code of its refusal)."""
 CANCELLED = "cancelled"
 _WAIT_S = 10.0
-_VERSION = Sql(text("SELECT version_num FROM alembic_version"))
 
 
 def codes() -> dict[str, Code]:
@@ -105,6 +114,8 @@ def codes() -> dict[str, Code]:
     table = dict(acts.codes())
     for declared in (
         sqlite.CODES,
+        postgres.CODES,
+        databases.CODES,
         vault.CODES,
         folder.CODES,
         tabular.CODES,
@@ -121,6 +132,7 @@ class Home:
     """An open home: its plugs, its writer, and its acts ready to run."""
 
     path: Path
+    place: databases.Place
     node: Node
     book: book.LedgerBook
     bell: Bell
@@ -204,11 +216,13 @@ class Home:
 
 def create(
     path: Path, organisations: list[tuple[str, tuple[str, ...]]], authority: str | None = None,
-    config: Config | None = None, clock: Clock | None = None, uniform: Uniform | None = None,
+    config: Config | None = None, clock: Clock | None = None, uniform: Uniform | None = None, database: str = "",
 ) -> tuple[Home, list[dict[str, Any]]]:  # fmt: skip
     """A new home with its log and organisations (name, roles), the first of which operates it.
 
-    Raises: Refused home_exists, authority_unfit, name_taken, role_unknown; Unavailable. Nothing is left then.
+    `database`: the address of an empty PostgreSQL database; without one the state is a file in the home.
+    Raises: Refused home_exists, authority_unfit, database_name_unfit, database_taken, name_taken, role_unknown;
+    Unavailable. Nothing is left then.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise Refused(HOME_EXISTS)
@@ -217,21 +231,21 @@ def create(
     if highwater.path_of(path).exists():
         raise Refused(HOME_EXISTS)
     authority = _authority(authority)
-    before = _Before(path)
+    place = databases.Place(path, databases.named(database) if database else "")
+    place.claim()
+    before = _Before(place)
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         for part in ("files", "profiles"):
             (path / part).mkdir(mode=0o700, exist_ok=True)
         master = vault.make_master(path)
         os.chmod(path, 0o700)
-        migrations.upgrade(_url(path))
-        os.chmod(path / "state.sqlite", 0o600)
-        database = sqlite.SqliteDatabase(path / "state.sqlite")
-        mark = highwater.Mark(os.urandom(16).hex(), _found(database, vault.SealedVault(master), authority))
+        mark = highwater.Mark(os.urandom(16).hex(), _found(place, vault.SealedVault(master), authority))
+        before.founded = True
         highwater.write(highwater.path_of(path), mark)
-        describe(path, authority, mark.home)
-        for place in (path, path.parent):  # the second one holds the master key, too
-            folder.sync_folder(place)
+        describe(path, authority, mark.home, place.url)
+        for each in (path, path.parent):  # the second one holds the master key, too
+            folder.sync_folder(each)
         home = open_home(path, config, clock, uniform=uniform)
         try:
             replies = [
@@ -260,14 +274,19 @@ def open_home(
     """
     if not (path / "home.json").is_file():
         raise Refused(HOME_MISSING)
-    authority, marked = _read(path)
+    authority, marked, url = _read(path)
+    place = databases.Place(path, url)
     config = config or load(path / "config.toml")
-    lock = _lock(path, wait_s)
+    lock, database = _lock(path, wait_s), None
     try:
-        _check_version(path)
+        if place.missing:
+            raise Refused(HOME_BROKEN)
+        database = place.opened(wait_s)
+        if place.url:
+            database.writing()  # nothing is read, let alone upgraded, before the lock of the database is held
+        _check_version(place)
         master = vault.read_master(path)
         clock = clock or SystemClock()
-        database = sqlite.SqliteDatabase(path / "state.sqlite")
         safe = vault.SealedVault(master)
         files = folder.Folder(path / "files")
         engine = _engine(config)
@@ -275,14 +294,17 @@ def open_home(
             config, clock, database, safe, files, engine, engine, uniform or SystemSource(), authority
         )
         ledger = book.LedgerBook(database, safe, clock, config.clock_step_s_max * 1000)
-        mark = _mark(path, authority, marked, ledger)
+        mark = _mark(place, authority, marked, ledger)
         registry.sweep(node)
         bell = Bell()
         writer = Writer(node, ledger, bell)
         return Home(
-            path, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock, mark, [], engine.warm,
+            path, place, node, ledger, bell, writer, Runner(node, ledger, writer, acts.ACTS), lock, mark, [],
+            engine.warm,
         )  # fmt: skip
     except BaseException:
+        if database is not None:
+            database.close()
         lock.close()
         raise
 
@@ -294,8 +316,18 @@ def described(path: Path) -> tuple[str, str]:
     """
     if not (path / "home.json").is_file():
         raise Refused(HOME_MISSING)
-    authority, mark = _read(path)
+    authority, mark, _ = _read(path)
     return authority, mark or ""
+
+
+def place_of(path: Path) -> databases.Place:
+    """Where the state of the home at a path lies.
+
+    Raises: Refused home_missing, home_broken, home_newer.
+    """
+    if not (path / "home.json").is_file():
+        raise Refused(HOME_MISSING)
+    return databases.Place(path, _read(path)[2])
 
 
 @contextlib.contextmanager
@@ -325,14 +357,15 @@ def holder(path: Path) -> str | None:
     return None
 
 
-def describe(path: Path, authority: str, mark: str) -> None:
+def describe(path: Path, authority: str, mark: str, database: str = "") -> None:
     """Writes what a home is into its home.json, durably, in place of what stood there.
 
     Raises: OSError.
     """
     fresh = path / "home.json.new"
     with open(fresh, "w", encoding="utf-8") as file:
-        file.write(json.dumps({"v": 1, "authority": authority, "mark": mark}) + "\n")
+        said = {"v": 1, "authority": authority, "mark": mark, **({"database": database} if database else {})}
+        file.write(json.dumps(said) + "\n")
         file.flush()
         os.fsync(file.fileno())
     os.replace(fresh, path / "home.json")
@@ -343,34 +376,41 @@ def _code(outcome: Outcome) -> str:
     return outcome.reply.code.name if isinstance(outcome.reply, Declined) else "ok"
 
 
-def _found(database: sqlite.SqliteDatabase, safe: vault.SealedVault, authority: str) -> str:
-    writing = database.writing()
-    signed = book.found(writing.begin(), safe, authority)
-    writing.commit()
-    database.close()
+def _found(place: databases.Place, safe: vault.SealedVault, authority: str) -> str:
+    """The first checkpoint of a new log in an empty database."""
+    with contextlib.closing(place.opened()) as database:
+        writing = database.writing()
+        place.claim()  # another home may have been made there before the lock was held
+        place.upgrade()
+        if not place.url:
+            os.chmod(place.file, 0o600)
+        signed = book.found(writing.begin(), safe, authority)
+        writing.commit()
     return signed
 
 
-def _mark(path: Path, authority: str, marked: str | None, ledger: book.LedgerBook) -> highwater.HighWater:
+def _mark(
+    place: databases.Place, authority: str, marked: str | None, ledger: book.LedgerBook
+) -> highwater.HighWater:
     """The open file beside the home, once it is sure that the log stands on what it has signed.
 
     A home of a version that kept no such file gets one.
     Raises: Refused log_would_fork, log_end_unknown; Unavailable high_water_failed.
     """
-    place = highwater.path_of(path)
-    mark = highwater.read(place)
+    beside = highwater.path_of(place.folder)
+    mark = highwater.read(beside)
     if marked is None:
         mark = highwater.Mark(os.urandom(16).hex(), ledger.head)
-        highwater.write(place, mark)
+        highwater.write(beside, mark)
         try:
-            describe(path, authority, mark.home)
+            describe(place.folder, authority, mark.home, place.url)
         except OSError:
             raise Unavailable(folder.FILES_FAILED) from None
     elif mark is None or mark.home != marked:
         raise Refused(LOG_END_UNKNOWN)
     elif not ledger.holds(mark.note):
         raise Refused(LOG_WOULD_FORK)
-    held = highwater.HighWater(place, mark)
+    held = highwater.HighWater(beside, mark)
     held.raise_to(ledger.head)
     ledger.follow(held.raise_to)
     return held
@@ -390,31 +430,23 @@ def _engine(config: Config) -> duck.Duck:
     )
 
 
-def _check_version(path: Path) -> None:
-    if not (path / "state.sqlite").is_file():
+def _check_version(place: databases.Place) -> None:
+    found = place.version()
+    if not found:
         raise Refused(HOME_BROKEN)
-    database = sqlite.SqliteDatabase(path / "state.sqlite")
-    try:
-        with database.reading() as db:
-            rows = db.run(_VERSION)
-    finally:
-        database.close()
-    if len(rows) != 1:
-        raise Refused(HOME_BROKEN)
-    found = str(rows[0][0])
     if found != migrations.HEAD:
         if not migrations.known(found):
             raise Refused(HOME_NEWER)
-        _upgrade(path)
+        _upgrade(place)
 
 
-def _upgrade(path: Path) -> None:
+def _upgrade(place: databases.Place) -> None:
     """Upgrades the database; a copy of it as it was stays until the next upgrade, for who must go back at once."""
-    for earlier in path.glob("state.before-*.sqlite"):
+    for earlier in place.folder.glob("state.before-*.sqlite"):
         earlier.unlink()
-    sqlite.copy(path / "state.sqlite", path / f"state.before-{migrations.HEAD}.sqlite")
+    place.copy(place.folder / f"state.before-{migrations.HEAD}.sqlite")
     try:
-        migrations.upgrade(_url(path))
+        place.upgrade()
     except SQLAlchemyError:
         raise Unavailable(HOME_NOT_UPGRADED) from None
 
@@ -439,19 +471,20 @@ def _lock(path: Path, wait_s: float) -> IO[str]:
         return lock
 
 
-def _read(path: Path) -> tuple[str, str | None]:
+def _read(path: Path) -> tuple[str, str | None, str]:
     try:
         found = cast("dict[str, Any]", json.loads((path / "home.json").read_text(encoding="utf-8")))
         version, authority, mark = found["v"], found["authority"], found.get("mark")
         if type(version) is not int or version < 1 or not isinstance(authority, str):
             raise ValueError
-        if mark is not None and not isinstance(mark, str):
+        url = found.get("database", "")
+        if (mark is not None and not isinstance(mark, str)) or not isinstance(url, str):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError):
         raise Refused(HOME_BROKEN) from None
     if version != 1:
         raise Refused(HOME_NEWER)
-    return authority, mark
+    return authority, mark, url
 
 
 def _authority(given: str | None) -> str:
@@ -474,14 +507,20 @@ def _made(reply: Any) -> dict[str, Any]:
 class _Before:
     """What was there before a home was made, to leave exactly that if the making fails."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, place: databases.Place) -> None:
+        self._place = place
+        self._path = path = place.folder
+        self.founded = False
+        """Whether a log was begun in the database: what another home keeps there is not touched."""
         self._missing = [place for place in (path, *path.parents) if not place.exists()]
         self._key_was_there = vault.key_path(path).exists()
         self._mark_was_there = highwater.path_of(path).exists()
 
     def restore(self) -> None:
         """Removes what was made, and nothing else; the folder was missing or empty."""
+        if self.founded:
+            with contextlib.suppress(Unavailable):
+                self._place.clear()
         for part in ("files", "profiles"):
             shutil.rmtree(self._path / part, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -495,10 +534,6 @@ class _Before:
         with contextlib.suppress(OSError):
             for place in self._missing:
                 place.rmdir()
-
-
-def _url(path: Path) -> str:
-    return f"sqlite:///{path / 'state.sqlite'}"
 
 
 @contextlib.contextmanager

@@ -89,6 +89,7 @@ def play(life: Life) -> Scenario:
     _money(made)
     _log(made)
     _figures(made)
+    _keys(made)
     return made
 
 
@@ -275,6 +276,8 @@ def _log(made: Scenario) -> None:
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
+    readings = ({"meter": "m-1", "kwh": 1.5}, {"meter": "m-2", "kwh": 2})
+    run("ledger.attest", life.insurer, ledger.Attest(readings, "meter.reading", made.contract))
     _witnesses(made)
     run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
 
@@ -315,3 +318,13 @@ def _figures(made: Scenario) -> None:
     assert found.findings == (), found.findings
     made.refuse("observatory.show", life.insurer, observatory.Show(period="2026-13"))
     made.refuse("observatory.list", life.insurer, observatory.List("35-Atlantis"))
+
+
+def _keys(made: Scenario) -> None:
+    """Last: what was signed before stays signed by the first key."""
+    life, run = made.life, made.run
+    rotated = run("ledger.rotate", life.hospital, ledger.Rotate())
+    made.refuse("ledger.rotate", life.hospital, ledger.Rotate())
+    run("ledger.disown", life.hospital, ledger.Disown(rotated.old))
+    made.refuse("ledger.disown", life.hospital, ledger.Disown("x"))
+    run("ledger.keys", NOBODY, ledger.Keys())

@@ -10,6 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from dujiang.ledger import note, rules
 
 TILE = 256
+_ENTRY = "idx, act, time_ms, org, facts, commitments, salts"
 
 
 class Tree:
@@ -56,34 +58,102 @@ def snapshot(home: Path) -> Iterator[sqlite3.Connection]:
         db.close()
 
 
-def verify(db: sqlite3.Connection, vkey: str) -> list[str]:
-    """The leaves of a log whose every statement about itself was derived again.
+class Reading:
+    """A log read again and again while it grows: everything new is derived anew, what was read must not have changed.
 
     1. Indices have no gap, times never decrease. 2. Records open their leaves. 3. Every checkpoint is signed,
-    is the only one of its size and has the root of the leaves before it; the last covers all.
-    4. Every tile holds the hashes of its leaves.
+    is the only one of its size and has the root of the leaves before it; the last covers all. 4. Every tile
+    holds the hashes of its leaves. 5. Rows that were read before are there as they were.
     """
-    roots: dict[int, bytes] = {0: Tree().root()}
-    tree, hashes, leaves, before = Tree(), list[bytes](), list[str](), 0
-    rows = db.execute("SELECT idx, act, time_ms, facts, commitments, salts FROM ledger_entry ORDER BY idx")
-    for index, act, time_ms, facts, commitments, salts in rows:
-        assert index == len(leaves) and time_ms >= before, index
-        before = time_ms
-        _opens(json.loads(facts), commitments, salts)
-        leaf = leaf_of(act, time_ms, facts, commitments)
-        leaves.append(leaf)
-        hashes.append(sha256(b"\x00" + leaf.encode()).digest())
-        tree.append(hashes[-1])
-        roots[tree.size] = tree.root()
-    name, public = note.read_vkey(vkey)
-    sizes = list[int]()
-    for size, text in db.execute("SELECT size, note FROM ledger_checkpoint ORDER BY size"):
-        head = note.read_checkpoint(text)
-        assert head.size == size and head.root == roots[size] and note.signed_by(head, name, public), size
-        sizes.append(size)
-    assert len(sizes) == len(set(sizes)) and sizes[-1] == len(leaves)
-    _tiles(db, hashes)
-    return leaves
+
+    def __init__(self) -> None:
+        self.leaves: list[str] = []
+        self.told: Counter[str] = Counter()
+        """How many entries each act has."""
+        self._tree = Tree()
+        self._roots = [self._tree.root()]
+        self._hashes: list[bytes] = []
+        self._before = 0
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._acts: list[str] = []
+        self._asked: list[tuple[int, dict[str, Any]]] = []
+        self._ended: dict[str, int] = {}
+        self._requested = 0
+
+    def verify(self, db: sqlite3.Connection, vkey: str) -> list[str]:
+        """The leaves of the log, every statement of which about itself was derived again."""
+        self.entries(db)
+        name, public = note.read_vkey(vkey)
+        for size, text in self._new(db, "ledger_checkpoint", "size, note"):
+            head = note.read_checkpoint(text)
+            assert head.size == size and head.root == self._roots[size] and note.signed_by(head, name, public)
+        sizes = [size for (size,) in db.execute("SELECT size FROM ledger_checkpoint")]
+        assert len(sizes) == len(set(sizes)) and max(sizes) == len(self.leaves)
+        _tiles(db, self._hashes)
+        return self.leaves
+
+    def entries(self, db: sqlite3.Connection) -> None:
+        """Reads the entries; rules 1, 2 and 5."""
+        for index, act, time_ms, _, facts, commitments, salts in self._new(db, "ledger_entry", _ENTRY):
+            assert index == len(self.leaves) and time_ms >= self._before, index
+            self._before = time_ms
+            told = json.loads(facts)
+            _opens(told, commitments, salts)
+            self._learn(index, act, leaf_of(act, time_ms, facts, commitments), told)
+
+    def _new(self, db: sqlite3.Connection, table: str, columns: str) -> Iterator[Any]:
+        """The rows that were not read before; those that were must be the same, bit by bit, and all there."""
+        count, known = self._seen.get(table, (0, 0))
+        seen = number = 0
+        for number, row in enumerate(db.execute(f"SELECT {columns} FROM {table} ORDER BY 1"), 1):
+            seen = hash((seen, row))
+            assert number != count or seen == known, f"{table}: what was there is another"
+            if number > count:
+                yield row
+        assert number >= count, f"{table}: what was there is gone"
+        self._seen[table] = number, seen
+
+    def _learn(self, index: int, act: str, leaf: str, facts: dict[str, Any]) -> None:
+        self.leaves.append(leaf)
+        self._hashes.append(sha256(b"\x00" + leaf.encode()).digest())
+        self._tree.append(self._hashes[-1])
+        self._roots.append(self._tree.root())
+        self._acts.append(act)
+        self.told[act] += 1
+        self._requested += act == "contract.request" and "negotiation" in facts
+        if act == "cleanroom.ask" and "job" in facts:
+            self._asked.append((index, facts))
+        if act == "cleanroom.complete":
+            assert facts["job"] not in self._ended, "a question was completed twice"
+            self._ended[facts["job"]] = index
+
+    def balance(self, db: sqlite3.Connection) -> Counter[str]:
+        """How many entries each act has; every count and charge of the home agrees with them, as verified before."""
+        granted = self.told["identity.grant"] + self.told["identity.register"]
+        assert granted == _one(db, "SELECT count(*) FROM identity_key")
+        sides = "SELECT count(*) FROM contract_negotiation WHERE side='consumer'"
+        assert self._requested == _one(db, sides)
+        _questions(db, self._asked)
+        ended = dict(self._ended)
+        jobs = "SELECT id, entry FROM cleanroom_job WHERE id IN (SELECT value FROM json_each(?))"
+        for job, index in db.execute(jobs, (json.dumps(list(ended)),)):
+            assert ended.pop(job) == index
+        assert not ended
+        for act, index in db.execute("SELECT act, entry FROM kernel_done WHERE entry IS NOT NULL"):
+            assert self._acts[index] == act
+        return self.told
+
+
+def verify(db: sqlite3.Connection, vkey: str) -> list[str]:
+    """The leaves of a log that is read once; see Reading."""
+    return Reading().verify(db, vkey)
+
+
+def balance(db: sqlite3.Connection) -> Counter[str]:
+    """How many entries each act has; every count and charge of the home agrees with them."""
+    reading = Reading()
+    reading.entries(db)
+    return reading.balance(db)
 
 
 def leaf_of(act: str, time_ms: int, facts: str, commitments: bytes) -> str:
@@ -108,44 +178,20 @@ def _tiles(db: sqlite3.Connection, hashes: list[bytes]) -> None:
     level, row = 0, hashes
     kept = {(level, number): raw for level, number, raw in db.execute("SELECT * FROM ledger_tile")}
     while row:
-        for number in range(0, -(-len(row) // TILE)):
-            assert kept.pop((level, number)) == b"".join(row[number * TILE : (number + 1) * TILE])
-        row = [_perfect(row[at : at + TILE]) for at in range(0, len(row) // TILE * TILE, TILE)]
+        parts = [b"".join(row[at : at + TILE]) for at in range(0, len(row), TILE)]
+        for number, part in enumerate(parts):
+            assert kept.pop((level, number)) == part
+        row = [_perfect(part) for part in parts if len(part) == 32 * TILE]
         level += 1
     assert not kept
 
 
-def _perfect(hashes: list[bytes]) -> bytes:
+@lru_cache(100_000)
+def _perfect(part: bytes) -> bytes:
     tree = Tree()
-    for each in hashes:
-        tree.append(each)
+    for at in range(0, len(part), 32):
+        tree.append(part[at : at + 32])
     return tree.root()
-
-
-def balance(db: sqlite3.Connection) -> Counter[str]:
-    """How many entries each act has; every count and charge of the home agrees with them."""
-    entries = [
-        (index, act, json.loads(facts))
-        for index, act, facts in db.execute("SELECT idx, act, facts FROM ledger_entry ORDER BY idx")
-    ]
-    told = Counter(act for _, act, _ in entries)
-    granted = told["identity.grant"] + told["identity.register"]
-    assert granted == _one(db, "SELECT count(*) FROM identity_key")
-    requested = sum(act == "contract.request" and "negotiation" in facts for _, act, facts in entries)
-    assert requested == _one(db, "SELECT count(*) FROM contract_negotiation WHERE side='consumer'")
-    _questions(
-        db, [(index, facts) for index, act, facts in entries if act == "cleanroom.ask" and "job" in facts]
-    )
-    ended = {facts["job"]: index for index, act, facts in entries if act == "cleanroom.complete"}
-    assert len(ended) == told["cleanroom.complete"], "a question was completed twice"
-    for job, index in db.execute("SELECT id, entry FROM cleanroom_job WHERE id IN (SELECT value FROM json_each(?))",
-                                 (json.dumps(list(ended)),)):  # fmt: skip
-        assert ended.pop(job) == index
-    assert not ended
-    acts = {index: act for index, act, _ in entries}
-    for act, index in db.execute("SELECT act, entry FROM kernel_done WHERE entry IS NOT NULL"):
-        assert acts[index] == act
-    return told
 
 
 def _questions(db: sqlite3.Connection, asked: list[tuple[int, dict[str, Any]]]) -> None:

@@ -105,7 +105,7 @@ _JOB_WAITING = Sql(
 _JOB_STATE = Sql(
     text(
         "SELECT id, org FROM (SELECT id, org, row_number() OVER (PARTITION BY org ORDER BY id) AS turn "
-        "FROM cleanroom_job WHERE state = 'admitted') ORDER BY turn, id LIMIT :count"
+        "FROM cleanroom_job WHERE state = 'admitted') t ORDER BY turn, id LIMIT :count"
     )
 )
 _JOB_LIST = Sql(

@@ -25,7 +25,7 @@ _DIRECT = {
     "init": ("Make a home with its organisations", "创建节点目录与机构"),
     "up": ("Serve this home over HTTP", "启动节点服务"),
     "demo": ("Watch a table being used without being seen", "演示：数据可用不可见"),
-    "verify": ("Check a receipt or certificate offline", "离线验证回执或证书"),
+    "verify": ("Check a receipt, a proof or a whole log", "验证回执、证明或整份日志"),
     "show": ("Show whatever an id names", "按编号查看对象"),
     "doctor": ("Check this machine and this home", "检查本机与节点目录"),
     "mcp": ("Let an agent work within a mandate (MCP)", "让智能体在授权范围内工作（MCP）"),
@@ -34,8 +34,16 @@ _DIRECT = {
     "acts": ("List every act", "列出全部行为"),
     "schema": ("Print a form as JSON Schema", "打印数据格式"),
 }
-_APART = ("backup", "restore")
+_APART = ("backup", "restore", "verify")
 """Commands that have a file of their own."""
+_WITHIN = {
+    ("ledger", "tiles"): (
+        "mirror",
+        "Write the log as files anybody can check",
+        "将日志导出为可公开验证的文件",
+    )
+}
+"""Commands of a package that are no act, and the file that holds each."""
 _ORDER = (
     "demo",
     "init",
@@ -142,6 +150,8 @@ def app(language: str = "en") -> App:
             )
             top.command(rooms[act.room])
         rooms[act.room].command(source, name=act.name.partition(".")[2], help=told)
+    for (room, name), (module, *titles) in _WITHIN.items():
+        rooms[room].command(f"dujiang.doors.{module}:{name}", name=name, help=titles[zh])
     return top
 
 
@@ -149,7 +159,7 @@ def _words(room: str) -> str:
     named = [
         act.name.partition(".")[2] for act in ACTS.values() if act.room == room and act.roles != ("node",)
     ]
-    return ", ".join(named)
+    return ", ".join([*named, *(name for package, name in _WITHIN if package == room)])
 
 
 def _ran(words: list[str], options: Options) -> Answer | None:

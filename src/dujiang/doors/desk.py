@@ -166,8 +166,14 @@ class Desk:
 
         Raises: Refused requests_too_fast.
         """
-        host = gate.address(scope)
-        self.limits.count(f"~{signing.address_of('', signing.stranger(host)) or host}", stranger=True)
+        self.limits.count(_from(scope), self.home.node.config.stranger_requests_per_s_max)
+
+    def count_reader(self, scope: Scope) -> None:
+        """Counts a request for a part of the log, by the address it came from.
+
+        Raises: Refused requests_too_fast.
+        """
+        self.limits.count(f"{_from(scope)} log", self.home.node.config.log_requests_per_s_max)
 
     def _caller(self, scope: Scope) -> Caller:
         given = gate.header(scope, b"authorization")
@@ -274,6 +280,11 @@ async def body(scope: Scope, receive: Receive, most: int) -> bytes:
         parts.append(part)
         if not message.get("more_body"):
             return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _from(scope: Scope) -> str:
+    host = gate.address(scope)
+    return f"~{signing.address_of('', signing.stranger(host)) or host}"
 
 
 def stranger(scope: Scope) -> Caller:

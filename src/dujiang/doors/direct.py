@@ -1,8 +1,7 @@
-"""Commands that are no act: make a home, serve it, read the table, check a receipt without any home."""
+"""Commands that are no act: make a home, serve it, watch it work, read the table of acts."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,9 +11,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from dujiang.acts import ACTS
-from dujiang.doors.local import FILE_MISSING, Answer, Options
+from dujiang.doors.local import Answer, Options
 from dujiang.kernel.act import Act, bind
-from dujiang.kernel.errors import Code, Exit, Refused, spoken
+from dujiang.kernel.errors import Code, Exit, Refused
 from dujiang.kernel.ids import prefix_of
 
 Deed = Callable[[Options], Answer]
@@ -31,11 +30,6 @@ SCHEMA_UNKNOWN = Code(
     "没有该名称的格式。{hint}", "请使用 terms、codes、命令名或行为名（用 `dujiang acts` 列出）。",
 )  # fmt: skip
 CODES = (ID_UNKNOWN, SCHEMA_UNKNOWN)
-_RECEIPT_BYTES_MAX = 16 << 20
-_SIGNER_UNKNOWN = {
-    "en": "Signer unknown: pin the log's key with --vkey to know who signed.",
-    "zh": "签名方未知：请用 --vkey 指定日志公钥以确认签名者。",
-}
 _SERVING = {
     "en": "Sign in: `dujiang identity link`, then open /enter/TOKEN here. Ctrl-C stops.",
     "zh": "登录：运行 `dujiang identity link`，再打开此地址下的 /enter/TOKEN。按 Ctrl-C 停止。",
@@ -47,7 +41,9 @@ _KEYS_KEPT = {
 
 
 def init(
-    *orgs: Annotated[str, Parameter(name="ORG")], authority: Annotated[str | None, Parameter()] = None
+    *orgs: Annotated[str, Parameter(name="ORG")],
+    authority: Annotated[str | None, Parameter()] = None,
+    database: Annotated[str, Parameter()] = "",
 ) -> Deed:
     """Make a home with its organisations, the first of which operates it.
 
@@ -57,6 +53,8 @@ def init(
         Names of the organisations; NAME=role,role chooses roles (default: provider,consumer).
     authority
         Host name under which the organisations' identifiers stand, chosen once.
+    database
+        An empty PostgreSQL database (postgresql://USER@HOST/NAME); without it a file in the home.
     """
 
     def deed(options: Options) -> Answer:
@@ -67,7 +65,7 @@ def init(
         if not orgs:
             raise Refused(ARGUMENT_MISSING, name="ORG")
         wanted = [_organisation(text, first=place == 0) for place, text in enumerate(orgs)]
-        held, made = home.create(options.home, wanted, authority)
+        held, made = home.create(options.home, wanted, authority, database=database)
         try:
             profiles.write(options.home, made)
             vkey = held.book.vkey
@@ -170,48 +168,6 @@ def doctor(*, port: int = 8000) -> Deed:
         return Answer(
             findings, int(Exit.ok if all(each["ok"] for each in findings) else Exit.failure), human=human
         )
-
-    return deed
-
-
-def verify(receipt: Path, *, vkey: str | None = None, did_key: str | None = None) -> Deed:
-    """Check a receipt or a registration certificate offline, without a home, an account or a network.
-
-    Parameters
-    ----------
-    receipt
-        The file of a receipt or a certificate (or of an answer that holds one); - reads standard input.
-    vkey
-        Of a receipt: the verifier key of the log you expect, one line, or a file that holds it.
-    did_key
-        Of a certificate: its issuer's key, as did:key, as x of a JWK, or a file with its DID document.
-    """
-
-    def deed(options: Options) -> Answer:
-        from dujiang.doors import certificate
-        from dujiang.doors.usage import key_line
-        from dujiang.ledger import rules
-        from dujiang.ledger.model import NOT_A_RECEIPT, NOT_VERIFIED
-
-        raw = _file(receipt)
-        shown = certificate.found_in(raw)
-        if shown is not None:
-            return certificate.checked(shown, did_key, options.language)
-        pinned = None if vkey is None else key_line(vkey)
-        found = rules.verify(_receipt(raw), pinned)
-        body: dict[str, Any] = {
-            "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
-            "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
-        }  # fmt: skip
-        if found.erased:
-            body["erased"] = list(found.erased)
-        if found.ok:
-            body["note"] = None if found.trusted else _SIGNER_UNKNOWN[options.language]
-            return Answer(body)
-        code = NOT_A_RECEIPT if str(found.step).startswith("1") else NOT_VERIFIED
-        why, fix = spoken(code, {"step": found.step or ""}, options.language)
-        said = {"ok": False, "signer": found.signer, "trusted": False, "step": found.step}
-        return Answer({**said, "code": code.name, "why": why, "fix": fix}, int(code.exit))
 
     return deed
 
@@ -361,22 +317,6 @@ def _organisation(text: str, *, first: bool) -> tuple[str, tuple[str, ...]]:
     return text, ("operator", "provider", "consumer") if first else ("provider", "consumer")
 
 
-def _file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_RECEIPT_BYTES_MAX)
-    except OSError:
-        raise Refused(FILE_MISSING, name=path.name) from None
-
-
-def _receipt(raw: bytes) -> Any:
-    try:
-        found = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return found["receipt"] if isinstance(found, dict) and isinstance(found.get("receipt"), dict) else found
-
-
 def _forms(act: Act) -> dict[str, Any]:
     from dujiang.kernel.shape import schema as form
 
@@ -385,11 +325,12 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import backup, calls, certificate, flow, frames, mandate, tools, usage
+    from dujiang.doors import backup, calls, certificate, flow, frames, mandate, mirror, tools, usage, verify
     from dujiang.doors.local import codes
 
     table = codes()
-    for door in (backup, calls, certificate, flow, frames, mandate, tools, usage, sys.modules[__name__]):
+    own = sys.modules[__name__]
+    for door in (backup, calls, certificate, flow, frames, mandate, mirror, tools, usage, verify, own):
         table.update({code.name: code for code in door.CODES})
     return [
         {

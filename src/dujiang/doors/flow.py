@@ -2,7 +2,8 @@
 
 1. Whatever can be refused before the act is: where the answer goes is looked at before anything is spent.
 2. A terminal is shown what `preview` says and is asked; a program is not.
-3. The receipt of an act that was waited for is kept in a file of its owner alone, or it is said.
+3. The receipt of an act that was waited for is kept in a file of its owner alone, or it is said; beside it lie
+   the same as `.tlog-proof` and `.entry`, for programs that are not ours.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ NOT_CONFIRMED = Code(
 )  # fmt: skip
 CODES = (FILE_UNREADABLE, OUT_KIND, OUT_FAILED, NOT_CONFIRMED)
 _KINDS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+_RECEIPT = {".json": "json"}
 _FILE_BYTES_MAX = 4 << 20
 _GO_ON = {"en": "Go on?", "zh": "继续吗？"}
 _WORKING = {"en": "Working…", "zh": "处理中…"}
@@ -79,7 +81,7 @@ def perform(wish: Wish, options: Options) -> Answer:
 
     Raises: Refused, Unavailable: whatever stands in the way.
     """
-    _writable(wish.out)
+    _writable(wish.out, _KINDS if has_rows(wish.act) else _RECEIPT)
     raw = {name: _text(name, value) for name, value in wish.raw.items()}
     raw.update({name: structure(path) for name, path in wish.files.items()})
     try:
@@ -145,16 +147,36 @@ def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) ->
         place = Path(f"dujiang-{name}")
     try:
         place.parent.mkdir(mode=0o700, exist_ok=True)
-        draft = place.with_name(f".{place.name}.{os.getpid()}")
-        # Beside an answer may be a folder of everybody: a link somebody laid there is not followed.
-        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(handle, "w", encoding="utf-8") as file:
-            json.dump(receipt, file, ensure_ascii=False)
-            file.write("\n")
-        draft.replace(place)
+        write_receipt(receipt, place)
     except OSError:
         return None
     return place
+
+
+def write_receipt(receipt: Mapping[str, Any], place: Path) -> None:
+    """Nothing; writes a receipt and, beside it, the same for other programs: a `.tlog-proof` and its `.entry`.
+
+    Raises: OSError.
+    """
+    from dujiang.ledger import proof
+
+    _put(place, json.dumps(receipt, ensure_ascii=False).encode() + b"\n")
+    try:
+        text, entry = proof.of_receipt(receipt)
+    except proof.NotAProof:
+        return  # a node far away may say anything; whether it is true `verify` tells
+    _put(place.with_suffix(".tlog-proof"), text.encode())
+    _put(place.with_suffix(".entry"), entry)
+
+
+def _put(place: Path, raw: bytes) -> None:
+    """Writes a file of its owner alone, whole."""
+    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    # Beside an answer may be a folder of everybody: a link somebody laid there is not followed.
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(handle, "wb") as file:
+        file.write(raw)
+    draft.replace(place)
 
 
 def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
@@ -167,6 +189,8 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
             show.say(told[options.language].format(path=place, index=body["receipt"].get("index")))
     elif isinstance(body.get("receipt"), dict) and len(body) > 1 and not options.json:
         show.say(_ENTRY[options.language].format(index=body["receipt"].get("index")))
+    if wish.out is not None and not answer.exit and list(body) == ["receipt"]:
+        return replace(answer, body={"file": _handed_out(body["receipt"], wish.out)}, human=None)
     human = {name: value for name, value in body.items() if name != "receipt_file"}
     if wish.out is not None and not answer.exit and isinstance(body.get("rows"), list):
         _export(body, wish.out)
@@ -174,6 +198,18 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
         human = {name: value for name, value in human.items() if name not in ("columns", "rows")}
         show.say(_WRITTEN[options.language].format(path=wish.out))
     return replace(answer, body=body, human=human if not answer.exit else None)
+
+
+def _handed_out(receipt: Mapping[str, Any], out: Path) -> str:
+    """The file a receipt was asked to be written to.
+
+    Raises: Unavailable out_failed.
+    """
+    try:
+        write_receipt(receipt, out)
+    except OSError:
+        raise Unavailable(OUT_FAILED) from None
+    return str(out)
 
 
 def _looked_at(client: Client, act: Act, raw: Mapping[str, Any], options: Options) -> Answer:
@@ -227,10 +263,21 @@ def _text(name: str, value: Any) -> Any:
     return value
 
 
-def _writable(out: Path | None) -> None:
+def has_rows(act: Act) -> bool:
+    """Whether an act's last reply is a table that may go to a file."""
+    last = ACTS[act.until[0]] if act.until else act
+    return {"columns", "rows"} <= {member.name for member in fields(bind(last).reply)}
+
+
+def is_receipt(act: Act) -> bool:
+    """Whether an act's reply is a receipt and nothing else."""
+    return [member.name for member in fields(bind(act).reply)] == ["receipt"]
+
+
+def _writable(out: Path | None, kinds: Mapping[str, str]) -> None:
     if out is None:
         return
-    if out.suffix.lower() not in _KINDS:
+    if out.suffix.lower() not in kinds:
         raise Refused(OUT_KIND)
     if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise Unavailable(OUT_FAILED)

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from dujiang import __version__, acts
 from dujiang import home as home_module
-from dujiang.doors import data, gate, limits, metrics, openapi, page, witness
+from dujiang.doors import data, gate, limits, log, metrics, openapi, page, witness
 from dujiang.doors import desk as desks
 from dujiang.doors.desk import NOT_JSON, Desk, body
 from dujiang.doors.gate import App, Receive, Scope, Send
@@ -140,6 +140,8 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
         del request
         return Response(b'{"ok":true}', media_type="application/json")
 
+    # First: parts of the log are asked for by the thousand.
+    made.router.routes.insert(0, Route("/log/{path:path}", log.LogDoor(desk), methods=["GET", "HEAD"]))
     made.add_api_route("/data/uploads", receive_upload, methods=["PUT"], include_in_schema=False)
     made.add_api_route("/org/{org}/did.json", did_document, include_in_schema=False)
     made.add_api_route("/openapi.json", described, include_in_schema=False)

@@ -1,6 +1,7 @@
 """Limits per organisation at the HTTP door: who asks too much is told when to come back; nobody else notices.
 
-1. Requests a second: a bucket that holds two seconds' worth. Strangers have one for each address.
+1. Requests a second: a bucket that holds two seconds' worth. Strangers have one for each address, and who reads
+   the log another.
 2. Requests at once: what an organisation may have waiting, so that its queue is never everybody's queue.
 3. Bytes sent within a day, since the node started; bytes kept are counted on the disk, where the file comes in.
 """
@@ -53,13 +54,12 @@ class Limits:
         """How many requests of organisations wait for an answer."""
         return sum(self._at_once.values())
 
-    def count(self, who: str, *, stranger: bool = False) -> None:
-        """Counts one request.
+    def count(self, who: str, rate: int | None = None) -> None:
+        """Counts one request; `rate`: how many a second are allowed, if not as for an organisation.
 
         Raises: Refused requests_too_fast.
         """
-        config = self._config
-        rate = config.stranger_requests_per_s_max if stranger else config.org_requests_per_s_max
+        rate = self._config.org_requests_per_s_max if rate is None else rate
         if not rate:
             return
         now = self._now_s()

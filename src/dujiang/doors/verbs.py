@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from cyclopts import Parameter
 
 from dujiang.acts import ACTS
-from dujiang.doors.flow import Wish, perform
+from dujiang.doors.flow import Wish, has_rows, is_receipt, perform
 from dujiang.doors.local import Answer, Options
 from dujiang.doors.usage import ARGUMENT_MISSING
 from dujiang.kernel.act import Act, bind
@@ -32,6 +32,9 @@ Deed = Callable[[Options], Answer]
 """What a parsed command does once the flags that may stand anywhere are known."""
 _REST_OF_LINE, _FILE = "words", "upload"
 _OUT_HELP = "Write the answer to a file: .csv, .json or .parquet."
+_RECEIPT_HELP = (
+    "Write it to a file (.json); beside it the same as .tlog-proof and .entry, for other programs."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +82,6 @@ def flags_of(ask: type) -> Iterator[Flag]:
         yield Flag(member.name, kind, form, _required(member))
 
 
-def has_rows(act: Act) -> bool:
-    """Whether an act's last reply is a table that may go to a file."""
-    last = ACTS[act.until[0]] if act.until else act
-    return {"columns", "rows"} <= {member.name for member in fields(bind(last).reply)}
-
-
 def _slots(act: Act, flags: Mapping[str, Flag]) -> Iterator[Slot]:
     told = docs(bind(act).ask)
     if _takes_many(act, flags):
@@ -95,8 +92,10 @@ def _slots(act: Act, flags: Mapping[str, Flag]) -> Iterator[Slot]:
     for flag in flags.values():
         if flag.name not in act.positional:
             yield _slot(flag, told, Slot.KEYWORD_ONLY)
-    if "out" not in flags and has_rows(act):
-        yield Slot("out", Slot.KEYWORD_ONLY, default=None, annotation=_out())
+    if "out" not in flags and (has_rows(act) or is_receipt(act)):
+        told_out = _OUT_HELP if has_rows(act) else _RECEIPT_HELP
+        reading = Parameter(help=told_out)
+        yield Slot("out", Slot.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, reading])
 
 
 def _slot(flag: Flag, told: Mapping[str, str], where: Any) -> Slot:
@@ -113,10 +112,6 @@ def _takes_many(act: Act, flags: Mapping[str, Flag]) -> bool:
 def _many(act: Act) -> Parameter:
     name = " ".join(name.upper() for name in act.positional)
     return Parameter(name=name, help=bind(act).ask.__doc__ or "", negative_iterable=())
-
-
-def _out() -> Any:
-    return Annotated[Path | None, Parameter(help=_OUT_HELP)]
 
 
 def _read(

@@ -109,6 +109,8 @@ class Tx:
     entry: int = -1
     """The index the act's entry will have in the log."""
     told: dict[str, object] = field(default_factory=dict[str, object])
+    many: Any = None
+    """What `ledger.attest` leaves in place of one entry: N of them, made and read by the ledger alone."""
 
     def tell(self, **facts: object) -> None:
         """Adds facts (JSON values) to the act's one ledger entry; a later call wins."""
@@ -130,6 +132,10 @@ class Book(Protocol):
         """The index of the one new entry."""
         ...
 
+    def extend(self, tx: Tx, many: Any) -> int:
+        """How many new entries there are, in order, by what an act left as `Tx.many`."""
+        ...
+
     def seal(self, db: Session) -> None:
         """Signs the tree of everything appended in this transaction; called once before its commit."""
         ...
@@ -138,8 +144,8 @@ class Book(Protocol):
         """What was sealed is durable; called before anybody is answered. Never raises."""
         ...
 
-    def receipt(self, index: int) -> dict[str, object]:
-        """The receipt of an entry of a committed transaction, opened for its own caller."""
+    def receipt(self, index: int, entries: int | None = None) -> dict[str, object] | None:
+        """The receipt of a committed entry, opened for its own caller; or that of so many from there on."""
         ...
 
     def reload(self, db: Session) -> None:

@@ -78,6 +78,8 @@ class Config:
     """Megabytes of an organisation this node keeps; beyond it no file is taken; 0: any number."""
     stranger_requests_per_s_max: int = 200
     """Requests a second from one address whose sender is not known; 0: any number."""
+    log_requests_per_s_max: int = 2000
+    """Requests a second from one address for parts of the log, which is everybody's to read; 0: any number."""
     stop_seconds_max: int = 20
     """A node that is stopped lets running questions finish for so long; then they are left for the next start."""
     metrics_loopback: int = 1

@@ -3,7 +3,8 @@
 1. The role is checked before anything else; nobody learns what an act would have said.
 2. An idempotency key (organisation x act x key) is looked up before `prepare` and again in the
    transaction; the same key with another ask is refused; a repeat gets the first reply, less secrets.
-3. A `writes` act leaves exactly one entry, in the transaction of its work; a refusal leaves none.
+3. A `writes` act leaves exactly one entry, in the transaction of its work; a refusal leaves none. The one
+   exception is `ledger.attest`: it leaves as many as it took records.
 4. The receipt is attached after the commit.
 """
 
@@ -65,11 +66,15 @@ _DONE = Table(
     PrimaryKeyConstraint("org", "act", "key"),
 )  # fmt: skip
 _DONE_GET = Sql(
-    select(_DONE.c.ask_sha256, _DONE.c.reply, _DONE.c.declined, _DONE.c.entry).where(
+    select(_DONE.c.ask_sha256, _DONE.c.reply, _DONE.c.declined, _DONE.c.entry, _DONE.c.entries).where(
         _DONE.c.org == bindparam("org"), _DONE.c.act == bindparam("act"), _DONE.c.key == bindparam("key")
     )
 )
 _DONE_ADD = Sql(insert(_DONE))
+
+
+_Made = tuple[Outcome, int | None, int | None]
+"""What came of an act before its commit, the first of its entries, and how many if it may be several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +109,10 @@ class Runner:
 
         For doors that serve many callers on one thread: a `writes` act without `prepare`.
         """
-        call = self._admit(name, caller, ask, key)
-        if call.bound.prepare or call.bound.act.effect is Effect.reads:
+        act = self._acts.get(name)
+        if act is not None and (act.effect is Effect.reads or bind(act).prepare):
             return None
-        return self._submit(call, None)
+        return self._submit(self._admit(name, caller, ask, key), None)
 
     def prepare(self, call: _Call) -> Outcome | Future[Outcome]:
         """The outcome of a read or a repeat, or the future of a write."""
@@ -146,45 +151,51 @@ class Runner:
             return call.bound.run(tx, call.caller, call.ask)
         return call.bound.run(tx, call.caller, call.ask, facts)
 
-    def _work(self, tx: Tx, call: _Call, facts: object) -> tuple[Outcome, int | None]:
+    def _work(self, tx: Tx, call: _Call, facts: object) -> _Made:
         if call.key is not None and (known := self._repeat(tx.db, call)):
             return known
         tx.entry = self._book.next_index()
         reply = self._act(tx, call, facts)
         entry = tx.entry if call.bound.act.effect is Effect.writes else None
+        entries = len(tx.many) if tx.many is not None else None
         if call.key is not None:
-            self._remember(tx.db, call, reply, entry)
-        if entry is not None:
+            self._remember(tx.db, call, reply, entry, entries)
+        if entries is not None:
+            self._book.extend(tx, tx.many)
+        elif entry is not None:
             told: dict[str, object] = {"ask_sha256": call.ask_sha256, **tx.told}
             if isinstance(reply, Declined):
                 told["declined"] = reply.code.name
             # Last of all: the tree in memory has grown then, and no savepoint would take that back.
             self._book.append(tx, call.bound.act.name, call.caller, told)
-        return Outcome(reply), entry
+        return Outcome(reply), entry, entries
 
-    def _finish(self, made: tuple[Outcome, int | None]) -> Outcome:
-        outcome, entry = made
-        return outcome if entry is None else Outcome(outcome.reply, self._book.receipt(entry))
+    def _finish(self, made: _Made) -> Outcome:
+        outcome, entry, entries = made
+        return outcome if entry is None else Outcome(outcome.reply, self._book.receipt(entry, entries))
 
-    def _remember(self, db: Session, call: _Call, reply: object, entry: int | None) -> None:
+    def _remember(
+        self, db: Session, call: _Call, reply: object, entry: int | None, entries: int | None
+    ) -> None:
         declined = isinstance(reply, Declined)
         kept = msgspec.to_builtins(reply) if declined else plain(reply, secrets=False)
         db.run(
             _DONE_ADD, org=call.caller.org, act=call.bound.act.name, key=call.key, ask_sha256=call.ask_sha256,
-            reply=msgspec.json.encode(kept).decode(), declined="yes" if declined else None, entry=entry, entries=None,
+            reply=msgspec.json.encode(kept).decode(), declined="yes" if declined else None,
+            entry=entry, entries=entries,
         )  # fmt: skip
 
-    def _repeat(self, db: Session, call: _Call) -> tuple[Outcome, int | None] | None:
+    def _repeat(self, db: Session, call: _Call) -> _Made | None:
         # Without the receipt: the first request may be in this very batch, not yet committed.
         rows = db.run(_DONE_GET, org=call.caller.org, act=call.bound.act.name, key=call.key)
         if not rows:
             return None
-        ask_sha256, reply, declined, entry = rows[0]
+        ask_sha256, reply, declined, entry, entries = rows[0]
         if ask_sha256 != call.ask_sha256:
             raise Refused(KEY_REUSED)
         raw: Any = msgspec.json.decode(str(reply))
         again: Any = cast(Any, msgspec).convert(raw, Declined if declined else call.bound.reply, strict=False)
-        return Outcome(again), entry if isinstance(entry, int) else None
+        return Outcome(again), cast("int | None", entry), cast("int | None", entries)
 
 
 def spoken_error(error: BaseException) -> tuple[Code, Mapping[str, str]]:

@@ -25,6 +25,8 @@ MALFORMED = Code(
 )  # fmt: skip
 _DEPTH_MAX = 32
 _SAFE_INTEGER = 2**53 - 1
+_OPEN = (list[Any], tuple[Any, ...], dict[str, Any])
+"""Forms whose inside may be anything."""
 SECRET = "secret"
 """Metadata key of a reply field that a repeated request does not get again."""
 
@@ -34,7 +36,8 @@ def build(form: type, raw: object) -> Any:
 
     Raises: Refused unknown_field, malformed (with a path, never with a value).
     """
-    _fits(raw, "$", 0)
+    if (place := _odd(raw)) is not None:
+        raise Refused(MALFORMED, place=f"${place}"[:100])
     _known(form, raw)
     try:
         return _converted(raw, form)
@@ -71,14 +74,19 @@ def _mentions(parts: dict[str, Any], name: str) -> bool:
     return f"#/$defs/{name}" in msgspec.json.encode(parts).decode()
 
 
-def _fits(raw: object, place: str, depth: int) -> None:
-    """Refuses what canonical JSON can not carry: integers beyond 2**53 - 1, nesting beyond any form here."""
-    if depth > _DEPTH_MAX or (isinstance(raw, int) and abs(raw) > _SAFE_INTEGER):
-        raise Refused(MALFORMED, place=place[:100])
-    for name, value in _members(raw).items():
-        _fits(value, f"{place}.{name[:40]}", depth + 1)
-    for value in _items(raw):
-        _fits(value, f"{place}[]", depth + 1)
+def _odd(raw: object, depth: int = 0) -> str | None:
+    """Where canonical JSON can not carry a value: an integer beyond 2**53 - 1, nesting beyond any form here."""
+    if isinstance(raw, int):
+        return None if abs(raw) <= _SAFE_INTEGER else ""
+    if isinstance(raw, (dict, list, tuple)) and raw:
+        if depth >= _DEPTH_MAX:
+            return ""
+        named = isinstance(raw, dict)
+        for name, value in cast("Any", raw).items() if named else enumerate(cast("Any", raw)):
+            # Not into texts: they are most of what comes, and this is asked of all of it.
+            if type(value) is not str and (place := _odd(value, depth + 1)) is not None:
+                return f".{str(name)[:40]}{place}" if named else f"[]{place}"
+    return None
 
 
 def _known(form: Any, raw: object) -> None:
@@ -89,6 +97,8 @@ def _known(form: Any, raw: object) -> None:
             if name not in hints:
                 raise Refused(UNKNOWN_FIELD, name=name[:60], hint=_near(name, list(hints)))
             _known(hints[name], value)
+    elif form in _OPEN:
+        return
     elif get_origin(form) in (list, tuple):
         for item in _items(raw):
             _known(get_args(form)[0], item)

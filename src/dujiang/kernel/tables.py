@@ -6,6 +6,7 @@ compiled once per database: building one per call costs seven times an act's tim
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from sqlalchemy import MetaData
@@ -45,6 +46,10 @@ class Session(Protocol):
 
         Raises: Unavailable when the database fails; nothing of the statement is then done.
         """
+        ...
+
+    def many(self, statement: Sql, rows: Sequence[Row]) -> None:
+        """Inserts rows, each in the order of the statement's columns; as few round trips as there can be."""
         ...
 
     def changed(self, statement: Sql, /, **values: Value) -> int:

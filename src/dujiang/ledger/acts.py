@@ -12,6 +12,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
+from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.cosigning import (
     Collect,
     Cosign,
@@ -23,6 +24,18 @@ from dujiang.ledger.cosigning import (
     publish,
 )
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.rekeying import (
+    Disown,
+    Disowned,
+    Keys,
+    Known,
+    Listed,
+    Rotate,
+    Rotated,
+    disown,
+    keys,
+    rotate,
+)
 from dujiang.ledger.tree import Prover
 from dujiang.ledger.witnessing import (
     Appoint,
@@ -42,9 +55,11 @@ from dujiang.ledger.witnessing import (
 )
 
 __all__ = [
-    "Appoint", "Collect", "Consistency", "Cosign", "Dismiss", "Forks", "List", "Publish", "Quorum", "Restore", "Show",
-    "Unwatch", "Watch", "Witnesses", "appoint", "collect", "consistency", "cosign", "dismiss", "forks", "list_",
-    "prepare_cosign", "prove", "publish", "quorum", "restore", "show", "unwatch", "watch", "witnesses",
+    "Appoint", "Attest", "Attested", "Collect", "Consistency", "Cosign", "Dismiss", "Disown", "Disowned", "Forks",
+    "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Restore", "Rotate", "Rotated", "Show", "Unwatch", "Watch",
+    "Witnesses", "appoint", "attest", "collect", "consistency", "cosign", "dismiss", "disown", "forks", "keys",
+    "list_", "prepare_attest", "prepare_cosign", "prove", "publish", "quorum", "restore", "rotate", "show", "unwatch",
+    "watch", "witnesses",
 ]  # fmt: skip
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})

@@ -11,16 +11,15 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 from dujiang.kernel.act import Caller, Tx
+from dujiang.kernel.errors import DatabaseLost, Unavailable
 from dujiang.kernel.plugs import Clock, Database, Vault
 from dujiang.kernel.tables import Session
-from dujiang.ledger import note, rules, store
-from dujiang.ledger.model import Flow, Record
-from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash
+from dujiang.ledger import keyring, note, rules, store
+from dujiang.ledger.lot import ACT, EACH, Lot, hashes_of, receipt_of
+from dujiang.ledger.model import LOG_DAMAGED, LOG_MOVED, Flow, LogKey, Record
+from dujiang.ledger.tree import WIDTH, Edge, Prover, included, leaf_hash
 
-_PURPOSE = "ledger"
 _KEPT = 4
 _FLOWS_MAX = 4096
 """Flows whose numbers are kept in memory; forgotten with a transaction that failed."""
@@ -28,24 +27,19 @@ _FLOWS_MAX = 4096
 
 def found(db: Session, vault: Vault, origin: str) -> str:
     """The signed checkpoint of the empty tree of a new log, kept with its key."""
-    private = Ed25519PrivateKey.generate()
-    public = _keep(db, vault, private, origin, 0)
-    text = note.checkpoint_text(origin, 0, Edge().root())
-    signed = note.signed(text, origin, public, private.sign(text.encode()))
+    key = keyring.forge(vault, origin, 0, origin)
+    store.add_key(db, key)
+    signed = keyring.signed(note.checkpoint_text(origin, 0, Edge().root()), [key], vault)
     store.add_checkpoint(db, 0, signed)
     return signed
 
 
 def renew(db: Session, vault: Vault, authority: str) -> str:
-    """The new name under which the log goes on, with a new key; what was signed stays under the old ones.
-
-    The name holds the beginning of the key: two copies that go on so have two names.
-    """
-    private = Ed25519PrivateKey.generate()
+    """The new name under which the log goes on, with a new key; what was signed stays under the old ones."""
     store.drop_unused_keys(db)
-    origin = f"{authority}/{private.public_key().public_bytes_raw()[:6].hex()}"
-    _keep(db, vault, private, origin, store.last(db)[0] + 1)
-    return origin
+    key = keyring.forge(vault, authority, store.last(db)[0] + 1)
+    store.add_key(db, key)
+    return key.origin
 
 
 def head_of(db: Session) -> tuple[str, str]:
@@ -55,6 +49,16 @@ def head_of(db: Session) -> tuple[str, str]:
     return newest[1], note.vkey(known[0], known[1])
 
 
+def published_head(db: Session) -> str:
+    """The newest checkpoint as everybody reads it."""
+    return head_of(db)[0]
+
+
+def vkeys(db: Session) -> tuple[str, ...]:
+    """The verifier keys by which the newest checkpoint is read, the oldest of the log's own first."""
+    return tuple(keyring.vkeys(db))
+
+
 def stands_on(db: Session, signed: str) -> bool:
     """Whether a checkpoint is one the log of a database signed and still stands on."""
     try:
@@ -62,12 +66,6 @@ def stands_on(db: Session, signed: str) -> bool:
     except note.NotANote:
         return False
     return store.checkpoint_at(db, size) == signed
-
-
-def _keep(db: Session, vault: Vault, private: Ed25519PrivateKey, origin: str, since: int) -> bytes:
-    public = private.public_key().public_bytes_raw()
-    store.add_key(db, origin, public, vault.seal(private.private_bytes_raw(), _PURPOSE), since)
-    return public
 
 
 class LedgerBook:
@@ -80,39 +78,45 @@ class LedgerBook:
         self._step_ms_max = step_ms_max
         self._lock = threading.Lock()
         self._sealed_batches: list[_Batch] = []
-        self._open: list[Record] = []
+        self._open: dict[int, Record] = {}
+        self._lots: dict[int, tuple[Lot, int]] = {}
+        self._jumped_ms = 0
         self._follower: Callable[[str], None] | None = None
         with database.reading() as db:
-            known = store.key(db)
-            assert known is not None
-            self.origin, self._public, self._sealed = known
-            self.vkey = note.vkey(self.origin, self._public)
-            vault.open(
-                self._sealed, _PURPOSE
-            )  # a master key that does not fit is told now, not at the first write
+            self._head = self._sealed_head = ""
             self.reload(db)
+            # A master key that does not fit is told now, not at the first write.
+            for key in keyring.signers(store.keys(db), self._edge.size + 1, self._last_ms):
+                vault.open(key.sealed, keyring.PURPOSE)
         # A clock that stands before the last entry of an earlier run has jumped, too.
         self._wall_ms, self._steady_s = max(clock.now_ms(), self._last_ms), clock.monotonic_s()
         self.clock_jumps = 0
         """How often the legal clock jumped since this node started."""
 
     def reload(self, db: Session) -> None:
-        """The right edge of the tree as committed."""
+        """The right edge of the tree as committed.
+
+        Raises: DatabaseLost log_moved, where it is not the log that was signed last; log_damaged, where its tiles
+        do not give the signed root.
+        """
         size, self._last_ms = store.last(db)
         head = store.checkpoint(db)
         assert head is not None
+        if self._head and head[1] not in (self._head, self._sealed_head):
+            raise DatabaseLost(LOG_MOVED)
         with self._lock:
             # What a failed commit took back was sealed, too.
             self._sealed_batches = [batch for batch in self._sealed_batches if batch.size <= size]
             self._head = self._sealed_head = head[1]
+        self._name(keyring.signers(store.keys(db), size + 1, self._last_ms))
         levels: list[list[bytes]] = []
         level = 0
         while size >> (8 * level):
             place = size >> (8 * level)
             levels.append(store.tile(db, level, place // WIDTH)[: place % WIDTH] if place % WIDTH else [])
             level += 1
-        self._edge = Edge(size, levels)
-        self._open = []
+        self._edge = _edge(size, levels, head[1])
+        self._open, self._lots = {}, {}
         self._flows: dict[Flow, int] = {}
         self._full: list[tuple[int, int, list[bytes]]] = []
 
@@ -120,6 +124,10 @@ class LedgerBook:
     def head(self) -> str:
         """The newest signed checkpoint of what is committed."""
         return self._head
+
+    def _name(self, ring: list[LogKey]) -> None:
+        """The newest key is the one to pin from now on; the name of the log is its name."""
+        self.origin, self.vkey = ring[-1].origin, keyring.vkey(ring[-1])
 
     def follow(self, follower: Callable[[str], None]) -> None:
         """Calls `follower` with every new checkpoint, once it is committed and before anybody is answered."""
@@ -129,6 +137,7 @@ class LedgerBook:
         """Gives the checkpoint of the committed transaction to who follows."""
         if self._sealed_head != self._head:
             self._head = self._sealed_head
+            self._name(self._ring)
             if self._follower is not None:
                 self._follower(self._head)
 
@@ -144,8 +153,9 @@ class LedgerBook:
     def append(self, tx: Tx, act: str, caller: Caller, facts: Mapping[str, object]) -> int:
         """The index of a new entry that commits to the facts, the organisation and the person."""
         told: dict[str, Any] = {"org": caller.org, "person": caller.person, **facts}
-        if jump := self._jump():
+        if jump := self._jumped_ms + self._jump():
             told["clock_jump_ms"] = jump
+            self._jumped_ms = 0
         self._last_ms = max(self._last_ms, tx.now_ms)
         salts = os.urandom(rules.SALT_BYTES * len(told))
         commitments = rules.commit(told, salts)
@@ -156,8 +166,23 @@ class LedgerBook:
         if told.get("figures"):
             self._count(tx.db, record)
         self._full += self._edge.append(leaf_hash(record.leaf.encode()))
-        self._open.append(record)
+        self._open[record.index] = record
         return record.index
+
+    def extend(self, tx: Tx, many: Lot) -> int:
+        """How many entries a lot has, now that they are in the log."""
+        # A lot is committed to before its transaction; the next entry of one act tells of a jump.
+        self._jumped_ms += self._jump()
+        self._last_ms = max(self._last_ms, tx.now_ms)
+        first, width, org = self._edge.size, many.salt_bytes, many.common["org"]
+        salts = [many.salts[at : at + width] for at in range(0, len(many.salts), width)]
+        rows = zip(many.facts, many.commitments, salts, strict=True)
+        sight = dict.fromkeys([org, *many.parties])
+        store.add_entries(tx.db, first, ACT, self._last_ms, org, rows, sight)
+        # The database first: where it refuses, the act is undone and the tree has not grown.
+        self._full += self._edge.extend(hashes_of(many.heads, self._last_ms))
+        self._lots[first] = many, self._last_ms
+        return len(many)
 
     def _count(self, db: Session, record: Record) -> None:
         """Keeps what an entry counts, in its transaction."""
@@ -171,38 +196,48 @@ class LedgerBook:
             store.add_figure(db, number, rules.month_of(day), day, record.index, counted)
 
     def seal(self, db: Session) -> None:
-        """Writes the tiles and signs the checkpoint of the transaction; nothing if it has no entry."""
-        if not self._open:
+        """Writes the tiles and signs the checkpoint of the transaction; nothing if it has no entry.
+
+        Raises: DatabaseLost log_moved, before anything is signed.
+        """
+        if not (self._open or self._lots):
             return
+        stands = store.checkpoint(db)
+        if stands is None or stands[1] != self._head:
+            raise DatabaseLost(LOG_MOVED)
         for level, number, hashes in [*self._full, *self._edge.partial()]:
             store.put_tile(db, level, number, hashes)
-        text = note.checkpoint_text(self.origin, self._edge.size, self._edge.root())
-        signature = self._vault.sign(self._sealed, _PURPOSE, text.encode())
-        signed = note.signed(text, self.origin, self._public, signature)
+        self._ring = keyring.signers(store.keys(db), self._edge.size, self._last_ms)
+        text = note.checkpoint_text(self._ring[-1].origin, self._edge.size, self._edge.root())
+        signed = keyring.signed(text, self._ring, self._vault)
         store.add_checkpoint(db, self._edge.size, signed)
         tiles = {(level, number): list(row) for level, number, row in [*self._full, *self._edge.partial()]}
         batch = _Batch(
-            self._open[0].index,
+            min([*self._open, *self._lots]),
             self._edge.size,
             signed,
             self._open,
+            self._lots,
             Prover(self._edge.size, self._fetch(tiles)),
+            keyring.vkey(self._ring[0]),
         )
         with self._lock:
             self._sealed_batches = [*self._sealed_batches[-_KEPT + 1 :], batch]
             self._sealed_head = signed
-        self._open, self._full = [], []
+        self._open, self._lots, self._full = {}, {}, []
 
-    def receipt(self, index: int) -> dict[str, object]:
-        """The receipt of an entry, opened for the organisation that acted."""
+    def receipt(self, index: int, entries: int | None = None) -> dict[str, object] | None:
+        """The receipt of an entry or of a lot, opened for the organisation that acted.
+
+        None of a lot of which something was erased: what is left is proved entry by entry.
+        """
         with self._lock:
             for batch in reversed(self._sealed_batches):
                 if batch.first <= index < batch.size:
-                    record = batch.records[index - batch.first]
-                    return rules.receipt_of(
-                        record, record.facts, batch.prover.inclusion(index), batch.note, self.vkey
-                    )
+                    return batch.receipt(index, entries)
         with self._database.reading() as db:
+            if entries is not None:
+                return lot_receipt(db, index, entries)
             record = store.entry(db, index)
             assert record is not None
             return receipt(db, record, record.facts)
@@ -229,29 +264,83 @@ class LedgerBook:
         return drift
 
 
-class _Batch:
-    __slots__ = ("first", "note", "prover", "records", "size")
+def _edge(size: int, levels: list[list[bytes]], signed: str) -> Edge:
+    """The right edge of the tree, if it gives the root that was signed.
 
-    def __init__(self, first: int, size: int, signed: str, records: list[Record], prover: Prover) -> None:
+    Raises: DatabaseLost log_damaged.
+    """
+    edge = Edge(size, levels)
+    try:
+        head = note.read_checkpoint(signed)
+        if head.size == size and head.root == edge.root():
+            return edge
+    except (note.NotANote, IndexError):
+        pass
+    raise DatabaseLost(LOG_DAMAGED)
+
+
+class _Batch:
+    __slots__ = ("first", "lots", "note", "prover", "records", "size", "vkey")
+
+    def __init__(
+        self, first: int, size: int, signed: str, records: dict[int, Record],
+        lots: dict[int, tuple[Lot, int]], prover: Prover, vkey: str,
+    ) -> None:  # fmt: skip
         self.first = first
         self.size = size
         self.note = signed
         self.records = records
+        self.lots = lots
         self.prover = prover
+        self.vkey = vkey
+
+    def receipt(self, index: int, entries: int | None) -> dict[str, object]:
+        """The receipt of an entry or of a lot of this batch."""
+        if entries is None:
+            record = self.records[index]
+            return rules.receipt_of(record, record.facts, self.prover.inclusion(index), self.note, self.vkey)
+        lot, time_ms = self.lots[index]
+        digits, width = lot.salts.hex(), 2 * lot.salt_bytes
+        salts = [digits[at : at + width] for at in range(0, len(digits), width)]
+        around = self.prover.surroundings(index, index + entries)
+        return receipt_of(index, time_ms, lot.common, salts, around, self.note, self.vkey)
 
 
 def receipt(
-    db: Session, record: Record, fields: Mapping[str, Any], under: tuple[int, str] | None = None
+    db: Session, record: Record, fields: Mapping[str, Any], under: tuple[int, str, LogKey] | None = None
 ) -> dict[str, object]:
-    """The receipt of a committed entry under a checkpoint (size, note) that covers it; by default under the first.
+    """The receipt of a committed entry under a checkpoint (size, note and a trusted key that signed it) that covers it.
 
-    The entry must exist.
+    By default under the first such. The entry must exist.
+    Raises: Unavailable log_damaged, where the tiles or the entry are not what was signed.
     """
-    head = under or store.checkpoint(db, record.index)
-    if head is None:
-        raise ValueError("no checkpoint covers the entry")
-    size, signed = head
-    known = store.key(db, size)
-    assert known is not None
-    path = Prover(size, lambda level, number: store.tile(db, level, number)).inclusion(record.index)
-    return rules.receipt_of(record, fields, path, signed, note.vkey(known[0], known[1]))
+    prover, signed, vkey = _covering(db, record.index, under)
+    try:
+        path = prover.inclusion(record.index)
+    except IndexError:
+        path = []
+    head = note.read_checkpoint(signed)
+    if not included(leaf_hash(record.leaf.encode()), record.index, head.size, path, head.root):
+        raise Unavailable(LOG_DAMAGED)
+    return rules.receipt_of(record, fields, path, signed, vkey)
+
+
+def lot_receipt(db: Session, first: int, entries: int) -> dict[str, object] | None:
+    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased."""
+    found = store.stretch(db, first, entries)
+    if any(record.erased for record, _ in found):
+        return None
+    prover, signed, vkey = _covering(db, first)
+    common = {name: value for name, value in found[0][0].facts.items() if name != EACH}
+    salts = [raw.hex() for _, raw in found]
+    around = prover.surroundings(first, first + entries)
+    return receipt_of(first, found[0][0].time_ms, common, salts, around, signed, vkey)
+
+
+def _covering(
+    db: Session, index: int, under: tuple[int, str, LogKey] | None = None
+) -> tuple[Prover, str, str]:
+    """Of the first checkpoint that covers an entry and a trusted key signed: its tree, itself and that key."""
+    size, signed, key = under or keyring.head_for(db, index)
+    prover = Prover(size, lambda level, number: store.tile(db, level, number))
+    return prover, signed, keyring.vkey(key)

@@ -64,10 +64,73 @@ HEAD_NOT_SIGNED = Code(
     "Send it with the log's Ed25519 line; after a change of keys, have the log watched anew.",
     "检查点未由本节点所知的该日志密钥有效签署。", "请附上该日志的 Ed25519 签名行；更换密钥后请重新登记监看。",
 )  # fmt: skip
-CODES = (
-    NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE, NOT_A_WITNESS_REQUEST,
-    LOG_NOT_WATCHED, HEAD_NOT_SIGNED,
+RECORDS_COUNT = Code(
+    "records_count", 422, Exit.usage,
+    "A call takes 1 to {most} records.", "Send more in several calls.",
+    "每次调用可提交 1 至 {most} 条记录。", "更多记录请分多次提交。",
 )  # fmt: skip
+ENTRY_TOO_LARGE = Code(
+    "entry_too_large", 413, Exit.usage,
+    "Record {place} is larger than {most} bytes of canonical JSON.",
+    "Attest a hash of it (sha256) and keep the record yourself.",
+    "第 {place} 条记录的规范 JSON 超过 {most} 字节。", "请改为存证其哈希（sha256），记录自行保管。",
+)  # fmt: skip
+LOG_MOVED = Code(
+    "log_moved", 503, Exit.conflict,
+    "The log in the database is not the one this node signed last; nothing more is signed.",
+    "Stop the node, put its newest database back and see that nothing else writes to it; then start again.",
+    "数据库中的日志不是本节点最后签署的日志；不再签署任何内容。",
+    "请停止节点，放回最新的数据库，并确认没有其他程序写入，然后重新启动。",
+)  # fmt: skip
+LOG_DAMAGED = Code(
+    "log_damaged", 503, Exit.failure,
+    "The tree in the database does not lead to what this log signed; nothing more is signed.",
+    "Run `dujiang doctor`, then restore the newest backup.",
+    "数据库中的树与本日志签署的内容不符；不再签署任何内容。",
+    "请运行 `dujiang doctor`，然后恢复最新的备份。",
+)  # fmt: skip
+ROTATION_RUNS = Code(
+    "rotation_runs", 409, Exit.conflict,
+    "The log's key is being rotated: the old one signs beside the new one until {until}.",
+    "Wait until then; if a key was stolen, `dujiang ledger disown KEY` ends it at once.",
+    "日志密钥正在轮换：旧密钥与新密钥共同签署至 {until}。",
+    "请等待至该时间；若密钥被盗，请用 `dujiang ledger disown 密钥` 立即停用。",
+)  # fmt: skip
+OVERLAP_UNFIT = Code(
+    "overlap_unfit", 400, Exit.usage,
+    "Both keys sign for 1 to 366 days.", "Give a number of days in that range.",
+    "新旧密钥共同签署的期限为 1 至 366 天。", "请填写该范围内的天数。",
+)  # fmt: skip
+NOT_OUR_KEY = Code(
+    "not_our_key", 404, Exit.not_found,
+    "That is no verifier key of this log, or it is disowned already from that size on.",
+    "List them with `dujiang ledger keys`.",
+    "这不是本日志的验证密钥，或该密钥自该长度起已被弃用。", "请用 `dujiang ledger keys` 列出。",
+)  # fmt: skip
+CODES = (
+    NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, LOG_MOVED, LOG_DAMAGED, ROTATION_RUNS, OVERLAP_UNFIT, NOT_OUR_KEY,
+    RECORDS_COUNT, ENTRY_TOO_LARGE, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE, NOT_A_WITNESS_REQUEST, LOG_NOT_WATCHED,
+    HEAD_NOT_SIGNED,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """A key of the log (日志密钥): the name it signs under, and which checkpoints it signs."""
+
+    origin: str
+    public: bytes
+    """Ed25519, 32 bytes."""
+    sealed: bytes
+    """Its private half, sealed by the vault."""
+    since: int
+    """It signs checkpoints of this many entries and more; the entry before that names it."""
+    until_ms: int | None = None
+    """It signs no tree whose last entry is of this time or later; None: until another key takes over."""
+    disowned: int | None = None
+    """It is not to be trusted for checkpoints of more entries than this: it was stolen or lost."""
+    disowned_by: int | None = None
+    """The index of the entry that says so."""
 
 
 @dataclass(frozen=True, slots=True)

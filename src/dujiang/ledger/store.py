@@ -23,13 +23,13 @@ from sqlalchemy import (
 )
 
 from dujiang.kernel.tables import META, Row, Session, Sql
-from dujiang.ledger.model import QUANTITIES, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.model import QUANTITIES, Counted, Flow, LogKey, Record, Scope, Sum
 from dujiang.ledger.rules import SALT_BYTES, leaf_of, month_of, record_of
 
 _KEY = Table(
-    "ledger_key", META, Column("origin", Text, primary_key=True),
-    Column("public", LargeBinary, nullable=False), Column("sealed", LargeBinary, nullable=False),
-    Column("since", Integer, nullable=False, server_default="0"),
+    "ledger_key", META, Column("public", LargeBinary, primary_key=True), Column("origin", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False), Column("since", Integer, nullable=False),
+    Column("until_ms", Integer), Column("disowned", Integer), Column("disowned_by", Integer),
 )  # fmt: skip
 _ENTRY = Table(
     "ledger_entry", META, Column("idx", Integer, primary_key=True, autoincrement=False),
@@ -73,6 +73,15 @@ _KEY_GET = Sql(
     select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed).where(_KEY.c.since <= bindparam("size"))
     .order_by(_KEY.c.since.desc()).limit(1)
 )  # fmt: skip
+_KEY_LIST = Sql(
+    select(
+        _KEY.c.origin, _KEY.c.public, _KEY.c.sealed, _KEY.c.since, _KEY.c.until_ms, _KEY.c.disowned, _KEY.c.disowned_by
+    ).order_by(_KEY.c.since)
+)  # fmt: skip
+_KEY_END = Sql(text("UPDATE ledger_key SET until_ms = :until_ms WHERE public = :public"))
+_KEY_DISOWN = Sql(
+    text("UPDATE ledger_key SET disowned = :beyond, disowned_by = :entry WHERE public = :public")
+)
 _KEY_DROP = Sql(text("DELETE FROM ledger_key WHERE since > (SELECT max(size) FROM ledger_checkpoint)"))
 _ENTRY_ADD = Sql(insert(_ENTRY))
 _ENTRY_COLUMNS = (
@@ -84,6 +93,13 @@ _ENTRY_LAST = Sql(select(_ENTRY.c.idx, _ENTRY.c.time_ms).order_by(_ENTRY.c.idx.d
 _ENTRY_ERASE = Sql(
     update(_ENTRY).where(_ENTRY.c.idx == bindparam("at"))
     .values(org=bindparam("org"), facts=bindparam("facts"), salts=bindparam("salts"))
+)  # fmt: skip
+_STRETCH = Sql(
+    select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx.between(bindparam("first"), bindparam("last")))
+    .order_by(_ENTRY.c.idx)
+)  # fmt: skip
+_SIDES = Sql(
+    select(_FLOW.c.from_org, _FLOW.c.to_org).where(_FLOW.c.contract == bindparam("contract")).distinct()
 )  # fmt: skip
 _LEAVES = Sql(
     select(_ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.facts, _ENTRY.c.commitments)
@@ -177,9 +193,27 @@ _ACTIVE = {
 }
 
 
-def add_key(db: Session, origin: str, public: bytes, sealed: bytes, since: int = 0) -> None:
-    """Keeps a key of the log, which signs checkpoints of `since` entries and more."""
-    db.run(_KEY_ADD, origin=origin, public=public, sealed=sealed, since=since)
+def add_key(db: Session, key: LogKey) -> None:
+    """Keeps a new key of the log."""
+    db.run(
+        _KEY_ADD, origin=key.origin, public=key.public, sealed=key.sealed, since=key.since, until_ms=key.until_ms,
+        disowned=key.disowned, disowned_by=key.disowned_by,
+    )  # fmt: skip
+
+
+def keys(db: Session) -> list[LogKey]:
+    """Every key the log ever had, the first one first."""
+    return [LogKey(*cast("Any", row)) for row in db.run(_KEY_LIST)]
+
+
+def end_key(db: Session, public: bytes, until_ms: int) -> None:
+    """Says until when a key signs."""
+    db.run(_KEY_END, public=public, until_ms=until_ms)
+
+
+def disown_key(db: Session, public: bytes, beyond: int, entry: int) -> None:
+    """Says that a key is not trusted beyond a size, by which entry."""
+    db.run(_KEY_DISOWN, public=public, beyond=beyond, entry=entry)
 
 
 def drop_unused_keys(db: Session) -> None:
@@ -201,6 +235,29 @@ def add_entry(db: Session, record: Record, commitments: bytes, salts: bytes, sig
     )  # fmt: skip
     for org in sight:
         db.run(_SIGHT_ADD, org=org, idx=record.index, entries=1)
+
+
+def add_entries(
+    db: Session, first: int, act: str, time_ms: int, org: str, rows: Iterable[tuple[str, bytes, bytes]],
+    sight: Iterable[str],
+) -> None:  # fmt: skip
+    """Keeps entries side by side, of each its facts as JSON, commitments and salts, and who may see them all."""
+    made = [(index, act, time_ms, org, *row) for index, row in enumerate(rows, first)]
+    db.many(_ENTRY_ADD, made)
+    for each in sight:
+        db.run(_SIGHT_ADD, org=each, idx=first, entries=len(made))
+
+
+def stretch(db: Session, first: int, count: int) -> list[tuple[Record, bytes]]:
+    """Entries side by side, in order, with their salts."""
+    rows = db.run(_STRETCH, first=first, last=first + count - 1)
+    return [(_record(row), _bytes(row[6])) for row in rows]
+
+
+def sides(db: Session, contract: str) -> tuple[str, ...]:
+    """The organisations between which this log says that data flow under a contract."""
+    rows = db.run(_SIDES, contract=contract) if contract else []
+    return tuple(dict.fromkeys(str(side) for row in rows for side in row if side))
 
 
 def erase(db: Session, index: int, fields: Collection[str] | None = None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 
 WIDTH = 256
@@ -55,6 +55,22 @@ class Edge:
             self.levels[level] = []
             carried = perfect_root(row)
             level += 1
+
+    def extend(self, leaves: list[bytes]) -> list[tuple[int, int, list[bytes]]]:
+        """Adds leaf hashes; the tiles that became full by them, as `append` says them."""
+        full: list[tuple[int, int, list[bytes]]] = []
+        at = 0
+        while at < len(leaves):
+            # All but the last one of a tile lie side by side; the last one carries upwards.
+            row = self.levels[0]
+            take = min(WIDTH - len(row) - 1, len(leaves) - at)
+            row += leaves[at : at + take]
+            self.size += take
+            at += take
+            if at < len(leaves):
+                full += self.append(leaves[at])
+                at += 1
+        return full
 
     def partial(self) -> list[tuple[int, int, list[bytes]]]:
         """The unfinished tiles: (level, number, hashes)."""
@@ -108,6 +124,15 @@ class Prover:
         path.reverse()
         return path
 
+    def surroundings(self, first: int, end: int) -> list[bytes]:
+        """The hashes around the leaves from `first` to before `end`, from left to right.
+
+        With the leaves themselves they give the root and the path of each: see `Stretch`.
+        """
+        if not 0 <= first < end <= self._size:
+            raise ValueError("no such leaves")
+        return [self._range(low, high) for low, high in _around(0, self._size, first, end)]
+
     def consistency(self, old: int) -> list[bytes]:
         """The proof that the tree of `old` leaves is a prefix (RFC 6962 §2.1.2)."""
         if not 0 < old <= self._size:
@@ -149,6 +174,59 @@ class Prover:
                 known.append(row)
             self._tiles[level, number] = known
         return known
+
+
+class Stretch:
+    """Leaves side by side in the tree of one size, with the hashes around them: the path of each leaf."""
+
+    def __init__(self, size: int, first: int, leaves: list[bytes], around: list[bytes]) -> None:
+        """Raises: ValueError where the hashes around are not as many as the shape of the tree asks for."""
+        if not leaves or not 0 <= first <= first + len(leaves) <= size:
+            raise ValueError("no such leaves")
+        self._size = size
+        self._first = first
+        self._end = first + len(leaves)
+        self._known = dict(zip(_around(0, size, first, self._end), around, strict=True))
+        self._known |= {(at, at + 1): leaf for at, leaf in enumerate(leaves, first)}
+
+    def root(self) -> bytes:
+        """The root these leaves and the hashes around them give."""
+        return self._range(0, self._size)
+
+    def inclusion(self, index: int) -> list[bytes]:
+        """The audit path of one of the leaves, from the leaf up."""
+        if not self._first <= index < self._end:
+            raise ValueError("no such leaf")
+        path: list[bytes] = []
+        low, high = 0, self._size
+        while high - low > 1:
+            middle = low + _split(high - low)
+            if index < middle:
+                path.append(self._range(middle, high))
+                high = middle
+            else:
+                path.append(self._range(low, middle))
+                low = middle
+        path.reverse()
+        return path
+
+    def _range(self, low: int, high: int) -> bytes:
+        known = self._known.get((low, high))
+        if known is None:
+            middle = low + _split(high - low)
+            known = node_hash(self._range(low, middle), self._range(middle, high))
+            self._known[low, high] = known
+        return known
+
+
+def _around(low: int, high: int, first: int, end: int) -> Iterator[tuple[int, int]]:
+    """The largest subtrees within `low`..`high` that hold none of the leaves from `first` to before `end`."""
+    if high <= first or low >= end:
+        yield low, high
+    elif low < first or high > end:
+        middle = low + _split(high - low)
+        yield from _around(low, middle, first, end)
+        yield from _around(middle, high, first, end)
 
 
 def _split(count: int) -> int:

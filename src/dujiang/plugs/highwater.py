@@ -4,7 +4,8 @@
 2. It is written after a commit is durable and before anybody is answered, so it is never ahead of the database.
 3. It reaches the disk within some two seconds, on a thread of its own: a killed process loses nothing of it, a
    power cut may set it back by as much.
-4. Two places are written in turn, each with its hash: one that was torn leaves the other.
+4. Where it was removed or replaced while the home is open, it is made anew: what is committed must not be forgotten.
+5. Two places are written in turn, each with its hash: one that was torn leaves the other.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class HighWater:
             self._handle = os.open(path, os.O_WRONLY)
         except OSError:
             raise Unavailable(HIGH_WATER_FAILED) from None
+        self._path = path
         self._mark = mark
         self.failed = False
         """Whether the last write failed: then the file is behind, and guards less than it could."""
@@ -113,8 +115,11 @@ class HighWater:
             return
         mark = Mark(self._mark.home, note, self._mark.turn + 1)
         try:
-            os.pwrite(self._handle, _place(mark), _PLACE_BYTES * (mark.turn % 2))
-        except OSError:
+            if os.fstat(self._handle).st_nlink:
+                os.pwrite(self._handle, _place(mark), _PLACE_BYTES * (mark.turn % 2))
+            else:
+                self._again(mark)
+        except (OSError, Unavailable):
             self.failed = True
             return
         self._mark, self.failed = mark, False
@@ -129,6 +134,13 @@ class HighWater:
         self._thread.join()
         handle, self._handle = self._handle, -1  # its number may be another file's from now on
         os.close(handle)
+
+    def _again(self, mark: Mark) -> None:
+        write(self._path, mark)
+        # In the place of the handle itself: the thread that syncs it knows no other.
+        fresh = os.open(self._path, os.O_WRONLY)
+        os.dup2(fresh, self._handle)
+        os.close(fresh)
 
     def _sync(self) -> None:
         while not self._end.is_set():

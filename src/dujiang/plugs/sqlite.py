@@ -10,7 +10,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import cast
@@ -36,8 +36,17 @@ READ_ONLY = Code(
     "The home can be read but not written.", "Make its folder and files writable for this user.",
     "节点目录只可读、不可写。", "请使当前用户可写该目录及其文件。",
 )  # fmt: skip
-CODES = (DATABASE_FAILED, DISK_FULL, READ_ONLY)
+DATABASE_REPLACED = Code(
+    "database_replaced", 503, Exit.conflict,
+    "The database file was replaced or moved while this node had it open; nothing more is written.",
+    "Stop the node, put its newest database back, then start it again.",
+    "数据库文件在节点打开期间被替换或移走；不再写入任何内容。",
+    "请停止节点，放回最新的数据库，然后重新启动。",
+)  # fmt: skip
+CODES = (DATABASE_FAILED, DISK_FULL, READ_ONLY, DATABASE_REPLACED)
 _READERS_MAX = 16
+_ROWS_MAX = 1024
+"""Rows of one insert; SQLite takes 32,766 values in a statement."""
 
 
 def _dialect() -> _dialects.dialect:
@@ -54,6 +63,18 @@ class _Session:
             return cast(
                 "list[Row]", self._connection.execute(*statement.bound(self._dialect, values)).fetchall()
             )
+        except sqlite3.Error as error:
+            raise _failed(error) from None
+
+    def many(self, statement: Sql, rows: Sequence[Row]) -> None:
+        """Inserts rows, hundreds by one statement: each statement lets another thread take its turn."""
+        try:
+            head, _, names = statement.bound(self._dialect, {})[0].rpartition("VALUES")
+            row = f"({', '.join('?' * (names.count(',') + 1))})"
+            for at in range(0, len(rows), _ROWS_MAX):
+                part = rows[at : at + _ROWS_MAX]
+                line = f"{head}VALUES {', '.join([row] * len(part))}"
+                self._connection.execute(line, [value for each in part for value in each])
         except sqlite3.Error as error:
             raise _failed(error) from None
 
@@ -112,17 +133,19 @@ class SqliteDatabase:
 
     def __init__(self, path: Path, *, busy_ms: int = 10_000) -> None:
         self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
         self._dialect = _dialect()
         self._busy_ms = busy_ms
         self._idle: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         self._writing: _Writing | None = None
+        self._files: dict[Path, tuple[int, int]] = {}
 
     def writing(self) -> _Writing:
         """The one writing connection."""
         if self._writing is None:
             connection = self._connect()
-            self._writing = _Writing(connection, _Session(connection, self._dialect))
+            self._writing = _Writing(connection, _Session(connection, self._dialect), self.unmoved)
         return self._writing
 
     @contextmanager
@@ -141,11 +164,27 @@ class SqliteDatabase:
         """Ends every connection; a clean end folds the write-ahead log into the file."""
         with self._lock:
             idle, self._idle = self._idle, []
+        self._files = {}
         for connection in idle:
             connection.close()
         if self._writing is not None:
             self._writing.connection.close()
             self._writing = None
+
+    def unmoved(self) -> None:
+        """Looks whether the files under the database's name are those it was opened with.
+
+        SQLite goes on in a file that was replaced or removed: what it commits there nobody finds again.
+        Raises: DatabaseLost database_replaced.
+        """
+        for path in (self._path, self._log):
+            try:
+                found = path.stat()
+            except OSError:
+                found = None
+            held = (found.st_dev, found.st_ino) if found else (-1, -1)
+            if self._files.setdefault(path, held) != held:
+                raise DatabaseLost(DATABASE_REPLACED)
 
     def _borrow(self) -> sqlite3.Connection:
         with self._lock:
@@ -181,19 +220,32 @@ class SqliteDatabase:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
+            if not self._files:
+                connection.execute(
+                    "SELECT count(*) FROM sqlite_schema"
+                ).fetchall()  # opens the write-ahead log
         except sqlite3.Error as error:
             raise lost(error) from None
+        try:
+            self.unmoved()
+        except DatabaseLost:
+            connection.close()
+            raise
         return connection
 
 
 class _Writing:
-    def __init__(self, connection: sqlite3.Connection, session: _Session) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, session: _Session, unmoved: Callable[[], None]
+    ) -> None:
         self.connection = connection
+        self._unmoved = unmoved
         self._session = session
         self._marked = False
 
     def begin(self) -> _Session:
         self._marked = False
+        self._unmoved()
         self._do("BEGIN IMMEDIATE")
         return self._session
 
@@ -207,6 +259,7 @@ class _Writing:
         self._do("ROLLBACK TO act")
 
     def commit(self) -> None:
+        self._unmoved()
         self._do("COMMIT")
 
     def rollback(self) -> None:

@@ -6,12 +6,15 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-HEAD = "0012"
+HEAD = "0013"
 """The schema this program works with."""
 
 
 def upgrade(url: str, to: str = "head") -> None:
-    """Brings a database to `HEAD`, or to an earlier version, in one transaction per step."""
+    """Brings a database to `HEAD`, or to an earlier version, in one transaction per step.
+
+    `url`: `sqlite:///…`, or the address of a PostgreSQL database as libpq reads it.
+    """
     from alembic import command
     from alembic.config import Config
 

@@ -35,7 +35,8 @@ def upgrade() -> None:
         op.add_column("identity_organisation", sa.Column(name, sa.Text(), nullable=False, server_default=""))
     op.create_table(
         "ledger_flow",
-        sa.Column("id", sa.Integer(), nullable=False),
+        # PostgreSQL numbers by a sequence, of which every flow that is known already takes a number, too.
+        sa.Column("id", sa.Integer().with_variant(sa.BigInteger(), "postgresql"), nullable=False),
         *(sa.Column(name, sa.Text(), nullable=False) for name in _FLOW),
         sa.PrimaryKeyConstraint("id"),
     )

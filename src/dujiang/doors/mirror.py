@@ -1,0 +1,211 @@
+"""A log as files (C2SP tlog-tiles): read from a folder, an address or a home, and a folder that follows one.
+
+1. A folder never shows a head whose tiles are not all there: the checkpoint is the last file and is put in whole.
+2. It follows one log that only grows: a head that does not continue the folder's own is refused, nothing is replaced.
+3. Only what is new is fetched; partial tiles stay for every head the folder has shown.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dujiang.doors.local import FILE_MISSING, NODE_UNREACHABLE, Answer, Options
+from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.ledger.note import Checkpoint, NotANote, read_checkpoint
+from dujiang.ledger.tile import NotATile, Place, entries_of, hashes_of, places
+from dujiang.ledger.tree import Prover
+
+LOG_ELSEWHERE = Code(
+    "log_elsewhere", 409, Exit.conflict,
+    "The folder holds another log, or a head that this one does not continue; nothing was changed.",
+    "Choose an empty folder; if it is the same log, keep this one: the log was rewritten.",
+    "该目录保存的是另一份日志，或其检查点不是本日志的前缀；未作任何更改。",
+    "请另选空目录；若为同一日志，请保留该目录：日志曾被改写。",
+)  # fmt: skip
+LOG_INCOMPLETE = Code(
+    "log_incomplete", 502, Exit.failure,
+    "The log cannot be copied: {path} is missing or not what the checkpoint says.",
+    "Try again; if it stays so, `dujiang verify` says what is wrong with that log.",
+    "无法复制日志：{path} 缺失，或与检查点不符。", "请重试；若依旧如此，用 `dujiang verify` 查看该日志的问题。",
+)  # fmt: skip
+CODES = (LOG_ELSEWHERE, LOG_INCOMPLETE)
+Deed = Callable[[Options], Answer]
+Source = Callable[[str], bytes | None]
+"""The bytes at an address below the log's, or None where there is nothing."""
+_PIECE_BYTES_MAX = 256 * 65_537
+_TRIES = 5
+_WAIT_S_MAX = 10.0
+
+
+def tiles(folder: Path) -> Deed:
+    """Write the log as files that everybody can check (C2SP tlog-tiles), or bring such a folder up to date.
+
+    Parameters
+    ----------
+    folder
+        Where: a new folder, or one this command has written before.
+    """
+
+    def deed(options: Options) -> Answer:
+        with _source(options) as source:
+            before, head, count = followed(folder, source)
+        body = {
+            "folder": str(folder),
+            "origin": head.origin,
+            "before": before,
+            "size": head.size,
+            "files": count,
+        }
+        return Answer(body)
+
+    return deed
+
+
+@contextmanager
+def _source(options: Options) -> Iterator[Source]:
+    """The log the options mean: of the node that is named or holds the home, or of the home itself."""
+    from dujiang import home
+    from dujiang.ledger import published
+
+    url = options.node or home.holder(options.home)
+    if url:
+        with at(f"{url.rstrip('/')}/log") as source:
+            yield source
+        return
+    with home.opened(options.home) as held, held.node.database.reading() as db:
+        yield lambda path: published.file(db, path)
+
+
+def below(folder: Path) -> Source:
+    """The log that lies in a folder."""
+
+    def read(path: str) -> bytes | None:
+        try:
+            with (folder / path).open("rb") as file:
+                return file.read(_PIECE_BYTES_MAX + 1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError:
+            raise Refused(FILE_MISSING, name=path.rpartition("/")[2]) from None
+
+    return read
+
+
+@contextmanager
+def at(url: str) -> Iterator[Source]:
+    """The log at an address, waited for where it says that it is asked too much.
+
+    Raises: Unavailable node_unreachable.
+    """
+    import httpx2
+
+    with httpx2.Client(timeout=httpx2.Timeout(30.0, connect=10.0), follow_redirects=False) as client:
+
+        def read(path: str) -> bytes | None:
+            for turn in range(_TRIES):
+                try:
+                    with client.stream("GET", f"{url.rstrip('/')}/{path}") as reply:
+                        if reply.status_code == 200:
+                            return _bounded(reply.iter_bytes())
+                        if reply.status_code in (404, 410):
+                            return None
+                        wait = reply.headers.get("retry-after", "")
+                except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
+                    break
+                except httpx2.HTTPError:
+                    wait = ""
+                time.sleep(min(_WAIT_S_MAX, float(wait) if wait.isdecimal() else 0.2 * (turn + 1)))
+            raise Unavailable(NODE_UNREACHABLE)
+
+        yield read
+
+
+def followed(folder: Path, source: Source) -> tuple[int, Checkpoint, int]:
+    """The size a folder had, the head it has now and how many files that took.
+
+    Raises: Refused log_elsewhere; Unavailable log_incomplete, node_unreachable.
+    """
+    own, raw = below(folder)("checkpoint"), source("checkpoint")
+    head = _head(raw)
+    old = None if own is None else _head(own)
+    since = 0 if old is None else old.size
+    # A log that goes on under a new name continues the old one; two that are empty still are two.
+    if old is not None and (head.size < since or (not since and head.origin != old.origin)):
+        raise Refused(LOG_ELSEWHERE)
+    _check(source, head, old)
+    fresh = list(places(head.size, since))
+    for place in fresh:
+        _write(folder / place.path, _piece(source, place))
+    _check(below(folder), head, old)
+    if raw != own:
+        _write(folder / "vkeys", source("vkeys") or b"")
+        os.sync()  # the tiles are on the disk before a head says so, also after a loss of power
+        assert raw is not None
+        _write(folder / "checkpoint", raw)
+    return since, head, len(fresh)
+
+
+def _head(raw: bytes | None) -> Checkpoint:
+    try:
+        return read_checkpoint((raw or b"").decode())
+    except (NotANote, UnicodeDecodeError):
+        raise Unavailable(LOG_INCOMPLETE, path="checkpoint") from None
+
+
+def _piece(source: Source, place: Place) -> bytes:
+    """The bytes of a place, as many as it says."""
+    raw = source(place.path)
+    try:
+        if raw is None:
+            raise NotATile
+        parts = (entries_of if place.level is None else hashes_of)(raw, place.width)
+        if len(raw) != sum(map(len, parts)) + (2 * len(parts) if place.level is None else 0):
+            raise NotATile
+    except NotATile:
+        raise Unavailable(LOG_INCOMPLETE, path=place.path) from None
+    return raw
+
+
+def _check(read: Source, head: Checkpoint, old: Checkpoint | None) -> None:
+    """Nothing where the tiles give the new root and, of their beginning, the old one."""
+
+    def fetch(level: int, number: int) -> list[bytes]:
+        count = min(256, (head.size >> 8 * level) - 256 * number)
+        return hashes_of(_piece(read, Place(level, number, count)), count)
+
+    if Prover(head.size, fetch).root() != head.root:
+        raise Unavailable(LOG_INCOMPLETE, path="checkpoint")
+    if old is not None and Prover(old.size, fetch).root() != old.root:
+        raise Refused(LOG_ELSEWHERE)
+
+
+def _write(place: Path, raw: bytes) -> None:
+    """Puts a file in whole."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    draft = place.with_name(f".{place.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(raw)
+        if place.name == "checkpoint":
+            file.flush()
+            os.fsync(file.fileno())
+    draft.replace(place)
+
+
+def _bounded(parts: Iterator[bytes]) -> bytes:
+    found = bytearray()
+    for part in parts:
+        found += part
+        if len(found) > _PIECE_BYTES_MAX:
+            raise Unavailable(NODE_UNREACHABLE)
+    return bytes(found)
+
+
+def vkeys_of(source: Source) -> list[Any]:
+    """The keys that a log says are its own."""
+    raw = source("vkeys") or b""
+    return [line for line in raw.decode("utf-8", "replace").splitlines() if line]

@@ -1,0 +1,52 @@
+"""What everybody may read of the log, by its address below `/log/` (C2SP tlog-tiles); the log of one home.
+
+1. `checkpoint` is the newest signed head (or the newest the quorum cosigned, while that is fresh), `vkeys` the keys
+   that sign it and those of this node as a witness, a line each.
+2. `witness-policy` says whose cosignatures its heads carry (C2SP tlog-policy); `<SHA-256 of an origin>/checkpoint` is
+   the last head of another log that this node cosigned (C2SP tlog-witness).
+3. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
+"""
+
+from __future__ import annotations
+
+from dujiang.kernel.tables import Session
+from dujiang.ledger import book, cosigning, store, witnessing
+from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, bundle, place_of, width_in
+from dujiang.ledger.tree import WIDTH
+
+CHECKPOINT, VKEYS, POLICY = "checkpoint", "vkeys", "witness-policy"
+_HEX = frozenset("0123456789abcdef")
+
+
+def file(db: Session, path: str, now_ms: int = 0, least: int = 2**62) -> bytes | None:
+    """The bytes at an address, or None where there is nothing.
+
+    `now_ms`, `least`: as `cosigning.published` takes them; without them the newest head is the published one.
+    """
+    if path == CHECKPOINT:
+        return cosigning.published(db, now_ms, least)[1].encode()
+    if path == VKEYS:
+        return "".join(f"{key}\n" for key in (*book.vkeys(db), *cosigning.vkeys(db))).encode()
+    if path == POLICY:
+        return witnessing.policy_text(db).encode()
+    origin, _, last = path.partition("/")
+    if last == CHECKPOINT and len(origin) == 64 and _HEX.issuperset(origin):
+        found = cosigning.last_of(db, origin)
+        return None if found is None else found.encode()
+    try:
+        place = place_of(path)
+    except NotATile:
+        return None
+    return _entries(db, place) if place.level is None else _hashes(db, place.level, place)
+
+
+def _hashes(db: Session, level: int, place: Place) -> bytes | None:
+    raw = b"".join(store.tile(db, level, place.number)) if place.number < 2**48 else b""
+    return raw[: place.width * HASH_BYTES] if len(raw) >= place.width * HASH_BYTES else None
+
+
+def _entries(db: Session, place: Place) -> bytes | None:
+    first = place.number * WIDTH
+    if width_in(store.last(db)[0], None, place.number) < place.width:
+        return None
+    return bundle(store.leaves(db, first, place.width))

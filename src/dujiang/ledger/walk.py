@@ -1,0 +1,92 @@
+"""A whole log re-derived from what it publishes, as a stranger would (C2SP tlog-tiles); pure, reads by a function.
+
+1. Every bundle holds the entries its place in the tree asks for. 2. Their leaf hashes are the tiles of level 0.
+3. The roots of full tiles are the tiles of the level above. 4. What is left at the right edge gives the root.
+It goes from left to right once and keeps one unfinished tile of each level, whatever the size of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+
+from dujiang.ledger.tile import NotATile, Place, entries_of, width_in
+from dujiang.ledger.tree import WIDTH, Edge, perfect_root
+
+Read = Callable[[Place], bytes | None]
+"""The bytes of a tile or bundle, or None where there is none."""
+
+
+class Broken(ValueError):
+    """What is published does not hold together; its text is the first step that failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roots:
+    """The root of the whole tree, and the root it had at the earlier size that was asked about."""
+
+    root: bytes
+    earlier: bytes | None
+
+
+def roots(size: int, read: Read, earlier: int | None = None) -> Roots:
+    """The roots that the published entries give, once each tile was found to be what lies below it.
+
+    Raises: Broken.
+    """
+    levels: list[list[bytes]] = [[]]
+    before: bytes | None = None
+    for number in range((size + WIDTH - 1) // WIDTH):
+        width = width_in(size, None, number)
+        hashes = _leaves(read, Place(None, number, width))
+        _held(read, Place(0, number, width), hashes)
+        if earlier is not None and 0 <= earlier - number * WIDTH < width:
+            before = Edge(earlier, [hashes[: earlier - number * WIDTH], *levels[1:]]).root()
+        levels[0] = hashes
+        if width == WIDTH:
+            _carried(read, levels, number)
+    for level, row in enumerate(levels[1:], 1):
+        if row:
+            _held(read, Place(level, (size >> 8 * level) // WIDTH, len(row)), row)
+    root = Edge(size, levels).root()
+    return Roots(root, root if earlier == size else before)
+
+
+def _leaves(read: Read, place: Place) -> list[bytes]:
+    raw = _read(read, place)
+    try:
+        return [sha256(b"\x00" + entry).digest() for entry in entries_of(raw, place.width)]
+    except NotATile as wrong:
+        raise Broken(f"3 entries: {place.path}: {wrong}") from None
+
+
+def _held(read: Read, place: Place, hashes: list[bytes]) -> None:
+    """Nothing where the tile says what lies below it."""
+    raw, own = _read(read, place), b"".join(hashes)
+    # Where a partial tile is gone the full one is read: it begins with the same hashes.
+    if raw != own and not (len(raw) == WIDTH * 32 and raw.startswith(own)):
+        raise Broken(f"4 tiles: {place.path} is not what lies below it")
+
+
+def _carried(read: Read, levels: list[list[bytes]], number: int) -> None:
+    """Takes the root of the full tile `number` up, and so on where that fills one above."""
+    level = 0
+    while len(levels[level]) == WIDTH:
+        if level:
+            number //= WIDTH
+            _held(read, Place(level, number), levels[level])
+        if level + 1 == len(levels):
+            levels.append([])
+        levels[level + 1].append(perfect_root(levels[level]))
+        levels[level] = []
+        level += 1
+
+
+def _read(read: Read, place: Place) -> bytes:
+    raw = read(place)
+    if raw is None and place.width < WIDTH:
+        raw = read(place._replace(width=WIDTH))
+    if raw is None:
+        raise Broken(f"{'3 entries' if place.level is None else '4 tiles'}: {place.path} is missing")
+    return raw
