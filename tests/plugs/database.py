@@ -63,6 +63,23 @@ class DatabaseContract(ABC):
         writing.commit()
         assert self.rows(database) == [(1, "x"), (3, "x")]
 
+    def test_many_rows_are_inserted_at_once_or_none_of_them(self, database: Database) -> None:
+        words = ["一", "", "a\tb\\n\n", None, "\\N", *(f"w{n}" for n in range(2500))]
+        rows: list[Row] = list(enumerate(words))
+        writing = database.writing()
+        db = writing.begin()
+        writing.savepoint()
+        db.many(ADD, rows)
+        writing.savepoint()
+        with pytest.raises(Unavailable) as failed:
+            db.many(ADD, [(9000, "x"), (7, "again")])
+        assert not isinstance(failed.value, DatabaseLost)
+        writing.undo()
+        db.many(ADD, [])
+        db.run(ADD, n=9001, word="after")
+        writing.commit()
+        assert self.rows(database) == [*rows, (9001, "after")]
+
     def test_rollback_takes_back_everything_and_never_raises(self, database: Database) -> None:
         writing = database.writing()
         writing.rollback()

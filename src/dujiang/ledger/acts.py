@@ -23,6 +23,8 @@ from dujiang.ledger.cosigning import (
     prepare_cosign,
     publish,
 )
+from dujiang.ledger.erasing import erase as erase_facts
+from dujiang.ledger.erasing import naming
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.rekeying import (
     Disown,
@@ -55,11 +57,14 @@ from dujiang.ledger.witnessing import (
 )
 
 __all__ = [
-    "Appoint", "Attest", "Attested", "Collect", "Consistency", "Cosign", "Dismiss", "Disown", "Disowned", "Forks",
-    "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Restore", "Rotate", "Rotated", "Show", "Unwatch", "Watch",
-    "Witnesses", "appoint", "attest", "collect", "consistency", "cosign", "dismiss", "disown", "forks", "keys",
-    "list_", "prepare_attest", "prepare_cosign", "prove", "publish", "quorum", "restore", "rotate", "show", "unwatch",
-    "watch", "witnesses",
+    "Attest", "Attested", "Disown", "Disowned", "Keys", "Known", "Listed", "Rotate", "Rotated", "attest", "disown",
+    "erase_facts", "keys", "naming", "prepare_attest", "rotate",
+]  # fmt: skip
+
+__all__ += [
+    "Appoint", "Collect", "Consistency", "Cosign", "Dismiss", "Forks", "List", "Publish", "Quorum", "Restore", "Show",
+    "Unwatch", "Watch", "Witnesses", "appoint", "collect", "consistency", "cosign", "dismiss", "forks", "list_",
+    "prepare_cosign", "prove", "publish", "quorum", "restore", "show", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
@@ -87,6 +92,8 @@ class Entry:
     act: str
     time_ms: int
     facts: dict[str, Any]
+    erased: tuple[str, ...] = ()
+    """Facts that were erased since: the entry commits to them, and nobody can say any more what they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,4 +286,4 @@ def _own(tx: Tx, caller: Caller, index: int) -> Record:
 
 def _seen(record: Record, caller: Caller) -> Entry:
     facts = rules.visible(record, caller.org, oversees=oversees(caller))
-    return Entry(record.index, record.act, record.time_ms, facts)
+    return Entry(record.index, record.act, record.time_ms, facts, record.erased)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -69,6 +69,7 @@ _WAIT_S = 10.0
 _LOCK = 0x64756A69616E67
 """The key of the advisory lock; the server keeps one lock of a key in each database."""
 _IS_NULL = re.compile(r"%\((\w+)\)s IS NULL\b")
+_INSERT = re.compile(r"INSERT INTO (\w+ \([^)]*\)) VALUES")
 _COLLATIONS = ("C", "POSIX", "C.UTF-8", "C.utf8")
 _ALIVE = {
     "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
@@ -169,6 +170,17 @@ class _Session:
         try:
             cursor.execute(*_asked(*statement.bound(self._dialect, values)))
             return cast("list[Row]", cursor.fetchall() if cursor.description else [])
+        except self._errors as error:
+            raise _failed(error) from None
+
+    def many(self, statement: Sql, rows: Sequence[Row]) -> None:
+        """Inserts rows by COPY: one message of the protocol, whatever their number."""
+        head = _INSERT.match(statement.bound(self._dialect, {})[0])
+        assert head is not None
+        try:
+            with self._cursor.copy(f"COPY {head[1]} FROM STDIN") as copy:
+                for row in rows:
+                    copy.write_row(row)
         except self._errors as error:
             raise _failed(error) from None
 
