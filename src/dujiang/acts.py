@@ -20,9 +20,21 @@ ACTS: dict[str, Act] = {
     act.name: act
     for act in (
         Act("ledger.list", READS, _ANY, "List log entries", "列出存证条目", "history", ("about",)),
+        Act(
+            "ledger.search", READS, _ANY, "Search the log", "检索存证条目", positional=("about",),
+            examples=("dujiang ledger search --contract CONTRACT --act cleanroom.ask --since 2026-11-01",),
+        ),
+        Act(
+            "ledger.replay", READS, _ANY, "Follow one question or contract, with proofs", "回放一次查询或合约",
+            "replay", ("id",), examples=("dujiang replay JOB", "dujiang replay CONTRACT --out evidence"),
+        ),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
+        Act(
+            "ledger.attest", WRITES, _ANY, "Attest records of another system", "为其他系统的记录存证",
+            positional=("records",), examples=("dujiang ledger attest readings.jsonl --out receipts.jsonl",),
+        ),
         Act(
             "ledger.appoint", WRITES, ("operator",), "Appoint a witness of this log", "任命见证方",
             positional=("url",), examples=("dujiang ledger appoint http://other:8000/log --vkeys VKEY",),
@@ -42,10 +54,6 @@ ACTS: dict[str, Act] = {
         Act("ledger.cosign", KEEPS, _NODE, "Cosign a checkpoint", "联署检查点"),
         Act("ledger.publish", KEEPS, _NODE, "Sign the head that is published", "签署发布的检查点"),
         Act("ledger.collect", KEEPS, _NODE, "Keep what a witness answered", "保存见证方的答复"),
-        Act(
-            "ledger.attest", WRITES, _ANY, "Attest records of another system", "为其他系统的记录存证",
-            positional=("records",), examples=("dujiang ledger attest readings.jsonl --out receipts.jsonl",),
-        ),
         Act("ledger.restore", WRITES, _NODE, "Go on under a new log name", "以新名称延续日志"),
         Act("ledger.keys", READS, ("anyone",), "List the keys of the log", "列出日志密钥"),
         Act(

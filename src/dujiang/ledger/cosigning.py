@@ -21,7 +21,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.plugs import Vault
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, standing, store, witness
-from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST, LogKey
+from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST
 from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
 from dujiang.ledger.tree import Prover
 
@@ -219,13 +219,13 @@ def published(db: Session, now_ms: int, least_size: int = 0) -> tuple[int, str]:
     return newest[0], note.with_lines(newest[1], standing.lines(db, newest[0]))
 
 
-def covering(db: Session, index: int) -> tuple[int, str, LogKey] | None:
-    """The first head that covers an entry and that a witness cosigned, with its lines, and a trusted key of it."""
+def covering(db: Session, index: int) -> tuple[int, str] | None:
+    """The first head that covers an entry and that a witness cosigned, with its lines."""
     size = standing.cosigned_for(db, index)
     signed = store.checkpoint_at(db, size) if size is not None else None
-    if size is None or signed is None or (key := keyring.signer(store.keys(db), size, signed)) is None:
+    if size is None or signed is None:
         return None
-    return size, note.with_lines(signed, standing.lines(db, size)), key
+    return size, note.with_lines(signed, standing.lines(db, size))
 
 
 @dataclass(frozen=True, slots=True)

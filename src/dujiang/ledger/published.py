@@ -1,7 +1,7 @@
 """What everybody may read of the log, by its address below `/log/` (C2SP tlog-tiles); the log of one home.
 
-1. `checkpoint` is the newest signed head (or the newest the quorum cosigned, while that is fresh), `vkeys` the keys
-   that sign it and those of this node as a witness, a line each.
+1. `checkpoint` is the newest head (while it is fresh, the newest that the quorum cosigned), `vkeys` the keys that sign
+   it and those of this node as a witness, a line each.
 2. `witness-policy` says whose cosignatures its heads carry (C2SP tlog-policy); `<SHA-256 of an origin>/checkpoint` is
    the last head of another log that this node cosigned (C2SP tlog-witness).
 3. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, cosigning, store, witnessing
+from dujiang.ledger import cosigning, keyring, store, witnessing
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
@@ -18,15 +18,15 @@ CHECKPOINT, VKEYS, POLICY = "checkpoint", "vkeys", "witness-policy"
 _HEX = frozenset("0123456789abcdef")
 
 
-def file(db: Session, path: str, now_ms: int = 0, least: int = 2**62) -> bytes | None:
+def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | None:
     """The bytes at an address, or None where there is nothing.
 
-    `now_ms`, `least`: as `cosigning.published` takes them; without them the newest head is the published one.
+    `least_size`: of the checkpoint given before, so that who reads on finds a log that only grows.
     """
     if path == CHECKPOINT:
-        return cosigning.published(db, now_ms, least)[1].encode()
+        return cosigning.published(db, now_ms, least_size)[1].encode()
     if path == VKEYS:
-        return "".join(f"{key}\n" for key in (*book.vkeys(db), *cosigning.vkeys(db))).encode()
+        return "".join(f"{key}\n" for key in (*keyring.vkeys(db), *cosigning.vkeys(db))).encode()
     if path == POLICY:
         return witnessing.policy_text(db).encode()
     origin, _, last = path.partition("/")
