@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from dujiang.ledger.walk import roots
 from tests.doors import over_http
 from tests.doors.over_http import Node
 from tests.doors.shell import Shell, dujiang, home
+from tests.ledger.published import entries, log_of, reader
 
 __all__ = ["dujiang", "home"]  # fixtures
 
@@ -330,6 +332,32 @@ def test_a_kept_checkpoint_must_be_continued(dujiang: Shell, made: dict[str, str
     (Path(made["log"]) / "checkpoint").write_bytes(newer.read_bytes())
 
 
+def test_roots_that_the_true_key_signed_falsely_are_found(dujiang: Shell, tmp_path: Path) -> None:
+    """A log of another program, whose own key lies about the root of now or of before."""
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes_raw()
+    files = log_of(entries(300))
+    for path, raw in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(raw)
+
+    def head(name: str, size: int, root: bytes) -> str:
+        text = note.checkpoint_text("a.example", size, root)
+        (tmp_path / name).write_text(note.signed(text, "a.example", public, key.sign(text.encode())), "utf-8")
+        return str(tmp_path / name)
+
+    read = reader(files)
+    line, log = ["--vkey", note.vkey("a.example", public), "--json"], str(tmp_path)
+    head("checkpoint", 300, roots(300, read).root)
+    true, false = head("true", 257, roots(300, read, 257).earlier or b""), head("false", 257, b"r" * 32)
+    assert dujiang("verify", log, *line, "--old", true).body["extends"] == 257
+    forked = dujiang("verify", log, *line, "--old", false, ok=False).body
+    assert forked["step"] == "6 growth: the log does not continue the checkpoint that was kept"
+    head("checkpoint", 300, b"r" * 32)
+    wrong = dujiang("verify", log, *line, ok=False).body
+    assert wrong["step"] == "5 root: the entries give another one than the checkpoint says"
+
+
 def test_a_log_without_a_key_says_what_is_missing(dujiang: Shell, tmp_path: Path) -> None:
     refused = dujiang("verify", str(tmp_path), "--json", ok=False)
     assert refused.body["code"] == "argument_missing" and "--vkey" in refused.body["why"]
@@ -388,8 +416,14 @@ def test_who_pinned_an_earlier_key_is_led_to_the_one_that_signs_and_not_past_a_t
     dujiang.json("ledger", "tiles", made["log"])
     both = dujiang.json("verify", made["log"], "--vkey", first, "--old", str(old))
     assert both["trusted"] and both["ok"] and dujiang.json("verify", made["log"], "--vkey", new)["ok"]
-    stolen = dujiang.json("ledger", "disown", new)
+    before = tmp_path / "before"
+    dujiang.json("ledger", "tiles", str(before))
+    stolen = dujiang.json("ledger", "disown", new, "--size", str(both["size"] - 1))
     dujiang.json("ledger", "tiles", made["log"])
+    shutil.copy(Path(made["log"]) / "keys", before / "keys")
+    beyond = dujiang("verify", str(before), "--vkey", new, "--json", ok=False).body["step"]
+    assert beyond == f"2 key disowned beyond {both['size'] - 1} entries"
+    assert dujiang.json("verify", str(before), "--vkey", first)["ok"], "the key beside it was not stolen"
     assert dujiang("verify", made["log"], "--vkey", first, "--json", ok=False).body["step"].startswith("2 ")
     pins = ["--vkey", first, "--vkey", stolen["new"], "--old", str(old)]
     assert dujiang.json("verify", made["log"], *pins)["ok"]
