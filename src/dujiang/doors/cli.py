@@ -41,9 +41,10 @@ _WITHIN = {
         "mirror",
         "Write the log as files anybody can check",
         "将日志导出为可公开验证的文件",
-    )
+    ),
+    ("ledger", "attest"): ("attest", "Attest records of another system", "为其他系统的记录存证"),
 }
-"""Commands of a package that are no act, and the file that holds each."""
+"""Commands of a package that are no act, or more than one call of it, and the file that holds each."""
 _ORDER = (
     "demo",
     "init",
@@ -149,7 +150,8 @@ def app(language: str = "en") -> App:
                 name=act.room, help=_words(act.room), group=packages, help_format="plaintext", **group
             )
             top.command(rooms[act.room])
-        rooms[act.room].command(source, name=act.name.partition(".")[2], help=told)
+        if (act.room, word := act.name.partition(".")[2]) not in _WITHIN:
+            rooms[act.room].command(source, name=word, help=told)
     for (room, name), (module, *titles) in _WITHIN.items():
         rooms[room].command(f"dujiang.doors.{module}:{name}", name=name, help=titles[zh])
     return top
@@ -159,7 +161,7 @@ def _words(room: str) -> str:
     named = [
         act.name.partition(".")[2] for act in ACTS.values() if act.room == room and act.roles != ("node",)
     ]
-    return ", ".join([*named, *(name for package, name in _WITHIN if package == room)])
+    return ", ".join(dict.fromkeys([*named, *(name for package, name in _WITHIN if package == room)]))
 
 
 def _ran(words: list[str], options: Options) -> Answer | None:
