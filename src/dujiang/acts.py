@@ -48,6 +48,9 @@ ACTS: dict[str, Act] = {
         Act("identity.unlock", WRITES, _ANY, "Let a person sign in again", "解除登录锁定", positional=("person",)),
         Act("identity.password", WRITES, _ANY, "Change your password", "修改密码"),
         Act("identity.revoke", WRITES, _ANY, "Revoke a key or a person", "吊销密钥或人员", positional=("id",)),
+        Act(
+            "identity.erase", WRITES, _ANY, "Erase a revoked person", "删除人员个人信息", positional=("person",),
+        ),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
         Act("identity.login", KEEPS, ("anyone",), "Sign in with a password", "密码登录"),

@@ -110,12 +110,16 @@ def _people(made: Scenario) -> None:
     run("identity.password", li, identity.Password(PASSWORD, NEW_PASSWORD))
     run("identity.unlock", life.insurer, identity.Unlock(person))
     run("identity.assign", life.insurer, identity.Assign(person, ("consumer",)))
+    made.refuse("identity.erase", life.insurer, identity.Erase(person))
     invited = run("identity.invite", life.insurer, identity.Invite("孙", ("consumer",)))
     run("identity.enter", NOBODY, identity.Enter(invited.token, PASSWORD))
     token = run("identity.link", life.insurer, identity.Link()).token
     session = run("identity.enter", NOBODY, identity.Enter(token)).session
     run("identity.leave", NOBODY, identity.Leave(session))
     made.refuse("identity.enter", NOBODY, identity.Enter(token))
+    left = run("identity.invite", life.insurer, identity.Invite("周", ("consumer",))).person
+    run("identity.revoke", life.insurer, identity.Revoke(left))
+    run("identity.erase", life.insurer, identity.Erase(left))
 
 
 def _table(made: Scenario) -> str:

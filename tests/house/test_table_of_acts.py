@@ -35,6 +35,7 @@ REASONED: dict[str, str] = {
     "keys": "everybody knows the word; `list` is of entries",
     "rotate": "the field's own word for a new key that overlaps the old one",
     "disown": "a stolen key is no grant that is revoked: what it signed before stands",
+    "erase": "the word of data protection law; who is revoked is still known, who is erased is not",
     "answer": "how requests are answered is no grant and no term; nobody but the provider sees it",
     "counter": "a counter-offer is neither an offer to everybody nor an acceptance; the field's own word",
     "comment": "a remark changes nothing, so no verb of the list says it",

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dujiang.identity import rules, store
+from dujiang.identity.erasing import Erase, Erased, erase, prepare_erase
 from dujiang.identity.login import (
     Enter,
     Leave,
@@ -53,6 +54,7 @@ from dujiang.kernel.tables import Session
 __all__ = [
     "Enter", "Leave", "Left", "Link", "Linked", "Login", "Opened", "Password", "caller_of_session", "enter", "leave",
     "link", "login", "password", "prepare_enter", "prepare_login", "prepare_password",
+    "Erase", "Erased", "erase", "prepare_erase",
 ]  # fmt: skip
 
 

@@ -158,6 +158,11 @@ LAST_PERSON = Code(
     "Nobody else could act for this organisation then.", "Invite another person first.",
     "这样将无人可以代表本机构。", "请先邀请另一人员。",
 )  # fmt: skip
+PERSON_ACTIVE = Code(
+    "person_active", 409, Exit.conflict,
+    "This person still acts for the organisation.", "Revoke the person first: `dujiang identity revoke PERSON`.",
+    "该人员仍可代表本机构。", "请先吊销该人员：`dujiang identity revoke 人员编号`。",
+)  # fmt: skip
 PROVINCE_UNKNOWN = Code(
     "province_unknown", 400, Exit.usage,
     "That is no province of GB/T 2260.", "Give its two digits or its short name, for example 35 or Fujian.",
@@ -171,5 +176,5 @@ SECTOR_UNKNOWN = Code(
 CODES = (
     PROVINCE_UNKNOWN, SECTOR_UNKNOWN,
     NAME_TAKEN, NAME_UNFIT, ROLE_UNKNOWN, ROLE_BEYOND, BAD_LOGIN, PASSWORD_SHORT, NOT_SIGNED_IN,
-    LAST_OPERATOR, LAST_PERSON,
+    LAST_OPERATOR, LAST_PERSON, PERSON_ACTIVE,
 )  # fmt: skip

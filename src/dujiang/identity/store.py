@@ -95,6 +95,12 @@ _KEY_ADD = Sql(insert(_KEY))
 _KEY_COLUMNS = (_KEY.c.id, _KEY.c.org, _KEY.c.person, _KEY.c.roles, _KEY.c.revoked, _KEY.c.made_by)
 _KEY_HASH = Sql(select(*_KEY_COLUMNS).where(_KEY.c.hash == bindparam("hash"), _KEY.c.revoked == 0))
 _KEY_LIST = Sql(select(*_KEY_COLUMNS).where(_KEY.c.org == bindparam("org")).order_by(_KEY.c.id))
+_PERSON_ANY = Sql(
+    select(_PERSON.c.id, _PERSON.c.org, _PERSON.c.name, _PERSON.c.roles, _PERSON.c.password)
+    .where(_PERSON.c.id == bindparam("id"))
+)  # fmt: skip
+_PERSON_ERASE = Sql(_PERSON.delete().where(_PERSON.c.id == bindparam("of_id")))
+_KEY_ERASE = Sql(text("UPDATE identity_key SET revoked = 1, person = '', hash = id WHERE person = :person"))
 _KEY_REVOKE = Sql(
     update(_KEY).where(_KEY.c.org == bindparam("of_org"), _KEY.c.id == bindparam("of_id"), _KEY.c.revoked == 0)
     .values(revoked=1)
@@ -203,6 +209,19 @@ def person(db: Session, person_id: str) -> Person | None:
     """The person with an id, unless revoked."""
     rows = db.run(_PERSON_GET, id=person_id)
     return _person(rows[0]) if rows else None
+
+
+def anybody(db: Session, person_id: str) -> Person | None:
+    """The person with an id, also a revoked one."""
+    rows = db.run(_PERSON_ANY, id=person_id)
+    return _person(rows[0]) if rows else None
+
+
+def erase_person(db: Session, person_id: str) -> None:
+    """Forgets a person; their keys stay as ended keys of nobody, without the hash of a secret."""
+    db.run(_PERSON_ERASE, of_id=person_id)
+    db.run(_KEY_ERASE, person=person_id)
+    drop_passes(db, person_id)
 
 
 def people(db: Session, org: str) -> list[Person]:

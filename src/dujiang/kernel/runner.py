@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
-from sqlalchemy import Column, Integer, PrimaryKeyConstraint, Table, Text, bindparam, insert, select
+from sqlalchemy import Column, Integer, PrimaryKeyConstraint, Table, Text, bindparam, insert, select, text
 
 from dujiang.kernel.act import Act, Book, Bound, Caller, Effect, Node, Outcome, Tx, bind
 from dujiang.kernel.canonical import sha256_hex
@@ -71,6 +71,7 @@ _DONE_GET = Sql(
     )
 )
 _DONE_ADD = Sql(insert(_DONE))
+_DONE_FORGET = Sql(text("UPDATE kernel_done SET ask_sha256 = '', reply = 'null' WHERE reply LIKE :naming"))
 
 
 _Made = tuple[Outcome, int | None, int | None]
@@ -196,6 +197,11 @@ class Runner:
         raw: Any = msgspec.json.decode(str(reply))
         again: Any = cast(Any, msgspec).convert(raw, Declined if declined else call.bound.reply, strict=False)
         return Outcome(again), cast("int | None", entry), cast("int | None", entries)
+
+
+def forget(db: Session, name: str) -> None:
+    """Takes an id out of the replies that are kept for repeats; such a repeat is refused, never run again."""
+    db.run(_DONE_FORGET, naming=f"%{name}%")
 
 
 def spoken_error(error: BaseException) -> tuple[Code, Mapping[str, str]]:

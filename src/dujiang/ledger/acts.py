@@ -13,6 +13,8 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
+from dujiang.ledger.erasing import erase as erase_facts
+from dujiang.ledger.erasing import naming
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.rekeying import (
     Disown,
@@ -30,7 +32,7 @@ from dujiang.ledger.tree import Prover
 
 __all__ = [
     "Attest", "Attested", "Disown", "Disowned", "Keys", "Known", "Listed", "Rotate", "Rotated", "attest", "disown",
-    "keys", "prepare_attest", "rotate",
+    "erase_facts", "keys", "naming", "prepare_attest", "rotate",
 ]  # fmt: skip
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
@@ -58,6 +60,8 @@ class Entry:
     act: str
     time_ms: int
     facts: dict[str, Any]
+    erased: tuple[str, ...] = ()
+    """Facts that were erased since: the entry commits to them, and nobody can say any more what they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,4 +254,4 @@ def _own(tx: Tx, caller: Caller, index: int) -> Record:
 
 def _seen(record: Record, caller: Caller) -> Entry:
     facts = rules.visible(record, caller.org, oversees=oversees(caller))
-    return Entry(record.index, record.act, record.time_ms, facts)
+    return Entry(record.index, record.act, record.time_ms, facts, record.erased)

@@ -89,6 +89,9 @@ _ENTRY_COLUMNS = (
     _ENTRY.c.salts,
 )  # fmt: skip
 _ENTRY_GET = Sql(select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx == bindparam("idx")))
+_ENTRY_NAMING = Sql(
+    text("SELECT idx FROM ledger_entry WHERE idx >= :first AND facts LIKE :naming ESCAPE '!' ORDER BY idx")
+)
 _ENTRY_LAST = Sql(select(_ENTRY.c.idx, _ENTRY.c.time_ms).order_by(_ENTRY.c.idx.desc()).limit(1))
 _ENTRY_ERASE = Sql(
     update(_ENTRY).where(_ENTRY.c.idx == bindparam("at"))
@@ -279,6 +282,12 @@ def erase(db: Session, index: int, fields: Collection[str] | None = None) -> tup
         _ENTRY_ERASE, at=index, org=org, facts=msgspec.json.encode(facts).decode(), salts=bytes(salts)
     )  # fmt: skip
     return tuple(name for _, name in gone)
+
+
+def naming(db: Session, name: str, first: int) -> list[int]:
+    """The entries from an index on whose facts hold a text of letters, digits and `_`; reads each of them."""
+    rows = db.run(_ENTRY_NAMING, naming=f"%{name.replace('_', '!_')}%", first=first)
+    return [_int(row[0]) for row in rows]
 
 
 def flow_id(db: Session, flow: Flow) -> int:

@@ -1,0 +1,37 @@
+"""What names somebody is taken out of the entries (删除个人信息), for the packages upstream of which the ledger is.
+
+The leaf stands, and with it the tree: the fact and its salt are gone, so nobody can say any more what it was.
+"""
+
+from __future__ import annotations
+
+import json
+
+from dujiang.kernel.tables import Session
+from dujiang.ledger import store
+
+_ASKED = "ask_sha256"
+_ACTOR = "person"
+
+
+def naming(db: Session, name: str, first: int = 0) -> list[int]:
+    """The entries from an index on whose facts hold an id, oldest first; reads each of them."""
+    return store.naming(db, name, first)
+
+
+def erase(db: Session, index: int, name: str) -> int:
+    """How many facts of an entry that hold an id were erased, with their salts.
+
+    Where it is named by more than having acted, what was asked is erased, too: its plain hash could be guessed.
+    """
+    record = store.entry(db, index)
+    if record is None:
+        return 0
+    fields = {
+        field
+        for field, value in record.facts.items()
+        if name in json.dumps(value, ensure_ascii=False) and field not in record.erased
+    }
+    if fields - {_ACTOR} and _ASKED in record.facts and _ASKED not in record.erased:
+        fields.add(_ASKED)
+    return len(store.erase(db, index, fields)) if fields else 0
