@@ -20,6 +20,14 @@ ACTS: dict[str, Act] = {
     act.name: act
     for act in (
         Act("ledger.list", READS, _ANY, "List log entries", "列出存证条目", "history", ("about",)),
+        Act(
+            "ledger.search", READS, _ANY, "Search the log", "检索存证条目", positional=("about",),
+            examples=("dujiang ledger search --contract CONTRACT --act cleanroom.ask --since 2026-11-01",),
+        ),
+        Act(
+            "ledger.replay", READS, _ANY, "Follow one question or contract, with proofs", "回放一次查询或合约",
+            "replay", ("id",), examples=("dujiang replay JOB", "dujiang replay CONTRACT --out evidence"),
+        ),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),

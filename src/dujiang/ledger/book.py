@@ -18,6 +18,7 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, rules, store
 from dujiang.ledger.lot import ACT, EACH, Lot, hashes_of, receipt_of
 from dujiang.ledger.model import LOG_DAMAGED, LOG_MOVED, Flow, LogKey, Record
+from dujiang.ledger.subject import names_of
 from dujiang.ledger.tree import WIDTH, Edge, Prover, included, leaf_hash
 
 _KEPT = 4
@@ -163,6 +164,7 @@ class LedgerBook:
         record = rules.record_of(self._edge.size, act, self._last_ms, org, told, commitments, salts)
         parties = cast("list[str]", told.get("parties") or [])
         store.add_entry(tx.db, record, commitments, salts, dict.fromkeys([org, *parties]))
+        store.add_about(tx.db, {act, *names_of(told)}, record.index)
         if told.get("figures"):
             self._count(tx.db, record)
         self._full += self._edge.append(leaf_hash(record.leaf.encode()))
@@ -179,6 +181,7 @@ class LedgerBook:
         rows = zip(many.facts, many.commitments, salts, strict=True)
         sight = dict.fromkeys([org, *many.parties])
         store.add_entries(tx.db, first, ACT, self._last_ms, org, rows, sight)
+        store.add_about(tx.db, {ACT, *names_of(many.common)}, first, len(many))
         # The database first: where it refuses, the act is undone and the tree has not grown.
         self._full += self._edge.extend(hashes_of(many.heads, self._last_ms))
         self._lots[first] = many, self._last_ms

@@ -28,6 +28,11 @@ NO_SUCH_TREE = Code(
     "The log never had that size.", "Use sizes between 1 and {size}.",
     "日志从未有过该长度。", "请使用 1 到 {size} 之间的长度。",
 )  # fmt: skip
+TIME_UNFIT = Code(
+    "time_unfit", 400, Exit.usage,
+    "That is neither a UTC day nor an instant.", "Give 2026-11-24 or 2026-11-24T12:00:00Z.",
+    "这既不是 UTC 日期，也不是时刻。", "请填写 2026-11-24 或 2026-11-24T12:00:00Z。",
+)  # fmt: skip
 RECORDS_COUNT = Code(
     "records_count", 422, Exit.usage,
     "A call takes 1 to {most} records.", "Send more in several calls.",
@@ -73,7 +78,7 @@ NOT_OUR_KEY = Code(
 )  # fmt: skip
 CODES = (
     NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, LOG_MOVED, LOG_DAMAGED, ROTATION_RUNS, OVERLAP_UNFIT, NOT_OUR_KEY,
-    RECORDS_COUNT, ENTRY_TOO_LARGE,
+    RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT,
 )  # fmt: skip
 
 
