@@ -24,8 +24,8 @@ from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.ledger import lot, rules
 from dujiang.ledger.model import NOT_VERIFIED
 
-FILE_TOO_LARGE = Code(
-    "file_too_large", 413, Exit.usage,
+RECORDS_TOO_LARGE = Code(
+    "records_too_large", 413, Exit.usage,
     "The file {name} is larger than {most} bytes.", "Split it: `split -l 100000 {name}`.",
     "文件 {name} 超过 {most} 字节。", "请拆分文件：`split -l 100000 {name}`。",
 )  # fmt: skip
@@ -35,7 +35,7 @@ RECEIPTS_FAILED = Code(
     "Choose a place you may write to; receipts of entries that are in the log come by `dujiang receipt N`.",
     "无法将回执写入 {name}。", "请选择可写的位置；已入日志的条目可用 `dujiang receipt N` 取得回执。",
 )  # fmt: skip
-CODES = (FILE_TOO_LARGE, RECEIPTS_FAILED)
+CODES = (RECORDS_TOO_LARGE, RECEIPTS_FAILED)
 Deed = Callable[[Options], Answer]
 _FILE_BYTES_MAX = 256 << 20
 _RECORDS_MAX = 1024
@@ -118,7 +118,7 @@ def _receipts(receipt: object, records: list[Any]) -> list[dict[str, Any]]:
 def _lines(path: Path) -> list[tuple[int, Any]]:
     """The values of a file, a line each, with the bytes each takes.
 
-    Raises: Refused file_missing, file_too_large, file_unreadable (with the line).
+    Raises: Refused file_missing, records_too_large, file_unreadable (with the line).
     """
     try:
         if str(path) == "-":
@@ -129,7 +129,7 @@ def _lines(path: Path) -> list[tuple[int, Any]]:
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
     if len(raw) > _FILE_BYTES_MAX:
-        raise Refused(FILE_TOO_LARGE, name=path.name, most=_FILE_BYTES_MAX)
+        raise Refused(RECORDS_TOO_LARGE, name=path.name, most=_FILE_BYTES_MAX)
     found: list[tuple[int, Any]] = []
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
