@@ -41,10 +41,11 @@ _WITHIN = {
         "mirror",
         "Write the log as files anybody can check",
         "将日志导出为可公开验证的文件",
-    ),
-    ("ledger", "attest"): ("attest", "Attest records of another system", "为其他系统的记录存证"),
+    )
 }
-"""Commands of a package that are no act, or more than one call of it, and the file that holds each."""
+"""Commands of a package that are no act, and the file that holds each."""
+_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier", "ledger.attest": "attest"}
+"""Acts whose command reads or writes files, and the file that holds it."""
 _ORDER = (
     "demo",
     "init",
@@ -141,6 +142,8 @@ def app(language: str = "en") -> App:
         if act.roles == ("node",):
             continue
         title, source = (act.title_zh if zh else act.title), f"dujiang.doors.verbs:{act.name}"
+        if act.name in _FILED:
+            source = f"dujiang.doors.{_FILED[act.name]}:{act.name.partition('.')[2]}"
         told = "\n\n".join([title, *(f"$ {example}" for example in act.examples)])
         if act.verb:
             order = place.get(act.verb, len(place))
@@ -150,8 +153,7 @@ def app(language: str = "en") -> App:
                 name=act.room, help=_words(act.room), group=packages, help_format="plaintext", **group
             )
             top.command(rooms[act.room])
-        if (act.room, word := act.name.partition(".")[2]) not in _WITHIN:
-            rooms[act.room].command(source, name=word, help=told)
+        rooms[act.room].command(source, name=act.name.partition(".")[2], help=told)
     for (room, name), (module, *titles) in _WITHIN.items():
         rooms[room].command(f"dujiang.doors.{module}:{name}", name=name, help=titles[zh])
     return top
@@ -161,7 +163,7 @@ def _words(room: str) -> str:
     named = [
         act.name.partition(".")[2] for act in ACTS.values() if act.room == room and act.roles != ("node",)
     ]
-    return ", ".join(dict.fromkeys([*named, *(name for package, name in _WITHIN if package == room)]))
+    return ", ".join([*named, *(name for package, name in _WITHIN if package == room)])
 
 
 def _ran(words: list[str], options: Options) -> Answer | None:
