@@ -10,7 +10,7 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, note, standing, store, witness
+from dujiang.ledger import cosigning, keyring, note, standing, store, witness
 from dujiang.ledger.cosigning import FRESH_S, keys_of
 from dujiang.ledger.model import NOT_A_URL, NOT_A_VKEY, QUORUM_TOO_LARGE
 from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
@@ -230,8 +230,7 @@ def watch(tx: Tx, caller: Caller, ask: Watch) -> Watched:
     del caller
     keys = _keys_of(ask.vkeys, (ED25519, MLDSA44))
     origin = keys[0].name
-    known = store.key(tx.db)
-    if not any(key.kind == ED25519 for key in keys) or (known is not None and origin == known[0]):
+    if not any(key.kind == ED25519 for key in keys) or origin in {key.origin for key in store.keys(tx.db)}:
         raise Refused(NOT_A_VKEY)
     lines = [key.line for key in keys]
     standing.put_watched(tx.db, origin, cosigning.place_of(origin), "\n".join(lines))
@@ -287,9 +286,7 @@ def forks(tx: Tx, caller: Caller, ask: Forks) -> Found:
 
 def policy_text(db: Session) -> str:
     """The trust policy of this log as a file (C2SP tlog-policy)."""
-    known = store.key(db)
-    assert known is not None
-    log = [Key(known[0], known[1])]
+    log = [Key(key.origin, key.public) for key in keyring.signing(db)]
     least, _ = cosigning.quorum_of(db)
     chosen = [(keys_of(each[2])[0], each[1]) for each in standing.witnesses(db)]
     return witness.write_policy(log, chosen, least)
