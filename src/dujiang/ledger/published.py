@@ -1,7 +1,8 @@
 """What everybody may read of the log, by its address below `/log/` (C2SP tlog-tiles); the log of one home.
 
 1. `checkpoint` is the newest head (while it is fresh, the newest that the quorum cosigned), `vkeys` the keys that sign
-   it and those of this node as a witness, a line each.
+   it and those of this node as a witness, a line each, `keys` every key there was with the receipts by which one
+   follows from the other.
 2. `witness-policy` says whose cosignatures its heads carry (C2SP tlog-policy); `<SHA-256 of an origin>/checkpoint` is
    the last head of another log that this node cosigned (C2SP tlog-witness).
 3. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
@@ -9,13 +10,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, keyring, store, witnessing
-from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, bundle, place_of, width_in
+from dujiang.ledger import cosigning, keyring, rekeying, store, witnessing
+from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
-CHECKPOINT, VKEYS, POLICY = "checkpoint", "vkeys", "witness-policy"
+CHECKPOINT, VKEYS, KEYS, POLICY = "checkpoint", "vkeys", "keys", "witness-policy"
 _HEX = frozenset("0123456789abcdef")
+_NUMBER_MAX = 2**48
 
 
 def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | None:
@@ -27,6 +31,8 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
         return cosigning.published(db, now_ms, least_size)[1].encode()
     if path == VKEYS:
         return "".join(f"{key}\n" for key in (*keyring.vkeys(db), *cosigning.vkeys(db))).encode()
+    if path == KEYS:
+        return msgspec.json.encode(rekeying.document(db)) + b"\n"
     if path == POLICY:
         return witnessing.policy_text(db).encode()
     origin, _, last = path.partition("/")
@@ -37,16 +43,16 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
         place = place_of(path)
     except NotATile:
         return None
-    return _entries(db, place) if place.level is None else _hashes(db, place.level, place)
+    raw = piece(db, place)
+    return None if raw is None else beginning(raw, place)
 
 
-def _hashes(db: Session, level: int, place: Place) -> bytes | None:
-    raw = b"".join(store.tile(db, level, place.number)) if place.number < 2**48 else b""
-    return raw[: place.width * HASH_BYTES] if len(raw) >= place.width * HASH_BYTES else None
-
-
-def _entries(db: Session, place: Place) -> bytes | None:
-    first = place.number * WIDTH
-    if width_in(store.last(db)[0], None, place.number) < place.width:
+def piece(db: Session, place: Place) -> bytes | None:
+    """All that the newest tree has of a tile or bundle; None if it has less than the place says."""
+    if place.number > _NUMBER_MAX:
         return None
-    return bundle(store.leaves(db, first, place.width))
+    if place.level is not None:
+        raw = b"".join(store.tile(db, place.level, place.number))
+        return raw if len(raw) >= place.width * HASH_BYTES else None
+    width = width_in(store.last(db)[0], None, place.number)
+    return bundle(store.leaves(db, place.number * WIDTH, width)) if width >= place.width else None
