@@ -27,7 +27,10 @@ _OPEN = ((b"access-control-allow-origin", b"*"), (b"cross-origin-resource-policy
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _ANEW = (b"cache-control", b"no-cache")
 _TEXT = b"text/plain; charset=utf-8"
-_TYPES = {published.CHECKPOINT: _TEXT, published.VKEYS: _TEXT, published.KEYS: b"application/json"}
+_TYPES = {
+    **dict.fromkeys((published.CHECKPOINT, published.VKEYS, published.POLICY), _TEXT),
+    published.KEYS: b"application/json",
+}
 """What changes, and its content type."""
 
 
@@ -52,7 +55,7 @@ class LogDoor:
         if body is None:
             raise Refused(NOT_FOUND)
         mark = f'"{sha256(body).hexdigest()[:32]}"'
-        kind = _TYPES.get(path)
+        kind = _kind(path)
         headers = [*_OPEN, _ANEW if kind else _FOREVER, (b"etag", mark.encode())]
         if _has(scope, mark):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
@@ -67,7 +70,7 @@ class LogDoor:
 
     async def _found(self, path: str) -> bytes | None:
         """The bytes at an address: of a tile or bundle that is kept, as much as is asked for."""
-        if path in _TYPES:
+        if _kind(path):
             return await self._desk.read(self._read, path)
         try:
             place = place_of(path)
@@ -96,6 +99,11 @@ class LogDoor:
     def _piece(self, place: Place) -> bytes | None:
         with self._desk.home.node.database.reading() as db:
             return published.piece(db, place)
+
+
+def _kind(path: str) -> bytes | None:
+    """The type of what is asked for anew each time; None of tiles and bundles."""
+    return _TYPES.get(path) or (_TYPES[published.CHECKPOINT] if path.endswith("/checkpoint") else None)
 
 
 class Shelf:
