@@ -123,6 +123,8 @@ class Restore:
     """In hexadecimal."""
     parties: tuple[str, ...] = ()
     """The organisations of the home: what they count on since that checkpoint may be lost."""
+    lost_key: bool = False
+    """Whether the old name's key is lost; no entry is lost then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,8 @@ def restore(tx: Tx, caller: Caller, ask: Restore) -> Restored:
     """Writes that the log goes on under a new name, and from which checkpoint of the old one."""
     del caller
     tx.tell(before=ask.origin, size=ask.size, root=ask.root, parties=list(ask.parties))
+    if ask.lost_key:
+        tx.tell(lost_key=True)
     return Restored()
 
 

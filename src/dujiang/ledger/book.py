@@ -43,6 +43,20 @@ def renew(db: Session, vault: Vault, authority: str) -> str:
     return key.origin
 
 
+def opens(db: Session, vault: Vault) -> bool:
+    """Whether the master key opens the key the log goes on with."""
+    try:
+        vault.open(store.keys(db)[-1].sealed, keyring.PURPOSE)
+    except Unavailable:
+        return False
+    return True
+
+
+def unsigned(db: Session) -> bool:
+    """Whether the log goes on under a key that has signed nothing yet: a beginning that was cut short."""
+    return store.keys(db)[-1].since > store.last(db)[0]
+
+
 def head_of(db: Session) -> tuple[str, str]:
     """The newest checkpoint of a database, and the verifier key of the log as it goes on."""
     newest, known = store.checkpoint(db), store.key(db)
