@@ -25,6 +25,8 @@ from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
 from dujiang.doors.usage import STDIN, TEXT_UNREADABLE
 from dujiang.kernel.act import Act, bind
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.kernel.ids import prefix_of
+from dujiang.kernel.runner import NOT_FOUND
 
 FILE_UNREADABLE = Code(
     "file_unreadable", 400, Exit.usage,
@@ -62,6 +64,10 @@ _NOT_KEPT = {
     "zh": "回执未能写入文件；可用 `dujiang receipt {index}` 重新获取。",
 }
 _ENTRY = {"en": "Log entry {index}.", "zh": "存证条目 {index}。"}
+_LISTED = {
+    "en": "Check the id; `dujiang {command}` lists yours.",
+    "zh": "请检查编号；`dujiang {command}` 列出您可查看的对象。",
+}
 _WRITTEN = {"en": "Answer: {path}", "zh": "结果：{path}"}
 
 
@@ -87,11 +93,24 @@ def perform(wish: Wish, options: Options) -> Answer:
     try:
         answer = _asked(wish, raw, options)
     except Refused as error:
-        if error.where is None:
+        if error.where is None and error.code is not NOT_FOUND:
             raise
         code, body = refusal(error, options.language)
         answer = Answer(body, int(code.exit))
+    if isinstance(answer.body, dict) and answer.body.get("code") == NOT_FOUND.name:
+        answer.body["fix"] = _where(wish.act, raw, options.language) or answer.body["fix"]
     return _kept(wish, replace(answer, text=_own_text(wish.act, raw)), options)
+
+
+def _where(act: Act, raw: Mapping[str, Any], language: str) -> str | None:
+    """Where ids of that kind are listed: of the first id that was given, else those of the act's package."""
+    given = [each for value in raw.values() for each in (value if isinstance(value, list) else [value])]
+    prefixes = [prefix_of(value) for value in given if isinstance(value, str)]
+    owners = [each.room for prefix in prefixes for each in ACTS.values() if prefix and prefix in each.shows]
+    room = next(iter(owners), act.room)
+    lists = [ACTS[name] for name in (f"{room}.list", f"{room}.search") if name in ACTS]
+    found = next((each.verb for each in lists if each.verb), f"{room} list" if lists else None)
+    return None if found is None else _LISTED[language].format(command=found)
 
 
 def _asked(wish: Wish, raw: dict[str, Any], options: Options) -> Answer:
