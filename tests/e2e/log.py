@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dujiang.home import place_of
 from dujiang.ledger import note, rules
 
 TILE = 256
@@ -49,13 +51,18 @@ class Tree:
 
 @contextmanager
 def snapshot(home: Path) -> Iterator[sqlite3.Connection]:
-    """One committed state of a home's database."""
-    db = sqlite3.connect(f"file:{home / 'state.sqlite'}?mode=ro", uri=True, isolation_level=None, timeout=30)
-    try:
-        db.execute("BEGIN")
-        yield db
-    finally:
-        db.close()
+    """One committed state of a home's database; of a PostgreSQL database, what a copy of it holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, place = home / "state.sqlite", place_of(home)
+        if place.url:
+            file = Path(folder) / "copied.sqlite"
+            place.copy(file)
+        db = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None, timeout=30)
+        try:
+            db.execute("BEGIN")
+            yield db
+        finally:
+            db.close()
 
 
 class Reading:
@@ -71,7 +78,8 @@ class Reading:
         self.told: Counter[str] = Counter()
         """How many entries each act has."""
         self._tree = Tree()
-        self._roots = [self._tree.root()]
+        self.roots = [self._tree.root()]
+        """By size of the log."""
         self._hashes: list[bytes] = []
         self._before = 0
         self._seen: dict[str, tuple[int, int]] = {}
@@ -86,7 +94,7 @@ class Reading:
         name, public = note.read_vkey(vkey)
         for size, text in self._new(db, "ledger_checkpoint", "size, note"):
             head = note.read_checkpoint(text)
-            assert head.size == size and head.root == self._roots[size] and note.signed_by(head, name, public)
+            assert head.size == size and head.root == self.roots[size] and note.signed_by(head, name, public)
         sizes = [size for (size,) in db.execute("SELECT size FROM ledger_checkpoint")]
         assert len(sizes) == len(set(sizes)) and max(sizes) == len(self.leaves)
         _tiles(db, self._hashes)
@@ -117,7 +125,7 @@ class Reading:
         self.leaves.append(leaf)
         self._hashes.append(sha256(b"\x00" + leaf.encode()).digest())
         self._tree.append(self._hashes[-1])
-        self._roots.append(self._tree.root())
+        self.roots.append(self._tree.root())
         self._acts.append(act)
         self.told[act] += 1
         self._requested += act == "contract.request" and "negotiation" in facts

@@ -99,6 +99,9 @@ class Story:
     """The insurer's contracts, by table."""
     bill: str = ""
     receipt: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of the entry a figure was followed to."""
+    receipts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Of everything that was done and left an entry, as it was handed out."""
 
     def __post_init__(self) -> None:
         """Finds who each key speaks for."""
@@ -111,13 +114,13 @@ class Story:
             self._do(name, "identity.describe", province=province, sector=sector)
 
     @classmethod
-    def begun(cls, path: Path, language: str) -> Story:
-        """A story at its start: a new home with the parties in it.
+    def begun(cls, path: Path, language: str, database: str = "") -> Story:
+        """A story at its start: a new home with the parties in it, in an empty PostgreSQL database if one is named.
 
         Raises: Refused and Unavailable of `home.create`.
         """
         named = [(words()[name][language], roles) for name, roles in PARTIES.items()]
-        home, made = homes.create(path, named, config=Config(platform_fee_bp=_FEE_BP))
+        home, made = homes.create(path, named, config=Config(platform_fee_bp=_FEE_BP), database=database)
         (path / "config.toml").write_text(f"platform_fee_bp = {_FEE_BP}\n", "utf-8")
         try:
             return cls(home, language, made)
@@ -319,7 +322,10 @@ class Story:
         return plain(reply)
 
     def _run(self, who: str, act: str, ask: dict[str, Any]) -> Any:
-        return self.home.run(act, self.people[who], build(bind(acts.ACTS[act]).ask, ask)).reply
+        outcome = self.home.run(act, self.people[who], build(bind(acts.ACTS[act]).ask, ask))
+        if isinstance(outcome.receipt, dict):
+            self.receipts.append(outcome.receipt)
+        return outcome.reply
 
     def _agreed(self, who: str, table: str) -> dict[str, Any]:
         begun = self._do(who, "contract.request", product=self.product[table], purpose="analyse")
