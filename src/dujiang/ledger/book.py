@@ -348,14 +348,20 @@ def receipt(
 
 
 def lot_receipt(db: Session, first: int, entries: int) -> dict[str, object] | None:
-    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased."""
+    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased.
+
+    Raises: Unavailable log_damaged.
+    """
     found = store.stretch(db, first, entries)
     if any(record.erased for record, _ in found):
         return None
     prover, signed, vkey = _covering(db, first)
     common = {name: value for name, value in found[0][0].facts.items() if name != EACH}
     salts = [raw.hex() for _, raw in found]
-    around = prover.surroundings(first, first + entries)
+    try:
+        around = prover.surroundings(first, first + entries)
+    except IndexError:
+        raise Unavailable(LOG_DAMAGED) from None
     return receipt_of(first, found[0][0].time_ms, common, salts, around, signed, vkey)
 
 
