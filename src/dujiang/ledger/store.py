@@ -505,6 +505,45 @@ def time_at(db: Session, index: int) -> int:
     return _int(db.run(_TIME_GET, idx=index)[0][0])
 
 
+# The examination of the whole log.
+SIGHT_MODULUS = 65_521
+_CHECKPOINTS = Sql(
+    select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("after"))
+    .order_by(_CHECKPOINT.c.size).limit(bindparam("count"))
+)  # fmt: skip
+_SIGHT_SUMS = Sql(
+    text(
+        f"SELECT org, count(*), sum(idx), sum((idx % {SIGHT_MODULUS}) * (idx % {SIGHT_MODULUS})) FROM ledger_sight "
+        "WHERE entries = 1 GROUP BY org"
+    )
+)
+_SIGHT_LONG = Sql(text("SELECT org, idx, entries FROM ledger_sight WHERE entries <> 1"))
+
+
+def raw(db: Session, first: int, count: int) -> list[Any]:
+    """Entries from an index on as they are kept: index, act, time, organisation, facts (text), commitments, salts."""
+    return cast("list[Any]", db.run(_STRETCH, first=first, last=first + count - 1))
+
+
+def checkpoints(db: Session) -> Iterator[tuple[int, str]]:
+    """Every checkpoint, the smallest size first."""
+    after = -1
+    while rows := db.run(_CHECKPOINTS, after=after, count=_RUNS_READ):
+        after = _int(rows[-1][0])
+        yield from cast("list[tuple[int, str]]", rows)
+
+
+def sight_sums(db: Session) -> dict[str, list[int]]:
+    """By organisation: how many entries it may see, the sum of their indexes, and of their squared remainders."""
+    found = {str(org): [int(cast("int", each)) for each in sums] for org, *sums in db.run(_SIGHT_SUMS)}
+    for org, first, entries in cast("list[tuple[str, int, int]]", db.run(_SIGHT_LONG)):
+        sums = found.setdefault(org, [0, 0, 0])
+        sums[0] += entries
+        sums[1] += sum(range(first, first + entries))
+        sums[2] += sum((index % SIGHT_MODULUS) ** 2 for index in range(first, first + entries))
+    return found
+
+
 def _record(row: Row) -> Record:
     index, act, time_ms, org, facts, commitments, salts = row
     told = msgspec.json.decode(str(facts))
