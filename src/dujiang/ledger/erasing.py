@@ -38,3 +38,8 @@ def erase(db: Session, index: int, name: str) -> int:
     # What is searched for by that id now is found no more, and its number is not left behind either.
     store.forget(db, (name, own_name(record.org, name)))
     return len(store.erase(db, index, fields)) if fields else 0
+
+
+def unname(db: Session, org: str, name: str) -> None:
+    """Takes an id of a person out of the index of what entries are about; of everybody's and of its organisation's."""
+    store.forget(db, (name, own_name(org, name)))
