@@ -40,6 +40,8 @@ REASONED: dict[str, str] = {
     "forks": "evidence that a watched log has two histories; the field's own word",
     "cosign": "what a witness does (C2SP tlog-cosignature); only the node itself may",
     "collect": "keeps the cosignatures that witnesses answered; only the node itself may",
+    "retain": "the field's own word for how long records are kept; no term of a contract, so not `publish`",
+    "prune": "the standard's own word (C2SP tlog-tiles) for what goes once it was kept long enough",
     "fsck": "the field's own word for holding what is stored against its own structure (Tessera's fsck, Unix)",
     "restore": "a log that goes on under a new name after an older copy was put back says so; only the node may",
     "keys": "everybody knows the word; `list` is of entries",

@@ -27,7 +27,12 @@ _OPEN = ((b"access-control-allow-origin", b"*"), (b"cross-origin-resource-policy
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _ANEW = (b"cache-control", b"no-cache")
 _TEXT = b"text/plain; charset=utf-8"
-_TYPES = {published.CHECKPOINT: _TEXT, published.VKEYS: _TEXT, published.KEYS: b"application/json"}
+_TYPES = {
+    published.CHECKPOINT: _TEXT,
+    published.VKEYS: _TEXT,
+    published.POLICY: _TEXT,
+    published.KEYS: b"application/json",
+}
 """What changes, and its content type."""
 
 

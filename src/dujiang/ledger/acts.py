@@ -39,6 +39,7 @@ from dujiang.ledger.rekeying import (
     keys,
     rotate,
 )
+from dujiang.ledger.retaining import Prune, Pruned, Retain, Retained, prune, retain
 from dujiang.ledger.searching import (
     Entries,
     Entry,
@@ -74,11 +75,11 @@ from dujiang.ledger.witnessing import (
 
 __all__ = [
     "Appoint", "Attest", "Attested", "Collect", "Cosign", "Dismiss", "Disown", "Disowned", "Entries", "Entry",
-    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed",
-    "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect",
-    "cosign", "dismiss", "disown", "erase_facts", "export", "forks", "keys", "list_", "naming", "oversees",
-    "prepare_attest", "prepare_cosign", "publish", "quorum", "replay", "rotate", "search", "unname", "unwatch",
-    "watch", "witnesses",
+    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Prune", "Pruned", "Publish", "Quorum",
+    "Replay", "Replayed", "Retain", "Retained", "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch",
+    "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss", "disown", "erase_facts", "export",
+    "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign", "prune", "publish",
+    "quorum", "replay", "retain", "rotate", "search", "unname", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
 
 

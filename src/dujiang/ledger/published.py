@@ -1,7 +1,7 @@
 """What everybody may read of the log, by its address below `/log/` (C2SP tlog-tiles); the log of one home.
 
 1. `checkpoint` is the newest signed head, `vkeys` the keys that sign it, a line each, `keys` every key there was
-   with the receipts by which one follows from the other.
+   with the receipts by which one follows from the other, `policy` how long records are kept.
 2. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 import msgspec
 
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, keyring, rekeying, store
+from dujiang.ledger import cosigning, keyring, rekeying, retaining, store
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
-CHECKPOINT, VKEYS, KEYS = "checkpoint", "vkeys", "keys"
+CHECKPOINT, VKEYS, KEYS, POLICY = "checkpoint", "vkeys", "keys", "policy"
 _NUMBER_MAX = 2**48
 
 
@@ -29,6 +29,8 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
         return "".join(f"{key}\n" for key in (*keyring.vkeys(db), *cosigning.vkeys(db))).encode()
     if path == KEYS:
         return msgspec.json.encode(rekeying.document(db)) + b"\n"
+    if path == POLICY:
+        return retaining.document(db, now_ms).encode()
     try:
         place = place_of(path)
     except NotATile:

@@ -453,6 +453,7 @@ _RUNS, _RUNS_UP = (
     }
     for bound, order in (("< :below", "DESC"), ("> :after", "ASC"))
 )
+_UNNAME = Sql(text("DELETE FROM ledger_about WHERE name = :name AND idx = :idx"))
 _FORGET = Sql(text("DELETE FROM ledger_about WHERE name = :name"))
 _TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
 
@@ -475,6 +476,18 @@ def forget(db: Session, names: Iterable[str]) -> None:
     """Takes names out of the index of what entries are about."""
     for name in names:
         db.run(_FORGET, name=number_of(name))
+
+
+def unname(db: Session, names: Iterable[str], index: int) -> None:
+    """Takes what the entries of a run that begins at an index are about out of the index."""
+    for name in names:
+        db.run(_UNNAME, name=number_of(name), idx=index)
+
+
+def run_above(db: Session, name: str, after: int) -> tuple[int, int] | None:
+    """The oldest run about a name that begins above an index."""
+    rows = db.run(_RUNS_UP["name"], value=number_of(name), after=after, count=1)
+    return cast("list[tuple[int, int]]", rows)[0] if rows else None
 
 
 def runs(db: Session, kind: str, value: str, below: int, count: int) -> list[tuple[int, int]]:
