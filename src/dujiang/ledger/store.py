@@ -519,7 +519,7 @@ def time_at(db: Session, index: int) -> int:
 
 
 # The examination of the whole log.
-SIGHT_MODULUS = 65_521
+SIGHT_MODULUS = 32_749  # its square fits 32 bits
 _CHECKPOINTS = Sql(
     select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("after"))
     .order_by(_CHECKPOINT.c.size).limit(bindparam("count"))
