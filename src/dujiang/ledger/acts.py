@@ -12,6 +12,16 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
+from dujiang.ledger.cosigning import (
+    Collect,
+    Cosign,
+    Publish,
+    collect,
+    cosign,
+    covering,
+    prepare_cosign,
+    publish,
+)
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
@@ -43,11 +53,29 @@ from dujiang.ledger.searching import (
     seen,
 )
 from dujiang.ledger.tree import Prover
+from dujiang.ledger.witnessing import (
+    Appoint,
+    Dismiss,
+    Forks,
+    Quorum,
+    Unwatch,
+    Watch,
+    Witnesses,
+    appoint,
+    dismiss,
+    forks,
+    quorum,
+    unwatch,
+    watch,
+    witnesses,
+)
 
 __all__ = [
-    "Attest", "Attested", "Disown", "Disowned", "Entries", "Entry", "Keys", "Known", "List", "Listed", "Replay",
-    "Replayed", "Rotate", "Rotated", "Search", "Step", "attest", "disown", "erase_facts", "keys", "list_", "naming",
-    "oversees", "prepare_attest", "replay", "rotate", "search",
+    "Appoint", "Attest", "Attested", "Collect", "Cosign", "Dismiss", "Disown", "Disowned", "Entries", "Entry",
+    "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed", "Rotate", "Rotated",
+    "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss",
+    "disown", "erase_facts", "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign",
+    "publish", "quorum", "replay", "rotate", "search", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
 
 
@@ -111,13 +139,13 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Entry:
 
 
 def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
-    """The receipt of an entry, opened as far as the caller may see.
+    """The receipt of an entry, opened as far as the caller may see; under a head that witnesses cosigned, if one is.
 
     Raises: Refused not_found.
     """
     record = own(tx, caller, ask.entry)
     fields = rules.visible(record, caller.org, oversees=oversees(caller))
-    return Receipt(book.receipt(tx.db, record, fields))
+    return Receipt(book.receipt(tx.db, record, fields, covering(tx.db, record.index)))
 
 
 def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
