@@ -78,7 +78,8 @@ class Reading:
         self.told: Counter[str] = Counter()
         """How many entries each act has."""
         self._tree = Tree()
-        self._roots = [self._tree.root()]
+        self.roots = [self._tree.root()]
+        """By size of the log."""
         self._hashes: list[bytes] = []
         self._before = 0
         self._seen: dict[str, tuple[int, int]] = {}
@@ -93,7 +94,7 @@ class Reading:
         name, public = note.read_vkey(vkey)
         for size, text in self._new(db, "ledger_checkpoint", "size, note"):
             head = note.read_checkpoint(text)
-            assert head.size == size and head.root == self._roots[size] and note.signed_by(head, name, public)
+            assert head.size == size and head.root == self.roots[size] and note.signed_by(head, name, public)
         sizes = [size for (size,) in db.execute("SELECT size FROM ledger_checkpoint")]
         assert len(sizes) == len(set(sizes)) and max(sizes) == len(self.leaves)
         _tiles(db, self._hashes)
@@ -124,7 +125,7 @@ class Reading:
         self.leaves.append(leaf)
         self._hashes.append(sha256(b"\x00" + leaf.encode()).digest())
         self._tree.append(self._hashes[-1])
-        self._roots.append(self._tree.root())
+        self.roots.append(self._tree.root())
         self._acts.append(act)
         self.told[act] += 1
         self._requested += act == "contract.request" and "negotiation" in facts

@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 
+from dujiang.ledger import rules
+from dujiang.ledger.lot import receipts_of
 from tests.e2e import log, trace
 from tests.e2e.node import Node, make, said, start
 
 ACTS_EACH = 100
 CALLERS = 2
+LOTS = (1, 40, 200, 2, 17, 90)
+"""How many records of another system are attested in one call after the other."""
 ROWS = b"id,x\n" + b"".join(b"%d,%d\n" % (number, number % 7) for number in range(300))
 
 
@@ -28,12 +32,18 @@ class Traced:
     home: Path
     calls: list[trace.Call]
     vkey: str
-    heard: list[dict[str, Any]]
+    heard: dict[int, list[dict[str, Any]]]
+    """By the index of its first entry, the receipts of each request that was answered."""
+
+    @property
+    def size(self) -> int:
+        """How many entries the log must have."""
+        return max(index + len(given) for index, given in self.heard.items())
 
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """A node under strace: a file and its offer, then keys granted by several callers at once."""
+    """A node under strace: a file and its offer, then keys granted by several callers at once, and lots attested."""
     folder = tmp_path_factory.mktemp("durability")
     home, out = folder / "home", folder / "calls"
     made = make(home)
@@ -41,6 +51,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     shutil.copytree(home, folder / "before")
     shutil.copy(home.with_name("home.high"), folder / "before.high")
     heard: list[dict[str, Any]] = []
+    lots: list[list[dict[str, Any]]] = []
     with Node(home, before=trace.before(out)) as node:
         sent = node.upload("t.csv", ROWS, key)
         assert sent.status_code == 201, sent.text
@@ -49,21 +60,32 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
         def grants() -> None:
             heard.extend(node.said("identity.grant", {"roles": ["provider"]}, key) for _ in range(ACTS_EACH))
 
+        def attests() -> None:
+            for number, count in enumerate(LOTS):
+                records = [{"lot": number, "n": n} for n in range(count)]
+                receipt = node.said("ledger.attest", {"records": records}, key)["receipt"]
+                lots.append(receipts_of(receipt, records))
+
         callers = [threading.Thread(target=grants) for _ in range(CALLERS)]
+        callers.append(threading.Thread(target=attests))
         for caller in callers:
             caller.start()
         for caller in callers:
             caller.join()
         node.kill()
-    assert len(heard) == ACTS_EACH * CALLERS + 1
-    return Traced(folder / "before", home, list(trace.calls(out)), vkey, heard)
+    given = [*([each["receipt"]] for each in heard), *lots]
+    assert len(given) == ACTS_EACH * CALLERS + 1 + len(LOTS) and [len(lot) for lot in lots] == list(LOTS)
+    assert all(rules.verify(receipt, vkey).ok for lot in lots for receipt in lot)
+    by_index = {receipts[0]["index"]: receipts for receipts in given}
+    return Traced(folder / "before", home, list(trace.calls(out)), vkey, by_index)
 
 
-def acknowledged(call: trace.Call) -> dict[str, Any] | None:
-    """The receipt in what is being sent to a caller now, if there is one."""
+def acknowledged(call: trace.Call) -> int | None:
+    """The index of the first entry of the receipt that is being sent to a caller now, if there is one."""
     if not call.begun or not call.path.startswith("TCP:") or b'"receipt"' not in call.data:
         return None
-    return json.loads(call.data[call.data.index(b"{") :])["receipt"]
+    receipt = json.loads(call.data[call.data.index(b"{") :])["receipt"]
+    return int(receipt["first"] if "first" in receipt else receipt["index"])
 
 
 def written_of(leaf: str, raw: bytes) -> bool:
@@ -75,8 +97,7 @@ def written_of(leaf: str, raw: bytes) -> bool:
 def test_a_sync_stands_between_the_last_write_and_the_answer(traced: Traced) -> None:
     """An answer leaves only when the write-ahead log was synced after the act's entry was written to it."""
     wal = str(traced.home / "state.sqlite-wal")
-    missing = {each["receipt"]["leaf"] for each in traced.heard}
-    durable: set[str] = set()
+    durable: list[bytes] = []
     written, syncing, answers = bytearray(), b"", 0
     for call in traced.calls:
         if call.path == wal and call.name == "pwrite64" and not call.begun:
@@ -85,11 +106,13 @@ def test_a_sync_stands_between_the_last_write_and_the_answer(traced: Traced) -> 
             if call.begun:
                 syncing, written = bytes(written), bytearray()
             else:
-                durable |= {leaf for leaf in missing if written_of(leaf, syncing)}
-                missing -= durable
-        elif receipt := acknowledged(call):
+                durable.append(syncing)
+        elif (first := acknowledged(call)) is not None:
             answers += 1
-            assert receipt["leaf"] in durable, receipt["index"]
+            for receipt in traced.heard[first]:
+                assert any(written_of(receipt["leaf"], raw) for raw in reversed(durable)), receipt["index"]
+            root = receipt["checkpoint"].split("\n")[2].encode()
+            assert any(root in raw for raw in reversed(durable)), "its checkpoint"
     assert answers == len(traced.heard)
 
 
@@ -99,22 +122,24 @@ def test_what_a_power_cut_leaves_holds_every_acknowledged_act(traced: Traced, tm
     disk = trace.Disk.of(*(traced.before / name for name in names))
     disk.seen = {str(traced.home / Path(path).name): raw for path, raw in disk.seen.items()}
     disk.kept = {str(traced.home / Path(path).name): raw for path, raw in disk.kept.items()}
-    answered: list[dict[str, Any]] = []
-    folds = 0
+    answered: dict[int, str] = {}
+    answers = folds = 0
     for call in traced.calls:
         disk.apply(call)
         folds += call.begun and call.name == "pwrite64" and call.path == str(traced.home / "state.sqlite")
-        receipt = acknowledged(call)
-        if receipt is None:
+        if (first := acknowledged(call)) is None:
             continue
-        answered.append(receipt)
+        answers += 1
+        answered |= {receipt["index"]: receipt["leaf"] for receipt in traced.heard[first]}
+        head = traced.heard[first][0]["checkpoint"]
         left = disk.after_power_cut(tmp_path / "cut")
         db = sqlite3.connect(left / "state.sqlite")
         rows = db.execute("SELECT idx, act, time_ms, facts, commitments FROM ledger_entry").fetchall()
         leaves = {index: log.leaf_of(*row) for index, *row in rows}
-        assert all(leaves.get(each["index"]) == each["leaf"] for each in answered), receipt["index"]
+        assert answered.items() <= leaves.items(), first
+        assert (head,) in db.execute("SELECT note FROM ledger_checkpoint").fetchall(), first
         db.close()
-    assert len(answered) == len(traced.heard)
+    assert answers == len(traced.heard)
     assert folds, "the write-ahead log was never folded into the database: too few acts to show that"
 
 
@@ -133,7 +158,7 @@ def test_a_home_after_a_power_cut_opens_and_verifies(traced: Traced, tmp_path: P
     shutil.copy(traced.before.with_name("before.high"), home.with_name("home.high"))
     disk.after_power_cut(home)
     size = said(home, "history", "--limit", "1")["size"]
-    assert size == max(each["receipt"]["index"] for each in traced.heard) + 1
+    assert size == traced.size
     said(home, "identity", "invite", "王五", "--roles", "provider")
     with log.snapshot(home) as db:
         assert len(log.verify(db, traced.vkey)) == size + 1
@@ -149,7 +174,7 @@ def test_files_are_on_the_disk_before_the_act_that_names_them(traced: Traced) ->
             synced.append(call.path)
         if call.begun and call.path.startswith("TCP:") and b" 201 " in call.data:
             sent = list(synced)
-        if acknowledged(call) and offered is None:
+        if acknowledged(call) is not None and offered is None:
             offered = list(synced)
     assert sent is not None and offered is not None
     uploads = str(traced.home / "files" / "uploads")

@@ -42,10 +42,14 @@ from dujiang.kernel.act import Caller
 from dujiang.kernel.errors import DatabaseLost, Refused
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, note, rules, store
+from dujiang.ledger.lot import receipts_of
+from dujiang.ledger.model import Verdict
 from dujiang.plugs.sqlite import DISK_FULL
 from tests.ledger.rfc6962 import Leaves
 
-KINDS = ("act", "act", "refused", "bug", "repeat")
+KINDS = ("act", "act", "refused", "bug", "attest 1", "attest 3", "attest 300", "repeat")
+ENTRIES = {"act": 1, "attest 1": 1, "attest 3": 3, "attest 300": 300}
+"""How many entries a request of a kind leaves."""
 MOMENTS = ("idle", "in the transaction", "committed", "answering")
 
 
@@ -90,12 +94,20 @@ class OnSqlite:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A request, and the receipt that acknowledged it."""
+class Asked:
+    """A request: its act, its ask and its idempotency key."""
 
+    act: str
+    ask: Any
     key: str
-    ask: object
-    receipt: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A request, and the receipts that acknowledged it."""
+
+    asked: Asked
+    receipts: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +136,7 @@ class Life(RuleBasedStateMachine):
         self.heard: list[Heard] = []
         self.newest: dict[str, int] = {}
         self.lost: list[Heard] = []
-        self.vkeys: dict[str, str] = {}
+        self.vkeys: dict[str, list[str]] = {}
         self.older: Older | None = None
         self.open(self.database.copy(self.template[0], self.fresh()))
 
@@ -138,7 +150,7 @@ class Life(RuleBasedStateMachine):
         found = self.home.caller_of_key(self.template[1])
         assert found is not None
         self.caller: Caller = found
-        self.vkeys[self.home.book.origin] = self.home.book.vkey
+        self.knows(self.home.book.vkey)
         with self.home.node.database.reading() as db:
             # Both, since the head alone is quick: it must be right too where nothing else is looked at.
             assert (fsck.head(db), fsck.whole(db)) == (None, None)
@@ -159,23 +171,46 @@ class Life(RuleBasedStateMachine):
             head = note.read_checkpoint(said)
             assert head.size == at and head.root == tree.root(at)
             assert self.heads.setdefault((head.origin, at), head.root) == head.root, "two roots for one size"
-            assert note.signed_by(head, *note.read_vkey(self.vkeys[head.origin]))
+            assert any(note.signed_by(head, *note.read_vkey(key)) for key in self.vkeys[head.origin])
 
-    def run(self, ask: object, key: str) -> Any:
+    def knows(self, vkey: str) -> None:
+        """Learns a verifier key of the log."""
+        known = self.vkeys.setdefault(vkey.partition("+")[0], [])
+        if vkey not in known:
+            known.append(vkey)
+
+    def run(self, asked: Asked) -> Any:
         """One request and its answer."""
-        return self.home.run("identity.grant", self.caller, ask, key)
+        return self.home.run(asked.act, self.caller, asked.ask, asked.key)
 
-    def new(self, *roles: str) -> tuple[object, str]:
-        """A request nobody has made yet."""
+    def new(self, kind: str = "act") -> Asked:
+        """A request of a kind that nobody has made yet."""
         self.count += 1
-        return identity.Grant(roles or ("operator",)), f"key {self.count}"
+        key = f"key {self.count}"
+        if kind.startswith("attest"):
+            records = tuple({"reading": self.count, "n": n} for n in range(ENTRIES[kind]))
+            return Asked("ledger.attest", ledger.Attest(records), key)
+        role = "no such role" if kind == "refused" else "operator"
+        return Asked("identity.grant", identity.Grant((role,)), key)
 
-    def hear(self, ask: object, key: str, receipt: Any) -> None:
-        """Keeps an acknowledgement; it must be of an entry nobody was told of, and verify."""
-        verdict = rules.verify(receipt, self.home.book.vkey)
-        assert verdict.ok and verdict.index == receipt["index"] and verdict.act == "identity.grant"
-        assert all(each.receipt["index"] != receipt["index"] for each in self.heard)
-        self.heard.append(Heard(key, ask, receipt))
+    def hear(self, asked: Asked, receipt: Any) -> None:
+        """Keeps an acknowledgement; it must be of entries nobody was told of, and verify."""
+        given = receipts(asked, receipt)
+        taken = {each["index"] for heard in self.heard for each in heard.receipts}
+        assert [each["index"] for each in given] == list(
+            range(given[0]["index"], given[0]["index"] + len(given))
+        )
+        for each in given:
+            assert self.verdict(each).act == asked.act and each["index"] not in taken
+        self.heard.append(Heard(asked, given))
+
+    def verdict(self, receipt: dict[str, Any]) -> Verdict:
+        """The verdict on a receipt, by a key this log is known to have had; it must be good."""
+        name = note.read_checkpoint(receipt["checkpoint"]).origin
+        assert receipt["vkey"] in self.vkeys[name]
+        verdict = rules.verify(receipt, receipt["vkey"])
+        assert verdict.ok and verdict.index == receipt["index"]
+        return verdict
 
     @contextmanager
     def held(self) -> Iterator[Callable[[], None]]:
@@ -194,55 +229,51 @@ class Life(RuleBasedStateMachine):
             go.set()
             waiting.result(30)
 
-    def ask_all(self, kinds: list[str]) -> list[tuple[str, object, str, Future[Any]]]:
+    def ask_all(self, kinds: list[str]) -> list[tuple[str, Asked, Future[Any]]]:
         """Asks of these kinds, queued in order before the writer looks at any of them."""
-        asked: list[tuple[str, object, str, Future[Any]]] = []
+        queued: list[tuple[str, Asked, Future[Any]]] = []
         for kind in kinds:
             before = self.home.writer.waiting
-            if kind == "bug":
-                ask, key, future = None, "", self.home.writer.submit(_fails)
-            else:
-                ask, key = self.new(*(("no such role",) if kind == "refused" else ()))
-                if kind == "repeat" and self.heard:
-                    ask, key = self.heard[-1].ask, self.heard[-1].key
-                future = self.pool.submit(self.run, ask, key)
-            asked.append((kind, ask, key, future))
+            asked = self.heard[-1].asked if kind == "repeat" and self.heard else self.new(kind)
+            bug = kind == "bug"
+            future = self.home.writer.submit(_fails) if bug else self.pool.submit(self.run, asked)
+            queued.append((kind, asked, future))
             deadline = time.monotonic() + 30
             while self.home.writer.waiting == before and not future.done() and time.monotonic() < deadline:
                 time.sleep(0.0005)
-        return asked
+        return queued
 
     @rule(kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=12))
     def batch(self, kinds: list[str]) -> None:
         """Several requests in one transaction: each fails for itself alone."""
         last = self.heard[-1] if self.heard else None
         with self.held() as go:
-            asked = self.ask_all(kinds)
+            queued = self.ask_all(kinds)
             go()
-            for kind, ask, key, future in asked:
+            for kind, asked, future in queued:
                 if kind in ("refused", "bug"):
                     with pytest.raises(Refused if kind == "refused" else ZeroDivisionError):
                         future.result(30)
                 elif kind == "repeat" and last is not None:
-                    assert future.result(30).receipt["index"] == last.receipt["index"]
+                    assert first_of(future.result(30).receipt) == last.receipts[0]["index"]
                 else:
-                    self.hear(ask, key, future.result(30).receipt)
+                    self.hear(asked, future.result(30).receipt)
 
-    @rule(kinds=st.lists(st.sampled_from(KINDS[:3]), min_size=1, max_size=5), at=st.integers(0, 5))
+    @rule(kinds=st.lists(st.sampled_from(KINDS[:6]), min_size=1, max_size=5), at=st.integers(0, 5))
     def lost_batch(self, kinds: list[str], at: int) -> None:
         """The database fails in the middle of a batch: nothing of it happened, and the next one goes on."""
         with self.held() as go:
-            asked = self.ask_all(kinds[:at])
+            queued = self.ask_all(kinds[:at])
             broken = self.home.writer.submit(_breaks)
-            asked += self.ask_all(kinds[at:])
+            queued += self.ask_all(kinds[at:])
             go()
-            for *_, future in asked:
+            for *_, future in queued:
                 with pytest.raises((DatabaseLost, Refused)):
                     future.result(30)
             with pytest.raises(DatabaseLost):
                 broken.result(30)
-        ask, key = self.new()
-        self.hear(ask, key, self.run(ask, key).receipt)
+        asked = self.new()
+        self.hear(asked, self.run(asked).receipt)
 
     @precondition(lambda self: self.heard)
     @rule(data=st.data())
@@ -250,10 +281,31 @@ class Life(RuleBasedStateMachine):
         """A request under the key of an earlier one is that one: the same entry, and nothing new."""
         earlier = data.draw(st.sampled_from(self.heard))
         before = len(self.leaves)
-        again = self.run(earlier.ask, earlier.key).receipt
-        assert (again["index"], again["leaf"]) == (earlier.receipt["index"], earlier.receipt["leaf"])
+        again = receipts(earlier.asked, self.run(earlier.asked).receipt)
+        told = [[(each["index"], each["leaf"]) for each in given] for given in (again, earlier.receipts)]
+        assert told[0] == told[1]
         self.seen(before)
         assert len(self.leaves) == before
+
+    @rule()
+    def rotate(self) -> None:
+        """A new key under the same name, and both sign; a second time while they do is refused."""
+        if len(self.vkeys[self.home.book.origin]) > 1:
+            with pytest.raises(Refused):
+                self.home.run("ledger.rotate", self.caller, ledger.Rotate())
+            return
+        outcome = self.home.run("ledger.rotate", self.caller, ledger.Rotate())
+        self.knows(outcome.reply.new)
+        self.verdict(outcome.receipt)
+
+    @rule()
+    def disown(self) -> None:
+        """The key that signs is disowned: the log goes on under another name at once."""
+        old = self.home.book.vkey
+        outcome = self.home.run("ledger.disown", self.caller, ledger.Disown(old))
+        assert outcome.reply.origin not in self.vkeys, "the log went on under a name it had"
+        self.knows(outcome.reply.new)
+        self.verdict(outcome.receipt)
 
     @rule(data=st.data())
     def prove(self, data: st.DataObject) -> None:
@@ -261,7 +313,7 @@ class Life(RuleBasedStateMachine):
         index = data.draw(st.integers(0, len(self.leaves) - 1))
         receipt = self.home.run("ledger.prove", self.caller, ledger.Show(index)).reply.receipt
         head = note.read_checkpoint(receipt["checkpoint"])
-        assert rules.verify(receipt, self.vkeys[head.origin]).ok
+        self.verdict(receipt)
         assert (receipt["index"], receipt["leaf"].encode()) == (index, self.leaves[index])
         assert self.heads[head.origin, head.size] == head.root
         path = Leaves(self.leaves).path(index, head.size)
@@ -279,7 +331,7 @@ class Life(RuleBasedStateMachine):
         assert roots == [tree.root(old), tree.root(new)]
         assert [base64.b64decode(step) for step in said.proof] == tree.proof(old, new)
 
-    @rule(moment=st.sampled_from(MOMENTS), kinds=st.lists(st.sampled_from(KINDS[:4]), min_size=1, max_size=6))
+    @rule(moment=st.sampled_from(MOMENTS), kinds=st.lists(st.sampled_from(KINDS[:6]), min_size=1, max_size=6))
     def killed(self, moment: str, kinds: list[str]) -> None:
         """`kill -9` at a moment of a batch: nobody hears of it, and it is there whole or not at all."""
         folder, before = self.fresh(), len(self.leaves)
@@ -290,7 +342,9 @@ class Life(RuleBasedStateMachine):
             left = self._killed_in_batch(moment, kinds, folder)
         self.home.close()
         self.open(left)
-        assert len(self.leaves) - before == (kinds.count("act") if moment in MOMENTS[2:] else 0)
+        assert len(self.leaves) - before == (
+            sum(ENTRIES.get(kind, 0) for kind in kinds) if moment in MOMENTS[2:] else 0
+        )
 
     def _killed_in_batch(self, moment: str, kinds: list[str], folder: Path) -> Path:
         left: list[Path] = []
@@ -305,11 +359,11 @@ class Life(RuleBasedStateMachine):
         elif moment == "answering":
             self.home.book.follow(lambda signed: (raised(signed), copy(signed))[0])
         with self.held() as go:
-            asked = self.ask_all(kinds)
+            queued = self.ask_all(kinds)
             if moment == "in the transaction":
                 self.home.writer.submit(copy)
             go()
-            for *_, future in asked:
+            for *_, future in queued:
                 future.exception(30)
         self.home.writer.submit(lambda _: None).result(30)
         return left[0]
@@ -345,12 +399,13 @@ class Life(RuleBasedStateMachine):
             home.open_home(self.path, wait_s=0)
         assert refused.value.code is home.LOG_WOULD_FORK
         restore(new_log=True)(Options(self.path))
-        self.lost += [each for each in self.heard if each.receipt["index"] >= self.older.size]
-        self.heard = [each for each in self.heard if each.receipt["index"] < self.older.size]
+        size = self.older.size
+        self.lost += [each for each in self.heard if each.receipts[0]["index"] >= size]
+        self.heard = [each for each in self.heard if each.receipts[0]["index"] < size]
         del self.leaves[self.older.size :]
         names = set(self.vkeys)
         with home.opened(self.path) as held:
-            self.vkeys[held.book.origin] = held.book.vkey
+            self.knows(held.book.vkey)
         assert self.vkeys.keys() > names, "the log went on under a name it had"
         self.older = None
         self.open(self.path)
@@ -364,8 +419,9 @@ class Life(RuleBasedStateMachine):
         head = note.read_checkpoint(self.home.book.head)
         assert head.size == len(self.leaves) >= self.newest.get(head.origin, 0)
         self.newest[head.origin] = head.size
-        for each in self.heard:
-            assert self.leaves[each.receipt["index"]] == each.receipt["leaf"].encode()
+        for heard in self.heard:
+            for each in heard.receipts:
+                assert self.leaves[each["index"]] == each["leaf"].encode()
 
     def teardown(self) -> None:
         """Invariants 4 and 5, and everything once more from the beginning."""
@@ -373,10 +429,9 @@ class Life(RuleBasedStateMachine):
             return
         try:
             self.seen(0)
-            for each in (*self.heard, *self.lost):
-                head = note.read_checkpoint(each.receipt["checkpoint"])
-                assert rules.verify(each.receipt, self.vkeys[head.origin]).ok
-                assert self.heads[head.origin, head.size] == head.root
+            for each in (receipt for heard in (*self.heard, *self.lost) for receipt in heard.receipts):
+                head = note.read_checkpoint(each["checkpoint"])
+                assert self.verdict(each) and self.heads[head.origin, head.size] == head.root
             oracle = InmemoryTree(algorithm="sha256")
             for leaf in self.leaves:
                 oracle.append_entry(leaf)
@@ -385,6 +440,16 @@ class Life(RuleBasedStateMachine):
             self.home.close()
             self.pool.shutdown()
             shutil.rmtree(self.place)
+
+
+def receipts(asked: Asked, receipt: Any) -> list[dict[str, Any]]:
+    """The receipt of each entry of a request."""
+    return receipts_of(receipt, asked.ask.records) if asked.act == "ledger.attest" else [receipt]
+
+
+def first_of(receipt: Any) -> int:
+    """The index of the first entry a receipt speaks of."""
+    return receipt["first"] if "first" in receipt else receipt["index"]
 
 
 def _fails(_: object) -> None:
@@ -408,7 +473,7 @@ def test_a_log_through_every_life(database: Database, tmp_path: Path) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40, stateful_step_count=30, deadline=None,
+            max_examples=25, stateful_step_count=25, deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )  # fmt: skip

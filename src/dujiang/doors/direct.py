@@ -333,12 +333,37 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import backup, calls, certificate, flow, frames, mandate, mirror, tools, usage, verify
+    from dujiang.doors import (
+        backup,
+        calls,
+        certificate,
+        dossier,
+        flow,
+        frames,
+        mandate,
+        mirror,
+        tools,
+        usage,
+        verify,
+    )
     from dujiang.doors.local import codes
 
     table = codes()
     own = sys.modules[__name__]
-    for door in (backup, calls, certificate, flow, frames, mandate, mirror, tools, usage, verify, own):
+    for door in (
+        backup,
+        calls,
+        certificate,
+        dossier,
+        flow,
+        frames,
+        mandate,
+        mirror,
+        tools,
+        usage,
+        verify,
+        own,
+    ):
         table.update({code.name: code for code in door.CODES})
     return [
         {
