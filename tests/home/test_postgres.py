@@ -132,6 +132,11 @@ def test_an_older_copy_of_the_database_is_refused(tmp_path: Path) -> None:
     described["database"] = url.replace(f"/{name}?", f"/old_{name}?")
     (path / "home.json").write_text(json.dumps(described))
     assert code(lambda: home.open_home(path, wait_s=0)) == "log_would_fork"
+    assert code(lambda: restore.restore()(Options(path))) == "log_would_fork"
+    said: Any = restore.restore(new_log=True)(Options(path)).body
+    assert said["log"] == "new" and rules.verify(said["receipt"], said["vkey"]).ok
+    with home.opened(path) as again, again.node.database.reading() as db:
+        assert fsck.whole(db) is None and again.place.url.endswith(described["database"].partition("@")[2])
 
 
 def test_a_home_without_its_server_is_unreachable_and_doctor_says_so(
