@@ -32,6 +32,12 @@ ACTS: dict[str, Act] = {
             "ledger.export", READS, _ANY, "Write an evidence bundle", "导出证据包",
             examples=("dujiang ledger export --contract CONTRACT --out evidence.zip",),
         ),
+        Act(
+            "ledger.retain", WRITES, ("operator",), "Publish how long records are kept", "公布记录留存政策", None,
+            ("days",), examples=("dujiang ledger retain 365",),
+        ),
+        Act("ledger.prune", WRITES, ("operator",), "Prune records kept long enough", "清理到期记录"),
+        Act("ledger.fsck", READS, ("auditor", "operator"), "Examine the whole log", "检查整份日志"),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
@@ -82,6 +88,7 @@ ACTS: dict[str, Act] = {
         Act(
             "identity.erase", WRITES, _ANY, "Erase a revoked person", "删除人员个人信息", positional=("person",),
         ),
+        Act("identity.rotate", WRITES, _NODE, "Give organisations new signing keys", "更换机构签名密钥"),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
         Act("identity.login", KEEPS, ("anyone",), "Sign in with a password", "密码登录"),

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from dujiang.kernel.act import Caller, Tx
-from dujiang.kernel.errors import Refused
+from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, fsck, rules, store
+from dujiang.ledger import book, rules, store
+from dujiang.ledger import fsck as fsck_rules
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.bundle import Export, Exported, export
 from dujiang.ledger.cosigning import (
@@ -25,7 +26,8 @@ from dujiang.ledger.cosigning import (
 )
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming, unname
-from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.model import LOG_DAMAGED, NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.note import read_checkpoint
 from dujiang.ledger.rekeying import (
     Disown,
     Disowned,
@@ -38,6 +40,7 @@ from dujiang.ledger.rekeying import (
     keys,
     rotate,
 )
+from dujiang.ledger.retaining import Prune, Pruned, Retain, Retained, prune, retain
 from dujiang.ledger.searching import (
     Entries,
     Entry,
@@ -73,11 +76,11 @@ from dujiang.ledger.witnessing import (
 
 __all__ = [
     "Appoint", "Attest", "Attested", "Collect", "Cosign", "Dismiss", "Disown", "Disowned", "Entries", "Entry",
-    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed",
-    "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect",
-    "cosign", "dismiss", "disown", "erase_facts", "export", "forks", "keys", "list_", "naming", "oversees",
-    "prepare_attest", "prepare_cosign", "publish", "quorum", "replay", "rotate", "search", "unname", "unwatch",
-    "watch", "witnesses",
+    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Prune", "Pruned", "Publish", "Quorum",
+    "Replay", "Replayed", "Retain", "Retained", "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch",
+    "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss", "disown", "erase_facts", "export",
+    "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign", "prune", "publish",
+    "quorum", "replay", "retain", "rotate", "search", "unname", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
 
 
@@ -109,6 +112,25 @@ class Grown:
 
 
 @dataclass(frozen=True, slots=True)
+class Fsck:
+    """The whole log in the database, against what was signed; `limit` differences are named."""
+
+    limit: int = 100
+    """How many differences at most are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was read and what of it is not what was signed; nothing is changed."""
+
+    agrees: bool
+    entries: int
+    checkpoints: int
+    found: int
+    differences: tuple[fsck_rules.Difference, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """A receipt to keep; `dujiang verify` checks it offline."""
 
@@ -125,6 +147,8 @@ class Restore:
     """In hexadecimal."""
     parties: tuple[str, ...] = ()
     """The organisations of the home: what they count on since that checkpoint may be lost."""
+    lost_key: bool = False
+    """Whether the old name's key is lost; no entry is lost then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +177,7 @@ def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
 def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     """The proof that the log only grew between two sizes.
 
-    Raises: Refused no_such_tree.
+    Raises: Refused no_such_tree; Unavailable log_damaged.
     """
     del caller
     head = store.checkpoint(tx.db)
@@ -167,15 +191,33 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
         return store.tile(tx.db, level, number)
 
     grown = Prover(new, fetch)
-    proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
-    roots = [base64.b64encode(root).decode() for root in (Prover(ask.old, fetch).root(), grown.root())]
+    try:
+        proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
+        found = Prover(ask.old, fetch).root(), grown.root()
+    except IndexError:
+        raise Unavailable(LOG_DAMAGED) from None
+    for at, root in zip((ask.old, new), found, strict=True):
+        known = store.checkpoint_at(tx.db, at)
+        if known is not None and read_checkpoint(known).root != root:
+            raise Unavailable(LOG_DAMAGED)
+    roots = [base64.b64encode(root).decode() for root in found]
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
+
+
+def fsck(tx: Tx, caller: Caller, ask: Fsck) -> Examined:
+    """Everything in which the log in the database is not the log that was signed, however much it is."""
+    del caller
+    found = fsck_rules.examine(tx.db, max(0, ask.limit))
+    named = tuple(found.differences)
+    return Examined(not found.found, found.entries, found.checkpoints, found.found, named)
 
 
 def restore(tx: Tx, caller: Caller, ask: Restore) -> Restored:
     """Writes that the log goes on under a new name, and from which checkpoint of the old one."""
     del caller
     tx.tell(before=ask.origin, size=ask.size, root=ask.root, parties=list(ask.parties))
+    if ask.lost_key:
+        tx.tell(lost_key=True)
     return Restored()
 
 
@@ -222,5 +264,5 @@ def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept, 
         for index, day, month, flow, counted in store.of_entries(db, page[-1].index, before):
             if days.get(index, day) == day and month == rules.month_of(day):
                 kept.setdefault(index, {})[flow] = counted
-        yield page, kept, fsck.strange(db, page)
+        yield page, kept, fsck_rules.strange(db, page)
         before = page[-1].index

@@ -220,8 +220,9 @@ def published(db: Session, now_ms: int, least_size: int = 0) -> tuple[int, str]:
 
 
 def covering(db: Session, index: int) -> tuple[int, str] | None:
-    """The first head that covers an entry and that a witness cosigned, with its lines."""
-    size = standing.cosigned_for(db, index)
+    """The first head that covers an entry and that the quorum cosigned, or else any witness, with its lines."""
+    least, _ = quorum_of(db)
+    size = standing.cosigned_for(db, index, max(least, 1)) or standing.cosigned_for(db, index, 1)
     signed = store.checkpoint_at(db, size) if size is not None else None
     if size is None or signed is None:
         return None

@@ -40,7 +40,7 @@ def verify(receipt: object, pinned: str | None, document: object, policy: Policy
     ]
     # The pinned key's own verdict where no key says yes: it names the step that failed, or the theft.
     good = [verdict for verdict in verdicts if verdict.ok]
-    stolen = [verdict for verdict in verdicts if verdict.step and verdict.step.startswith("5")]
+    stolen = [verdict for verdict in verdicts if verdict.step and verdict.step.startswith("5 key")]
     return [*good, *stolen, *verdicts][0]
 
 

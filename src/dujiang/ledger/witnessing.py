@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
@@ -203,7 +204,7 @@ def appoint(tx: Tx, caller: Caller, ask: Appoint) -> Appointed:
     if name == cosigning.witness_name(tx.db):
         raise Refused(NOT_A_VKEY)
     standing.put_witness(tx.db, name, url, "\n".join(lines))
-    tx.tell(witness=name, url=url, vkeys=list(lines))
+    tx.tell(witness=name, url=url, **_named(keys))
     return Appointed(name, url)
 
 
@@ -234,7 +235,7 @@ def watch(tx: Tx, caller: Caller, ask: Watch) -> Watched:
         raise Refused(NOT_A_VKEY)
     lines = [key.line for key in keys]
     standing.put_watched(tx.db, origin, cosigning.place_of(origin), "\n".join(lines))
-    tx.tell(log=origin, vkeys=lines)
+    tx.tell(log=origin, **_named(keys))
     return Watched(origin, int(standing.watched(tx.db, origin)[0][4]))
 
 
@@ -310,6 +311,13 @@ def overview(db: Session, now_ms: int) -> Overview:
         tuple(Seen(each[0], bool(each[3]), each[4], each[7]) for each in standing.watched(db)),
         sum(tally.values()), unproved, _own_vkey(db),
     )  # fmt: skip
+
+
+def _named(keys: list[Key]) -> dict[str, object]:
+    """How an entry names keys: those of Ed25519 as they are, and the hash of all lines (ML-DSA-44 keys are long)."""
+    lines = [key.line for key in keys]
+    short = [key.line for key in keys if key.kind != MLDSA44]
+    return {"vkeys": short, "vkeys_sha256": sha256("\n".join(lines).encode()).hexdigest()}
 
 
 def _own_vkey(db: Session) -> str | None:
