@@ -20,6 +20,14 @@ ACTS: dict[str, Act] = {
     act.name: act
     for act in (
         Act("ledger.list", READS, _ANY, "List log entries", "列出存证条目", "history", ("about",)),
+        Act(
+            "ledger.search", READS, _ANY, "Search the log", "检索存证条目", positional=("about",),
+            examples=("dujiang ledger search --contract CONTRACT --act cleanroom.ask --since 2026-11-01",),
+        ),
+        Act(
+            "ledger.replay", READS, _ANY, "Follow one question or contract, with proofs", "回放一次查询或合约",
+            "replay", ("id",), examples=("dujiang replay JOB", "dujiang replay CONTRACT --out evidence"),
+        ),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),
@@ -27,6 +35,25 @@ ACTS: dict[str, Act] = {
             "ledger.attest", WRITES, _ANY, "Attest records of another system", "为其他系统的记录存证",
             positional=("records",), examples=("dujiang ledger attest readings.jsonl --out receipts.jsonl",),
         ),
+        Act(
+            "ledger.appoint", WRITES, ("operator",), "Appoint a witness of this log", "任命见证方",
+            positional=("url",), examples=("dujiang ledger appoint http://other:8000/log --vkeys VKEY",),
+        ),
+        Act("ledger.dismiss", WRITES, ("operator",), "Dismiss a witness", "解任见证方", positional=("name",)),
+        Act(
+            "ledger.watch", WRITES, ("operator",), "Watch and cosign another log", "监看并联署其他日志",
+            positional=("vkeys",), examples=("dujiang ledger watch VKEY VKEY",),
+        ),
+        Act("ledger.unwatch", WRITES, ("operator",), "Cosign a log no more", "停止监看日志", positional=("origin",)),
+        Act(
+            "ledger.quorum", WRITES, ("operator",), "Set how many witnesses must cosign", "设定见证法定数",
+            positional=("least",), examples=("dujiang ledger quorum 2 --fresh-s 60",),
+        ),
+        Act("ledger.witnesses", READS, _ANY, "See witnesses and watched logs", "查看见证情况"),
+        Act("ledger.forks", READS, ("operator", "auditor"), "List evidence of forked logs", "查看日志分叉证据"),
+        Act("ledger.cosign", KEEPS, _NODE, "Cosign a checkpoint", "联署检查点"),
+        Act("ledger.publish", KEEPS, _NODE, "Sign the head that is published", "签署发布的检查点"),
+        Act("ledger.collect", KEEPS, _NODE, "Keep what a witness answered", "保存见证方的答复"),
         Act("ledger.restore", WRITES, _NODE, "Go on under a new log name", "以新名称延续日志"),
         Act("ledger.keys", READS, ("anyone",), "List the keys of the log", "列出日志密钥"),
         Act(

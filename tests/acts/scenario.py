@@ -13,6 +13,7 @@ from dujiang.identity import acts as identity
 from dujiang.kernel.act import NOBODY, NODE, Caller
 from dujiang.kernel.errors import Refused
 from dujiang.ledger import acts as ledger
+from dujiang.ledger import note
 from dujiang.market import acts as market
 from dujiang.observatory import acts as observatory
 from dujiang.observatory.model import By
@@ -21,6 +22,7 @@ from dujiang.post import acts as post
 from dujiang.quality import acts as quality
 from dujiang.registry import acts as registry
 from dujiang.registry.right import Basis, Right
+from tests.ledger.foreign import ForeignLog
 from tests.life import Life
 
 PASSWORD = "a sentence is a good password"
@@ -277,10 +279,39 @@ def _log(made: Scenario) -> None:
         run("ledger.show", caller, ledger.Show(last))
         run("ledger.prove", caller, ledger.Show(last))
     run("ledger.list", life.insurer, ledger.List(about=made.contract))
+    for caller in (life.insurer, life.auditor):
+        run("ledger.search", caller, ledger.Search(contract=made.contract, act="cleanroom.ask"))
+        run("ledger.replay", caller, ledger.Replay(made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
     readings = ({"meter": "m-1", "kwh": 1.5}, {"meter": "m-2", "kwh": 2})
     run("ledger.attest", life.insurer, ledger.Attest(readings, "meter.reading", made.contract))
+    _witnesses(made)
     run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
+
+
+def _witnesses(made: Scenario) -> None:
+    """A log that is cosigned and then forks; a witness that answers."""
+    life, run = made.life, made.run
+    log, witness = ForeignLog().grow(7), ForeignLog("witness.example.org", 9)
+    made.refuse("ledger.watch", life.insurer, ledger.Watch(()))
+    run("ledger.watch", life.hospital, ledger.Watch(log.vkeys))
+    assert run("ledger.cosign", NODE, ledger.Cosign(log.request(0).decode())).status == 200
+    log.leaves[3] = bytes(32)
+    assert run("ledger.cosign", NODE, ledger.Cosign(log.grow(9).request(7).decode())).status == 422
+    run("ledger.forks", life.auditor, ledger.Forks())
+    run("ledger.unwatch", life.hospital, ledger.Unwatch(log.origin))
+    made.refuse("ledger.cosign", NODE, ledger.Cosign(log.request(7).decode()))
+    key = note.Key(witness.origin, witness.keys[0].public, note.COSIGNATURE)
+    run("ledger.appoint", life.hospital, ledger.Appoint("http://127.0.0.1:1/log", (key.line,)))
+    run("ledger.quorum", life.hospital, ledger.Quorum(1))
+    published = run("ledger.publish", NODE, ledger.Publish())
+    head = note.read_checkpoint(published.note)
+    line = note.cosigned(head, key, 1_780_000_000, witness.private.sign)
+    assert run("ledger.collect", NODE, ledger.Collect(key.name, published.size, line)).kept == 1
+    for caller in (life.hospital, life.insurer):
+        run("ledger.witnesses", caller, ledger.Witnesses())
+    run("ledger.quorum", life.hospital, ledger.Quorum(0))
+    run("ledger.dismiss", life.hospital, ledger.Dismiss(key.name))
 
 
 def _figures(made: Scenario) -> None:

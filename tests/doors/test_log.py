@@ -72,7 +72,7 @@ def test_what_is_erased_of_an_entry_leaves_what_is_published_as_it_is(node: Any)
     before = got(made, "tile/entries/000")
     assert made.home.writer.submit(lambda tx: store.erase(tx.db, 5)).result()
     with made.home.node.database.reading() as db:
-        assert published.file(db, "tile/entries/000") == before
+        assert published.file(db, "tile/entries/000", 0) == before
 
 
 @pytest.mark.parametrize("path", ["tile/0/000", "tile/0/002.p/3", "tile/entries/000", "tile/1/000.p/1"])

@@ -96,6 +96,18 @@ _TEXTS: dict[str, tuple[str, str, str, str]] = {
         "节点目录旁的文件记有日志进度{detail}",
         "请放回最新的节点目录副本，或查看 `dujiang restore --help`。",
     ),
+    "witnesses": (
+        "witnesses of this log: {detail}",
+        "{fix} See `dujiang ledger witnesses`.",
+        "本日志的见证方：{detail}",
+        "{fix}请查看 `dujiang ledger witnesses`。",
+    ),
+    "forks": (
+        "logs watched here: {detail}",
+        "See `dujiang ledger forks`: keep the evidence, and ask the log's operator and its other witnesses.",
+        "本节点监看的日志：{detail}",
+        "请查看 `dujiang ledger forks`：保存证据，并询问该日志的运营方与其他见证方。",
+    ),
     "backup": (
         "last backup: {detail}",
         "Run `dujiang backup FOLDER`, best onto another disk and every day.",
@@ -195,7 +207,7 @@ def _clock(home: Path) -> tuple[bool, str, str]:
 def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tuple[bool, str, str]]]:
     """What a look into the home's files shows, also while a node serves it; nothing where they cannot be read."""
     from dujiang.cleanroom import acts as cleanroom
-    from dujiang.ledger import book, fsck, note
+    from dujiang.ledger import book, fsck, note, witnessing
     from dujiang.plugs import highwater, migrations, sqlite
     from dujiang.plugs.sqlite import DATABASE_FAILED
     from dujiang.post import acts as post
@@ -211,6 +223,7 @@ def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tu
                 size = note.read_checkpoint(book.head_of(db)[0]).size
             mark = highwater.read(highwater.path_of(home))
             stands = mark is not None and book.stands_on(db, mark.note)
+            stand = witnessing.overview(db, time.time_ns() // 1_000_000)
     except (Refused, Unavailable, ValueError) as error:
         yield "log", (False, "-", getattr(error, "code", DATABASE_FAILED).name)
         return
@@ -218,10 +231,35 @@ def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tu
         database.close()
     yield "log", (wrong is None, f"{size} 条" if zh else f"{size} entries", wrong or "")
     yield "high_water", (stands, "" if stands else "：否" if zh else ": it does not", "")
+    yield "witnesses", _witnesses(stand, served, zh)
+    yield "forks", _forks(stand, zh)
     yield "backup", _backup(home, size, zh)
     waits = f"{jobs} 个查询、{messages} 条消息" if zh else f"{jobs} questions and {messages} messages"
     yield "waiting", (True, waits, "" if served or not jobs + messages else "up")
     yield "uploads", _uploads(home)
+
+
+def _witnesses(stand: Any, served: bool, zh: bool) -> tuple[bool, str, str]:
+    """That witnesses are behind is advice while no node serves the home; that one refuses this log is a fault."""
+    from dujiang.ledger.witnessing import ALARMS, FAILURES
+
+    if not stand.witnesses:
+        return True, "无" if zh else "none", ""
+    counted = (len(stand.witnesses), stand.least, stand.cosigned, stand.size)
+    said = (
+        "{} 个（须 {} 个），已联署 {} / {} 条" if zh else "{} ({} must cosign), {} of {} entries cosigned"
+    ).format(*counted)
+    alarm = next((each.failure for each in stand.witnesses if each.failure in ALARMS), "")
+    behind = "" if stand.fresh or not served else "未按时联署。" if zh else "The quorum is behind."
+    return not (alarm or behind), said, FAILURES[alarm] if alarm else behind
+
+
+def _forks(stand: Any, zh: bool) -> tuple[bool, str, str]:
+    """A proved fork is a fault; a head that was not shown to go on may have come from a stranger."""
+    said = (
+        "{} 个，分叉证明 {} 件，未获证明的检查点 {} 件" if zh else "{}, {} forks proved, {} heads unproved"
+    ).format(sum(each.active for each in stand.watched), stand.forks, stand.unproved)
+    return not stand.forks, said, "forks" if stand.unproved else ""
 
 
 def _backup(home: Path, size: int, zh: bool) -> tuple[bool, str, str]:

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from dujiang import __version__, acts
 from dujiang import home as home_module
-from dujiang.doors import data, gate, limits, log, metrics, openapi, page
+from dujiang.doors import data, gate, limits, log, metrics, openapi, page, witness
 from dujiang.doors import desk as desks
 from dujiang.doors.desk import NOT_JSON, Desk, body
 from dujiang.doors.gate import App, Receive, Scope, Send
@@ -148,6 +148,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
     made.add_api_route("/healthz", healthy, include_in_schema=False)
     made.add_api_route("/metrics", measured, include_in_schema=False)
     made.router.routes.extend(Route(path, door(desk), methods=["POST"]) for path, door in further.items())
+    witness.add(made, desk)
     page.add(made, desk)
     made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
     return made

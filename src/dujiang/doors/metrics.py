@@ -20,6 +20,7 @@ from dujiang.doors import gate
 from dujiang.home import Home
 from dujiang.kernel.act import NODE, Caller
 from dujiang.ledger import acts as ledger
+from dujiang.ledger import witnessing
 from dujiang.post import acts as post
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -82,6 +83,7 @@ class Metrics:
         home = self._home
         with home.node.database.reading() as db:
             messages, jobs = post.waiting(db), cleanroom.waiting(db)
+            stand = witnessing.overview(db, home.node.clock.now_ms())
         size = home.runner.run("ledger.list", NODE, ledger.List(limit=1)).reply.size
         database = sum(_bytes(home.path / f"state.sqlite{part}") for part in ("", "-wal"))
         yield "requests_limited_total", "counter", "Requests refused by a limit at the door.", limited
@@ -90,6 +92,16 @@ class Metrics:
         yield "jobs_waiting", "gauge", "Questions that wait or run.", jobs
         yield "messages_waiting", "gauge", "Messages that are not delivered yet.", messages
         yield "log_entries", "gauge", "Entries in the log.", size
+        yield (
+            "log_cosigned_entries",
+            "gauge",
+            "Entries under the newest head the quorum cosigned.",
+            stand.cosigned,
+        )
+        yield "log_cosigned_fresh", "gauge", "0: the quorum has not cosigned in time.", stand.fresh
+        yield "log_witnesses_failing", "gauge", "Witnesses that failed when last asked.", _failing(stand)
+        yield "log_forks", "gauge", "Proofs kept here that a watched log forked.", stand.forks
+        yield "log_heads_unproved", "gauge", "Heads shown here without proof that they go on.", stand.unproved
         yield "database_bytes", "gauge", "Size of the database and its write-ahead log.", database
         yield "disk_free_bytes", "gauge", "Free bytes on the disk of the home.", home.node.blobs.free_bytes()
         yield "clock_jumps_total", "counter", "Jumps of the clock since the start.", home.book.clock_jumps
@@ -104,6 +116,10 @@ def may_read(scope: gate.Scope, caller: Caller, loopback: int) -> bool:
     proxied = any(name in _PROXIED for name, _ in scope["headers"])
     named = _OWN_NAME.fullmatch(gate.header(scope, b"host") or "")
     return bool(loopback) and not proxied and named is not None and gate.address(scope).startswith(_LOOPBACK)
+
+
+def _failing(stand: witnessing.Overview) -> int:
+    return sum(bool(each.failures) for each in stand.witnesses)
 
 
 def _family(name: str, kind: str, told: str, samples: Iterable[Sample]) -> Iterator[str]:

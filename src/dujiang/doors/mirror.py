@@ -78,7 +78,7 @@ def _source(options: Options) -> Iterator[Source]:
             yield source
         return
     with home.opened(options.home) as held, held.node.database.reading() as db:
-        yield lambda path: published.file(db, path)
+        yield lambda path: published.file(db, path, held.node.clock.now_ms())
 
 
 def below(folder: Path) -> Source:

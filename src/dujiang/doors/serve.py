@@ -20,6 +20,7 @@ import uvicorn
 
 from dujiang.doors import data, http, journal, traces
 from dujiang.doors.loops import Loops
+from dujiang.doors.witnesses import Witnesses
 from dujiang.home import Home
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 
@@ -61,12 +62,13 @@ def serve(
         raise
     data.sweep(home)
     app = http.app(home, further)
-    loops = Loops(home)
-    server = Server(app, url, lambda: _begin(home, loops, url, ready))
+    loops, witnesses = Loops(home), Witnesses(home)
+    server = Server(app, url, lambda: _begin(home, loops, witnesses, url, ready))
     try:
         server.run(sockets=[listening])
     finally:
         listening.close()
+        witnesses.stop()
         quiet = loops.stop(0.0 if server.force_exit else home.node.config.stop_seconds_max)
         app.state.desk.close()
         untraced()
@@ -160,9 +162,12 @@ def _protocol() -> Any:
     return Bounded
 
 
-def _begin(home: Home, loops: Loops, url: str, ready: Callable[[str], None] | None) -> None:
+def _begin(
+    home: Home, loops: Loops, witnesses: Witnesses, url: str, ready: Callable[[str], None] | None
+) -> None:
     home.serving(url)
     loops.start()
+    witnesses.start()
     threading.Thread(target=home.warm, name="warm", daemon=True).start()
     if ready is not None:
         ready(url)

@@ -9,10 +9,19 @@ from typing import Any
 
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
-from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
+from dujiang.ledger.cosigning import (
+    Collect,
+    Cosign,
+    Publish,
+    collect,
+    cosign,
+    covering,
+    prepare_cosign,
+    publish,
+)
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
@@ -28,49 +37,46 @@ from dujiang.ledger.rekeying import (
     keys,
     rotate,
 )
+from dujiang.ledger.searching import (
+    Entries,
+    Entry,
+    List,
+    Replay,
+    Replayed,
+    Search,
+    Step,
+    list_,
+    oversees,
+    own,
+    replay,
+    search,
+    seen,
+)
 from dujiang.ledger.tree import Prover
+from dujiang.ledger.witnessing import (
+    Appoint,
+    Dismiss,
+    Forks,
+    Quorum,
+    Unwatch,
+    Watch,
+    Witnesses,
+    appoint,
+    dismiss,
+    forks,
+    quorum,
+    unwatch,
+    watch,
+    witnesses,
+)
 
 __all__ = [
-    "Attest", "Attested", "Disown", "Disowned", "Keys", "Known", "Listed", "Rotate", "Rotated", "attest", "disown",
-    "erase_facts", "keys", "naming", "prepare_attest", "rotate",
+    "Appoint", "Attest", "Attested", "Collect", "Cosign", "Dismiss", "Disown", "Disowned", "Entries", "Entry",
+    "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed", "Rotate", "Rotated",
+    "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss",
+    "disown", "erase_facts", "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign",
+    "publish", "quorum", "replay", "rotate", "search", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
-
-_OVERSEERS = frozenset({"auditor", "operator", "node"})
-_PAGES_MAX = 10
-"""Pages one request looks through for an id; `next` goes on where it stopped."""
-
-
-@dataclass(frozen=True, slots=True)
-class List:
-    """Which entries: newest first, below index `before`; only those naming the id `about`."""
-
-    about: str | None = None
-    """Only entries that name this id."""
-    before: int | None = None
-    """Only entries below this index: the `next` of the page before."""
-    limit: int = 20
-    """How many at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry as its reader may see it."""
-
-    index: int
-    act: str
-    time_ms: int
-    facts: dict[str, Any]
-    erased: tuple[str, ...] = ()
-    """Facts that were erased since: the entry commits to them, and nobody can say any more what they were."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entries:
-    """A page of entries; `next` continues below it."""
-
-    items: tuple[Entry, ...]
-    size: int
-    next: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,44 +130,22 @@ class Restored:
     """The entry is written: everybody who follows the log sees where its new name begins."""
 
 
-def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
-    """The entries that concern the caller's organisation; the auditor and the operator see all."""
-    size, _ = store.last(tx.db)
-    most = tx.node.config.page_rows_max
-    count = max(1, min(ask.limit, most))
-    rows = count if ask.about is None else most
-    before = size if ask.before is None else ask.before
-    org = None if oversees(caller) else caller.org
-    found: list[Entry] = []
-    for _ in range(_PAGES_MAX):
-        page = store.page(tx.db, org, before, rows)
-        for record in page:
-            before, entry = record.index, _seen(record, caller)
-            if ask.about is None or ask.about in entry.facts.values():
-                found.append(entry)
-            if len(found) == count:
-                return Entries(tuple(found), size, before)
-        if len(page) < rows:
-            return Entries(tuple(found), size)
-    return Entries(tuple(found), size, before)
-
-
 def show(tx: Tx, caller: Caller, ask: Show) -> Entry:
     """One entry.
 
     Raises: Refused not_found.
     """
-    return _seen(_own(tx, caller, ask.entry), caller)
+    return seen(own(tx, caller, ask.entry), caller)
 
 
 def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
-    """The receipt of an entry, opened as far as the caller may see.
+    """The receipt of an entry, opened as far as the caller may see; under a head that witnesses cosigned, if one is.
 
     Raises: Refused not_found.
     """
-    record = _own(tx, caller, ask.entry)
+    record = own(tx, caller, ask.entry)
     fields = rules.visible(record, caller.org, oversees=oversees(caller))
-    return Receipt(book.receipt(tx.db, record, fields))
+    return Receipt(book.receipt(tx.db, record, fields, covering(tx.db, record.index)))
 
 
 def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
@@ -238,20 +222,3 @@ def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept, 
                 kept.setdefault(index, {})[flow] = counted
         yield page, kept, fsck.strange(db, page)
         before = page[-1].index
-
-
-def oversees(caller: Caller) -> bool:
-    """Whether the caller may see the entries of all organisations."""
-    return bool(caller.roles & _OVERSEERS)
-
-
-def _own(tx: Tx, caller: Caller, index: int) -> Record:
-    record = store.entry(tx.db, index)
-    if record is None or not (oversees(caller) or store.sees(tx.db, caller.org, index)):
-        raise Refused(NOT_FOUND)
-    return record
-
-
-def _seen(record: Record, caller: Caller) -> Entry:
-    facts = rules.visible(record, caller.org, oversees=oversees(caller))
-    return Entry(record.index, record.act, record.time_ms, facts, record.erased)

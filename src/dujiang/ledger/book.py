@@ -18,6 +18,7 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, rules, store
 from dujiang.ledger.lot import ACT, EACH, Lot, hashes_of, receipt_of
 from dujiang.ledger.model import LOG_DAMAGED, LOG_MOVED, Flow, LogKey, Record
+from dujiang.ledger.subject import names_of
 from dujiang.ledger.tree import WIDTH, Edge, Prover, included, leaf_hash
 
 _KEPT = 4
@@ -47,16 +48,6 @@ def head_of(db: Session) -> tuple[str, str]:
     newest, known = store.checkpoint(db), store.key(db)
     assert newest is not None and known is not None
     return newest[1], note.vkey(known[0], known[1])
-
-
-def published_head(db: Session) -> str:
-    """The newest checkpoint as everybody reads it."""
-    return head_of(db)[0]
-
-
-def vkeys(db: Session) -> tuple[str, ...]:
-    """The verifier keys by which the newest checkpoint is read, the oldest of the log's own first."""
-    return tuple(keyring.vkeys(db))
 
 
 def stands_on(db: Session, signed: str) -> bool:
@@ -163,6 +154,7 @@ class LedgerBook:
         record = rules.record_of(self._edge.size, act, self._last_ms, org, told, commitments, salts)
         parties = cast("list[str]", told.get("parties") or [])
         store.add_entry(tx.db, record, commitments, salts, dict.fromkeys([org, *parties]))
+        store.add_about(tx.db, {act, *names_of(told)}, record.index)
         if told.get("figures"):
             self._count(tx.db, record)
         self._full += self._edge.append(leaf_hash(record.leaf.encode()))
@@ -179,6 +171,7 @@ class LedgerBook:
         rows = zip(many.facts, many.commitments, salts, strict=True)
         sight = dict.fromkeys([org, *many.parties])
         store.add_entries(tx.db, first, ACT, self._last_ms, org, rows, sight)
+        store.add_about(tx.db, {ACT, *names_of(many.common)}, first, len(many))
         # The database first: where it refuses, the act is undone and the tree has not grown.
         self._full += self._edge.extend(hashes_of(many.heads, self._last_ms))
         self._lots[first] = many, self._last_ms
@@ -306,13 +299,17 @@ class _Batch:
         return receipt_of(index, time_ms, lot.common, salts, around, self.note, self.vkey)
 
 
-def receipt(db: Session, record: Record, fields: Mapping[str, Any]) -> dict[str, object]:
-    """The receipt of a committed entry under the first checkpoint that covers it and that a trusted key signed.
+def receipt(
+    db: Session, record: Record, fields: Mapping[str, Any], under: tuple[int, str] | None = None
+) -> dict[str, object]:
+    """The receipt of a committed entry under a checkpoint (size, note) that covers it.
+
+    By default under the first that covers it and that a trusted key signed.
 
     The entry must exist.
     Raises: Unavailable log_damaged, where the tiles or the entry are not what was signed.
     """
-    prover, signed, vkey = _covering(db, record.index)
+    prover, signed, vkey = _covering(db, record.index, under)
     try:
         path = prover.inclusion(record.index)
     except IndexError:
@@ -335,8 +332,12 @@ def lot_receipt(db: Session, first: int, entries: int) -> dict[str, object] | No
     return receipt_of(first, found[0][0].time_ms, common, salts, around, signed, vkey)
 
 
-def _covering(db: Session, index: int) -> tuple[Prover, str, str]:
-    """Of the first checkpoint that covers an entry and a trusted key signed: its tree, itself and that key."""
-    size, signed, key = keyring.head_for(db, index)
+def _covering(db: Session, index: int, under: tuple[int, str] | None = None) -> tuple[Prover, str, str]:
+    """Of a checkpoint that covers an entry and a trusted key signed: its tree, itself and that key."""
+    key = keyring.believed(store.keys(db), *under) if under else None
+    if under is None or key is None:
+        size, signed, key = keyring.head_for(db, index)
+    else:
+        size, signed = under
     prover = Prover(size, lambda level, number: store.tile(db, level, number))
     return prover, signed, keyring.vkey(key)

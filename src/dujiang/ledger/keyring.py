@@ -82,6 +82,15 @@ def vkeys(db: Session) -> list[str]:
     return [vkey(key) for key in signing(db)]
 
 
+def believed(keys: Sequence[LogKey], size: int, signed: str) -> LogKey | None:
+    """The first of the log's keys that signed a checkpoint of that size and is to be believed there."""
+    lines = {(name, raw[:4]) for name, raw in note.read_checkpoint(signed).signatures}
+    for key in keys:
+        if (key.origin, note.key_id(key.origin, key.public)) in lines and trusted(key, size):
+            return key
+    return None
+
+
 def head_for(db: Session, index: int) -> tuple[int, str, LogKey]:
     """The first checkpoint that covers an entry and that a trusted key signed: size, note and that key.
 
@@ -92,9 +101,6 @@ def head_for(db: Session, index: int) -> tuple[int, str, LogKey]:
         head = store.checkpoint(db, at)
         if head is None:
             break
-        size, signed = head
-        lines = {(name, raw[:4]) for name, raw in note.read_checkpoint(signed).signatures}
-        for key in keys:
-            if (key.origin, note.key_id(key.origin, key.public)) in lines and trusted(key, size):
-                return size, signed, key
+        if (key := believed(keys, *head)) is not None:
+            return *head, key
     raise ValueError("no checkpoint of a trusted key covers the entry")

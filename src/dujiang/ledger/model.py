@@ -28,6 +28,11 @@ NO_SUCH_TREE = Code(
     "The log never had that size.", "Use sizes between 1 and {size}.",
     "日志从未有过该长度。", "请使用 1 到 {size} 之间的长度。",
 )  # fmt: skip
+TIME_UNFIT = Code(
+    "time_unfit", 400, Exit.usage,
+    "That is neither a UTC day nor an instant.", "Give 2026-11-24 or 2026-11-24T12:00:00Z.",
+    "这既不是 UTC 日期，也不是时刻。", "请填写 2026-11-24 或 2026-11-24T12:00:00Z。",
+)  # fmt: skip
 RECORDS_COUNT = Code(
     "records_count", 422, Exit.usage,
     "A call takes 1 to {most} records.", "Send more in several calls.",
@@ -71,9 +76,46 @@ NOT_OUR_KEY = Code(
     "List them with `dujiang ledger keys`.",
     "这不是本日志的验证密钥，或该密钥自该长度起已被弃用。", "请用 `dujiang ledger keys` 列出。",
 )  # fmt: skip
+NOT_A_VKEY = Code(
+    "not_a_vkey", 422, Exit.usage,
+    "These are not the verifier keys of one other log or witness.",
+    "Give the lines of its /log/vkeys, all of one name: types 01 and 06 of a log, 04 and 06 of a witness.",
+    "这些不是同一个其他日志或见证方的验证公钥。",
+    "请填写对方 /log/vkeys 中同一名称的各行：日志为 01、06 型，见证方为 04、06 型。",
+)  # fmt: skip
+NOT_A_URL = Code(
+    "not_a_url", 422, Exit.usage,
+    "This is not the address of a witness.", "Give http://HOST:PORT/log of a node, or https://… of another witness.",
+    "这不是见证方的地址。", "请填写节点的 http://主机:端口/log，或其他见证方的 https://… 地址。",
+)  # fmt: skip
+QUORUM_TOO_LARGE = Code(
+    "quorum_too_large", 422, Exit.usage,
+    "So many witnesses cannot cosign: {most} are appointed; a head is cosigned within 1 to 86,400 seconds.",
+    "Set a smaller quorum with `dujiang ledger quorum N`, or appoint more witnesses.",
+    "见证方数量不足：仅任命了 {most} 个；签署时限应为 1 至 86,400 秒。",
+    "请用 `dujiang ledger quorum N` 调低要求，或任命更多见证方。",
+)  # fmt: skip
+NOT_A_WITNESS_REQUEST = Code(
+    "not_a_witness_request", 400, Exit.usage,
+    "This is not a request to cosign a checkpoint.",
+    "Send `old SIZE`, the consistency proof, an empty line and the checkpoint (C2SP tlog-witness).",
+    "这不是检查点联署请求。", "请依次发送 `old 长度`、一致性证明、空行与检查点（C2SP tlog-witness）。",
+)  # fmt: skip
+LOG_NOT_WATCHED = Code(
+    "log_not_watched", 404, Exit.not_found,
+    "This node does not watch a log of that origin.", "Its operator may run `dujiang ledger watch`.",
+    "本节点未监看该日志。", "可由本节点运营方运行 `dujiang ledger watch`。",
+)  # fmt: skip
+HEAD_NOT_SIGNED = Code(
+    "head_not_signed", 403, Exit.refused,
+    "No key that this node knows of the log has truly signed the checkpoint.",
+    "Send it with the log's Ed25519 line; after a change of keys, have the log watched anew.",
+    "检查点未由本节点所知的该日志密钥有效签署。", "请附上该日志的 Ed25519 签名行；更换密钥后请重新登记监看。",
+)  # fmt: skip
 CODES = (
     NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, LOG_MOVED, LOG_DAMAGED, ROTATION_RUNS, OVERLAP_UNFIT, NOT_OUR_KEY,
-    RECORDS_COUNT, ENTRY_TOO_LARGE,
+    RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE, NOT_A_WITNESS_REQUEST,
+    LOG_NOT_WATCHED, HEAD_NOT_SIGNED,
 )  # fmt: skip
 
 
@@ -185,3 +227,7 @@ class Verdict:
     facts: dict[str, Any] | None = None
     erased: tuple[str, ...] = ()
     """Facts the entry commits to that its log has erased since: nobody can say any more what they were."""
+    cosigned_by: tuple[str, ...] = ()
+    """The witnesses of the caller's policy that truly cosigned the checkpoint."""
+    unchecked: tuple[str, ...] = ()
+    """Names of further signature lines, whose keys the caller has not given: what they say is not known."""

@@ -7,19 +7,22 @@
 from __future__ import annotations
 
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, store
+from dujiang.ledger import cosigning, keyring, store
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
 CHECKPOINT, VKEYS = "checkpoint", "vkeys"
 
 
-def file(db: Session, path: str) -> bytes | None:
-    """The bytes at an address, or None where there is nothing."""
+def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | None:
+    """The bytes at an address, or None where there is nothing.
+
+    `least_size`: of the checkpoint given before, so that who reads on finds a log that only grows.
+    """
     if path == CHECKPOINT:
-        return book.published_head(db).encode()
+        return cosigning.published(db, now_ms, least_size)[1].encode()
     if path == VKEYS:
-        return "".join(f"{key}\n" for key in book.vkeys(db)).encode()
+        return "".join(f"{key}\n" for key in (*keyring.vkeys(db), *cosigning.vkeys(db))).encode()
     try:
         place = place_of(path)
     except NotATile:

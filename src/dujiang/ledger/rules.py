@@ -2,7 +2,8 @@
 
 Verification needs no home, no account and no network:
 1. the receipt has the expected form; 2. every opened fact and its salt give the commitment in the leaf;
-3. the leaf's hash and the path lead to the checkpoint's root; 4. the checkpoint is signed by the key.
+3. the leaf's hash and the path lead to the checkpoint's root; 4. the checkpoint is signed by the key;
+5. with a policy: the checkpoint is cosigned as it demands (C2SP tlog-policy).
 The caller must decide whether the key belongs to whom it should: pin it with `vkey`.
 """
 
@@ -21,6 +22,7 @@ from dujiang.kernel.canonical import canonical_pair
 from dujiang.ledger.model import QUANTITIES, Flow, Record, Verdict
 from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by, unbase64
 from dujiang.ledger.tree import included, leaf_hash
+from dujiang.ledger.witness import Policy, cosigners, satisfied
 
 VERSION = 1
 SUITE = "intl"
@@ -139,8 +141,8 @@ def receipt_of(
     }  # fmt: skip
 
 
-def verify(receipt: object, pinned: str | None) -> Verdict:
-    """The verdict on a receipt; `pinned` is the verifier key the caller trusts, if any."""
+def verify(receipt: object, pinned: str | None, policy: Policy | None = None) -> Verdict:
+    """The verdict on a receipt; `pinned`: the verifier key the caller trusts, `policy`: whose cosignatures it wants."""
     signer = ""
     try:
         parts = _parts(receipt)
@@ -161,9 +163,14 @@ def verify(receipt: object, pinned: str | None) -> Verdict:
         true = head.origin == name == named and signed_by(head, name, public)
         if step is None and not (true and (claimed == public or signed_by(head, named, claimed))):
             step = "4 signature of the checkpoint"
+        if step is None and policy is not None and not satisfied(policy, head):
+            step = "5 cosignatures of the policy"
+        by = tuple(cosigners(policy, head)) if step is None and policy is not None else ()
+        known = {name, *(policy.witnesses[each].name for each in by if policy)}
+        others = dict.fromkeys(signer for signer, _ in head.signatures if signer not in known)
         return Verdict(
             step is None, signer, step is None and pinned is not None, step, leaf["act"], leaf["time_ms"],
-            parts["index"], head.size, facts, erased,
+            parts["index"], head.size, facts, erased, by, tuple(others),
         )  # fmt: skip
     except (NotANote, KeyError, TypeError, ValueError, AttributeError, binascii.Error, RecursionError):
         return Verdict(False, signer, False, "1 form of the receipt")

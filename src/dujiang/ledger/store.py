@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, cast
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     Column,
     Index,
     Integer,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.ledger.model import QUANTITIES, Counted, Flow, LogKey, Record, Scope, Sum
 from dujiang.ledger.rules import SALT_BYTES, leaf_of, month_of, record_of
+from dujiang.ledger.subject import number_of
 
 _KEY = Table(
     "ledger_key", META, Column("public", LargeBinary, primary_key=True), Column("origin", Text, nullable=False),
@@ -44,6 +46,12 @@ _SIGHT = Table(
     sqlite_with_rowid=False,
 )  # fmt: skip
 """An organisation may see `entries` entries from `idx` on; what it may see is named once."""
+_ABOUT = Table(
+    "ledger_about", META, Column("name", BigInteger), Column("idx", Integer),
+    Column("entries", Integer, nullable=False, server_default="1"), PrimaryKeyConstraint("name", "idx"),
+    sqlite_with_rowid=False,
+)  # fmt: skip
+"""Which entries hold a name, by its number (`subject.number_of`)."""
 _TILE = Table(
     "ledger_tile", META, Column("level", Integer), Column("number", Integer),
     Column("hashes", LargeBinary, nullable=False), PrimaryKeyConstraint("level", "number"),
@@ -427,6 +435,70 @@ def checkpoint_at(db: Session, size: int) -> str | None:
     """The checkpoint that was signed of exactly `size` entries, if one was."""
     rows = db.run(_CHECKPOINT_AT, size=size)
     return str(rows[0][0]) if rows else None
+
+
+_RUNS_READ = 256
+
+# What an entry is about, and who may see it, as runs: `entries` entries from an index on.
+_RUNS = {
+    "name": Sql(
+        text(
+            "SELECT idx, entries FROM ledger_about WHERE name = :value AND idx < :below ORDER BY idx DESC LIMIT :count"
+        )
+    ),
+    "org": Sql(
+        text(
+            "SELECT idx, entries FROM ledger_sight WHERE org = :value AND idx < :below ORDER BY idx DESC LIMIT :count"
+        )
+    ),
+}
+_RUNS_UP = Sql(
+    text(
+        "SELECT idx, entries FROM ledger_about WHERE name = :value AND idx > :after ORDER BY idx LIMIT :count"
+    )
+)
+_TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
+
+
+def add_about(db: Session, names: Iterable[str], index: int, entries: int = 1) -> None:
+    """Keeps what an entry, or each of so many from it on, is about."""
+    numbers = {number_of(name) for name in names}
+    values = {f"n{place}": each for place, each in enumerate(numbers)}
+    if numbers:
+        db.run(_about_add(len(numbers)), idx=index, entries=entries, **values)
+
+
+@cache
+def _about_add(count: int) -> Sql:
+    rows = ", ".join(f"(:n{place}, :idx, :entries)" for place in range(count))
+    return Sql(text(f"INSERT INTO ledger_about (name, idx, entries) VALUES {rows}"))
+
+
+def runs(db: Session, kind: str, value: str, below: int, count: int) -> list[tuple[int, int]]:
+    """The runs (first entry, how many) that begin below an index, newest first.
+
+    `kind`: name, of the entries about it; org, of those it may see.
+    """
+    wanted = number_of(value) if kind == "name" else value
+    return cast("list[tuple[int, int]]", db.run(_RUNS[kind], value=wanted, below=below, count=count))
+
+
+def named(db: Session, name: str, after: int) -> Iterator[int]:
+    """The entries above an index that are about a name, oldest first, read as they are taken."""
+    page = runs(db, "name", name, after + 1, 1)  # one that begins below may reach above
+    while True:
+        for first, entries in page:
+            yield from range(max(first, after + 1), first + entries)
+            after = max(after, first)
+        rows = db.run(_RUNS_UP, value=number_of(name), after=after, count=_RUNS_READ)
+        page = cast("list[tuple[int, int]]", rows)
+        if not page:
+            return
+
+
+def time_at(db: Session, index: int) -> int:
+    """When the entry at an index that is there was written."""
+    return _int(db.run(_TIME_GET, idx=index)[0][0])
 
 
 def _record(row: Row) -> Record:

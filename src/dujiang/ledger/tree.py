@@ -258,18 +258,27 @@ def consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: list
         return False
     if old == new:
         return not proof and old_root == new_root
+    return led_to(old, new, old_root, proof) == (old_root, new_root)
+
+
+def led_to(old: int, new: int, old_root: bytes, proof: list[bytes]) -> tuple[bytes, bytes] | None:
+    """The roots of both sizes that a consistency proof leads to, 0 < old < new; None if it has another length.
+
+    Where `old` is no power of two the first root comes from the proof alone: with the true second one it is
+    the root that the tree of `new` leaves has at `old`, whoever made the proof.
+    """
     path = list(proof)
     if old & (old - 1) == 0:
         path.insert(0, old_root)
     if not path:
-        return False
+        return None
     place, last = old - 1, new - 1
     while place & 1:
         place, last = place >> 1, last >> 1
     first = second = path[0]
     for sibling in path[1:]:
         if last == 0:
-            return False
+            return None
         if place & 1 or place == last:
             first, second = node_hash(sibling, first), node_hash(sibling, second)
             while not place & 1 and place:
@@ -277,4 +286,4 @@ def consistent(old: int, new: int, old_root: bytes, new_root: bytes, proof: list
         else:
             second = node_hash(second, sibling)
         place, last = place >> 1, last >> 1
-    return last == 0 and first == old_root and second == new_root
+    return (first, second) if last == 0 else None

@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-HEAD = "0012"
+HEAD = "0014"
 """The schema this program works with."""
 
 

@@ -1,0 +1,407 @@
+"""Acts of cosigning, which the node itself runs: heads of other logs, this log's published head, witnesses' answers.
+
+1. A head is cosigned and kept in one transaction of the writer, and answered only once that is durable.
+2. Nothing is cosigned but a true extension of what was cosigned before: never two roots of one size.
+3. This log's own further line (ML-DSA-44) is signed when a head is published, never while an act waits.
+4. A witness's answer is kept line by line, and only lines that are true under the keys it was appointed with.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dujiang.kernel.act import Caller, Node, Tx
+from dujiang.kernel.errors import Refused
+from dujiang.kernel.plugs import Vault
+from dujiang.kernel.tables import Session
+from dujiang.ledger import note, standing, store, witness
+from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST
+from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
+from dujiang.ledger.tree import Prover
+
+_PURPOSE = "witness"
+_EVIDENCE_MAX = 16
+"""Of each kind and log; the first of a kind is among them."""
+_HOUR_MS = 3_600_000
+LEAST, FRESH_S = 1, 30
+"""The quorum before anybody set one: any witness, within half a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cosign:
+    """A request as it came to `POST /log/add-checkpoint`."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cosigned:
+    """The status of the answer; the lines if it is 200, and the size that is known."""
+
+    status: int
+    size: int
+    lines: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Signs this log's further line under its newest head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest head with all its lines."""
+
+    size: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """What came of asking a witness for a head of `size`."""
+
+    name: str
+    size: int
+    lines: str = ""
+    """What it answered; empty if it failed."""
+    failure: str = ""
+    """The word for what failed."""
+    known: int | None = None
+    """The size it says it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """How many true lines were kept."""
+
+    kept: int
+
+
+def prepare_cosign(node: Node, caller: Caller, ask: Cosign) -> tuple[witness.Request, str]:
+    """The request as read, and the keys under which its head is truly signed.
+
+    Raises: Refused not_a_witness_request, log_not_watched, head_not_signed.
+    """
+    del caller
+    try:
+        request = witness.read_request(ask.request.encode())
+    except (NotANote, UnicodeEncodeError):
+        raise Refused(NOT_A_WITNESS_REQUEST) from None
+    with node.database.reading() as db:
+        vkeys = _watched_keys(db, request.head.origin)
+    _truly_signed(request.head, vkeys)
+    return request, vkeys
+
+
+def cosign(tx: Tx, caller: Caller, ask: Cosign, facts: tuple[witness.Request, str]) -> Cosigned:
+    """The answer to a request: what is cosigned is kept in this transaction, what may be evidence too.
+
+    Raises: Refused log_not_watched, head_not_signed.
+    """
+    del caller
+    request, checked = facts
+    head = request.head
+    if (vkeys := _watched_keys(tx.db, head.origin)) != checked:
+        _truly_signed(head, vkeys)
+    (known,) = standing.watched(tx.db, head.origin)
+    size, root = int(known[4]), known[5]
+    found = witness.verdict(request, size, root, standing.seen(tx.db, head.origin, head.size))
+    if found.status == 200:
+        lines = _cosigned(tx, head)
+        signed = note.with_lines(_log_lines_only(request.note, head, vkeys), lines)
+        standing.move_watched(tx.db, head.origin, head.size, head.root, signed, tx.now_ms)
+        return Cosigned(200, head.size, "".join(lines))
+    if found.conflict is not None and (
+        standing.forks_of(tx.db, head.origin, found.conflict.value) < _EVIDENCE_MAX
+    ):
+        standing.add_fork(
+            tx.db, head.origin, head.size, head.root, found.conflict.value, size, tx.now_ms, ask.request.encode()
+        )  # fmt: skip
+    return Cosigned(found.status, size)
+
+
+def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:
+    """The newest head, under which this log's further line is signed now if it was not."""
+    del caller, ask
+    own_keys(tx)
+    newest, origin = store.checkpoint(tx.db), _origin(tx.db)
+    assert newest is not None
+    size, signed = newest
+    kept = standing.lines(tx.db, size)
+    head = note.read_checkpoint(signed)
+    # The head of a log that goes on under a new name is still the old name's: that key does not sign it.
+    if head.origin == origin and not any(f" {origin} " in line for line in kept):
+        for key, sign in _signers(tx.db, tx.node.vault, origin):
+            line = note.cosigned(head, key, tx.now_ms // 1000, sign)
+            standing.add_line(tx.db, size, origin, key.kind, True, line, tx.now_ms)
+            _thin(tx.db, size, origin, tx.now_ms)
+            kept = [line, *kept]
+    return Published(size, note.with_lines(signed, kept))
+
+
+def collect(tx: Tx, caller: Caller, ask: Collect) -> Collected:
+    """How many true lines a witness's answer had; they are kept, and what came of asking it."""
+    del caller
+    known = next((each for each in standing.witnesses(tx.db) if each[0] == ask.name), None)
+    if known is None:
+        return Collected(0)
+    _, _, vkeys, before, cosigned, cosigned_ms, _, failures, _ = known
+    kept, failure = 0, ask.failure
+    if ask.lines:
+        try:
+            kept = _keep(tx, ask.size, ask.lines, keys_of(vkeys))
+        except NotANote as odd:
+            failure = "lied" if isinstance(odd, note.Spoiled) else "odd"
+        else:
+            failure = "" if kept else "odd"
+    if kept:
+        before, cosigned, cosigned_ms = ask.size, max(ask.size, cosigned), tx.now_ms
+    elif ask.known is not None:
+        before = ask.known
+    standing.tried(
+        tx.db, ask.name, known=before, cosigned=cosigned, cosigned_ms=cosigned_ms, asked_ms=tx.now_ms,
+        failures=failures + 1 if failure else 0, failure=failure,
+    )  # fmt: skip
+    return Collected(kept)
+
+
+def own_keys(tx: Tx) -> None:
+    """Makes this node's keys as a witness, and the log's further key, where there are none yet."""
+    origin = _origin(tx.db)
+    for name, kinds in ((origin, (MLDSA44,)), (f"{origin}/witness", (COSIGNATURE, MLDSA44))):
+        have = {kind for kind, _, _ in standing.cosigner(tx.db, name)}
+        for kind in kinds:
+            if kind not in have:
+                public, private = _made(kind)
+                sealed = tx.node.vault.seal(private, _PURPOSE)
+                standing.add_cosigner(tx.db, name, kind, public, sealed)
+
+
+def witness_name(db: Session) -> str:
+    """This node's name as a witness: a home that goes on under a new log name is another witness, too."""
+    return f"{_origin(db)}/witness"
+
+
+def vkeys(db: Session) -> list[str]:
+    """The verifier keys of this node beside the log's Ed25519 ones: its ML-DSA-44 key, then those of the witness."""
+    origin = _origin(db)
+    return [
+        note.vkey(name, public, kind)
+        for name in (origin, f"{origin}/witness")
+        for kind, public, _ in standing.cosigner(db, name)
+    ]
+
+
+def quorum_of(db: Session) -> tuple[int, int]:
+    """How many witnesses must cosign, and within how many seconds; none where none is appointed."""
+    least, fresh_s = standing.quorum(db) or (LEAST, FRESH_S)
+    return (least, fresh_s) if standing.witnesses(db) else (0, fresh_s)
+
+
+def published(db: Session, now_ms: int, least_size: int = 0) -> tuple[int, str]:
+    """The head that is published, with its lines: the newest that the quorum cosigned while fresh, else the newest.
+
+    `least_size`: what was published before; no smaller tree is given then, so that what is read only grows.
+    """
+    newest = store.checkpoint(db)
+    assert newest is not None
+    least, fresh_s = quorum_of(db)
+    size = standing.cosigned_last(db, least) if least else 0
+    if least_size <= size < newest[0] and size and lag_ms(db, size, now_ms) <= fresh_s * 1000:
+        signed = store.checkpoint_at(db, size)
+        if signed is not None:
+            return size, note.with_lines(signed, standing.lines(db, size))
+    return newest[0], note.with_lines(newest[1], standing.lines(db, newest[0]))
+
+
+def covering(db: Session, index: int) -> tuple[int, str] | None:
+    """The first head that covers an entry and that a witness cosigned, with its lines."""
+    size = standing.cosigned_for(db, index)
+    signed = store.checkpoint_at(db, size) if size is not None else None
+    return (
+        None if size is None or signed is None else (size, note.with_lines(signed, standing.lines(db, size)))
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A witness to be asked now."""
+
+    name: str
+    url: str
+    known: int
+    """The size it knows, as far as this node knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the loop has to do now."""
+
+    due: tuple[Turn, ...]
+    unsigned: bool
+    """Whether the newest head lacks this log's further line, or this node its keys."""
+    pause_s: float
+    """In how many seconds somebody is due if nothing is committed."""
+
+
+def look(db: Session, now_ms: int) -> Look:
+    """What the loop has to do now: whom to ask, and whether a head is to be signed."""
+    newest = store.checkpoint(db)
+    size = newest[0] if newest else 0
+    _, fresh_s = quorum_of(db)
+    due: list[Turn] = []
+    pause_s = float(fresh_s)
+    last = standing.own_last(db)
+    left_s = 0 if last is None else (last[1] - now_ms) / 1000 + fresh_s / 10
+    own = newest is not None and newest[1].startswith(f"{_origin(db)}\n")
+    unsigned = own and (last is None or (last[0] < size and (left_s <= 0 or left_s > fresh_s)))
+    if last is not None and last[0] < size and not unsigned:
+        pause_s = min(pause_s, left_s)
+    for name, url, _, known, cosigned, _, asked_ms, failures, failure in standing.witnesses(db):
+        if cosigned >= size and not failure:
+            continue
+        wait_ms = _wait_ms(fresh_s, failures)
+        left_ms = asked_ms + wait_ms - now_ms
+        # A clock that was put back must not silence a witness.
+        if left_ms <= 0 or left_ms > wait_ms:
+            due.append(Turn(name, url, known))
+        else:
+            pause_s = min(pause_s, left_ms / 1000)
+    return Look(tuple(due), unsigned, pause_s)
+
+
+def contradicts(db: Session) -> bool:
+    """Whether this home's tree is not the one whose head was cosigned last: then nothing may be sent."""
+    size = standing.cosigned_last(db, 1)
+    signed = store.checkpoint_at(db, size) if size else None
+    if not size:
+        return False
+    if signed is None:
+        return True
+    try:
+        root = Prover(size, lambda level, number: store.tile(db, level, number)).root()
+    except IndexError:
+        return True
+    return note.read_checkpoint(signed).root != root
+
+
+def growth(db: Session, old: int, new: int) -> list[str]:
+    """The proof in base64 that the tree of `old` leaves is a prefix of the one of `new`; none from 0 or to itself."""
+    if not 0 < old < new:
+        return []
+    proof = Prover(new, lambda level, number: store.tile(db, level, number)).consistency(old)
+    return [base64.b64encode(step).decode() for step in proof]
+
+
+def last_of(db: Session, place: str) -> str | None:
+    """The last cosigned head of a watched log, by the SHA-256 (hexadecimal) of its origin."""
+    return standing.watched_at(db, place)
+
+
+def place_of(origin: str) -> str:
+    """Where the last cosigned head of a log is read: the SHA-256 of its origin in hexadecimal."""
+    return sha256(origin.encode()).hexdigest()
+
+
+def _wait_ms(fresh_s: int, failures: int) -> int:
+    """How long a witness is left alone: a busy log is not sent at every commit, nor one that fails at every turn."""
+    return min(60_000, 250 << min(failures, 12)) if failures else min(60_000, fresh_s * 100)
+
+
+def lag_ms(db: Session, size: int, now_ms: int) -> int:
+    """How long the first entry beyond a size has waited."""
+    beyond = store.entry(db, size)
+    return 0 if beyond is None else now_ms - beyond.time_ms
+
+
+def _origin(db: Session) -> str:
+    known = store.key(db)
+    assert known is not None
+    return known[0]
+
+
+def keys_of(vkeys: str) -> list[Key]:
+    """The keys of a text as it is kept, one a line."""
+    return [note.read_key(line) for line in vkeys.split("\n")]
+
+
+def _watched_keys(db: Session, origin: str) -> str:
+    known = standing.watched(db, origin)
+    if not known or not known[0][3]:
+        raise Refused(LOG_NOT_WATCHED)
+    return str(known[0][2])
+
+
+def _truly_signed(head: note.Checkpoint, vkeys: str) -> None:
+    """By an Ed25519 key of the log at least, and by no key falsely."""
+    try:
+        found = note.signatures(head, keys_of(vkeys))
+    except note.Spoiled:
+        raise Refused(HEAD_NOT_SIGNED) from None
+    if not any(each.key.kind == ED25519 for each in found):
+        raise Refused(HEAD_NOT_SIGNED)
+
+
+def _log_lines_only(text: str, head: note.Checkpoint, vkeys: str) -> str:
+    """The note with the log's own lines: what strangers added is not handed on."""
+    own = [each.line for each in note.signatures(head, keys_of(vkeys))]
+    return text.rpartition("\n\n")[0] + "\n\n" + "".join(own)
+
+
+def _cosigned(tx: Tx, head: note.Checkpoint) -> list[str]:
+    own_keys(tx)
+    signers = _signers(tx.db, tx.node.vault, witness_name(tx.db))
+    return [note.cosigned(head, key, tx.now_ms // 1000, sign) for key, sign in signers]
+
+
+def _keep(tx: Tx, size: int, lines: str, keys: list[Key]) -> int:
+    signed = store.checkpoint_at(tx.db, size)
+    if signed is None:
+        return 0
+    note.read_lines(lines)
+    found = note.signatures(
+        note.read_checkpoint(note.with_lines(signed, lines.splitlines(keepends=True))), keys
+    )
+    for each in found:
+        standing.add_line(tx.db, size, each.key.name, each.key.kind, False, each.line, tx.now_ms)
+    if found:
+        _thin(tx.db, size, found[0].key.name, tx.now_ms)
+    return len(found)
+
+
+def _thin(db: Session, size: int, name: str, now_ms: int) -> None:
+    """One ML-DSA-44 line (3.3 kB) an hour stays of each key; of Ed25519 every one."""
+    standing.thin_lines(db, size, name, MLDSA44, now_ms // _HOUR_MS * _HOUR_MS)
+
+
+def _signers(db: Session, vault: Vault, name: str) -> list[tuple[Key, Callable[[bytes], bytes]]]:
+    found: list[tuple[Key, Callable[[bytes], bytes]]] = []
+    for kind, public, sealed in standing.cosigner(db, name):
+        found.append((Key(name, public, kind), _signer(vault, kind, sealed)))
+    return found
+
+
+def _signer(vault: Vault, kind: int, sealed: bytes) -> Callable[[bytes], bytes]:
+    if kind == COSIGNATURE:
+        return lambda message: vault.sign(sealed, _PURPOSE, message)
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
+    return MLDSA44PrivateKey.from_seed_bytes(vault.open(sealed, _PURPOSE)).sign
+
+
+def _made(kind: int) -> tuple[bytes, bytes]:
+    """The public and the private bytes of a new key."""
+    private: Any
+    if kind == COSIGNATURE:
+        private = Ed25519PrivateKey.generate()
+    else:
+        from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
+        private = MLDSA44PrivateKey.generate()
+    return private.public_key().public_bytes_raw(), private.private_bytes_raw()

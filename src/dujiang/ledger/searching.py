@@ -1,0 +1,289 @@
+"""Reading the log: its entries as somebody may see them, a search among them, and the replay of one life.
+
+Nothing here says that an entry exists that the reader may not see: what is not seen is not counted either.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from heapq import merge
+from typing import Any
+
+from dujiang.kernel.act import Caller, Tx
+from dujiang.kernel.errors import Refused
+from dujiang.kernel.ids import prefix_of
+from dujiang.kernel.runner import NOT_FOUND
+from dujiang.kernel.tables import Session
+from dujiang.ledger import keyring, rules, store
+from dujiang.ledger.model import TIME_UNFIT, Record
+from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
+from dujiang.ledger.tree import Prover
+
+_OVERSEERS = frozenset({"auditor", "operator", "node"})
+_LINKED_MAX = 200
+"""Entries of a negotiation that are looked through for the other names of it: it is settled in fewer."""
+_REPLAYED_MAX = 200
+"""Steps of one page of a replay: each carries its receipt."""
+
+
+Prove = Callable[[Record, Mapping[str, Any]], dict[str, Any]]
+"""The receipt of a record that opens these facts."""
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """Which entries: newest first, below index `before`; only those naming the id `about`."""
+
+    about: str | None = None
+    """Only entries that name this id."""
+    before: int | None = None
+    """Only entries below this index: the `next` of the page before."""
+    limit: int = 20
+    """How many at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which entries: all that is given must hold of an entry; newest first."""
+
+    about: tuple[str, ...] = ()
+    """Only entries that name each of these ids: of a contract, product, question, bill, negotiation, resource …"""
+    contract: str | None = None
+    product: str | None = None
+    organisation: str | None = None
+    """Only entries this organisation is part of."""
+    person: str | None = None
+    """Only entries that name this person; of your own organisation, unless you oversee the log."""
+    act: str | None = None
+    """Only entries of this act, such as cleanroom.ask."""
+    kind: str | None = None
+    """Only entries of this kind: of a message between organisations, or of attested records."""
+    since: str | None = None
+    """Only entries of this UTC day (2026-11-24) or instant (2026-11-24T12:00:00Z) and later."""
+    until: str | None = None
+    """Only entries up to this UTC day, all of it, or before this instant."""
+    before: int | None = None
+    """Only entries below this index: the `next` of the page before."""
+    limit: int = 20
+    """How many at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry as its reader may see it."""
+
+    index: int
+    act: str
+    time_ms: int
+    facts: dict[str, Any]
+    erased: tuple[str, ...] = ()
+    """Facts that were erased: nobody can say any more what they were."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A page of entries; `next` continues below it, also where this page is short."""
+
+    items: tuple[Entry, ...]
+    size: int
+    next: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The life to replay, oldest entry first."""
+
+    id: str
+    """A question (job_…), a negotiation (neg_…), a contract (ctr_…), or any other id entries name."""
+    after: int = -1
+    """Only entries above this index: the `next` of the page before."""
+    limit: int = 100
+    """How many at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One entry of a replay: what it says, and the receipt that proves it."""
+
+    index: int
+    act: str
+    time_ms: int
+    facts: dict[str, Any]
+    receipt: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What happened, in order; every receipt stands under the same checkpoint."""
+
+    id: str
+    names: tuple[str, ...]
+    """The ids that were followed: of a negotiation both sides' ids."""
+    steps: tuple[Step, ...]
+    size: int
+    """How many entries the checkpoint covers."""
+    checkpoint: str
+    vkey: str
+    next: int | None = None
+
+
+def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
+    """The entries that concern the caller's organisation; the auditor and the operator see all."""
+    return _found(tx, caller, [] if ask.about is None else [ask.about], (0, ask.before), ask.limit)
+
+
+def search(tx: Tx, caller: Caller, ask: Search) -> Entries:
+    """The entries all that is asked for holds of, as far as the caller may see them.
+
+    Raises: Refused time_unfit.
+    """
+    low, high = (_index_of(tx.db, day, end) for day, end in ((ask.since, False), (ask.until, True)))
+    before = min(each for each in (ask.before, high, 2**53) if each is not None)
+    given = (ask.contract, ask.product, ask.organisation, ask.person, ask.act, ask.kind)
+    wanted = [*ask.about, *(each for each in given if each is not None)]
+    return _found(tx, caller, wanted, (low or 0, before), ask.limit)
+
+
+def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
+    """One question, negotiation or contract from its first entry on, each entry with its proof.
+
+    Raises: Refused not_found.
+    """
+    names = _linked(tx, caller, ask.id)
+    count = max(1, min(ask.limit, _REPLAYED_MAX))
+    records = list(_taken(_told(tx, caller, names, ask.after), count + 1))
+    if not records and ask.after < 0:
+        raise Refused(NOT_FOUND)
+    size, signed, key, prove = newest(tx.db)
+    steps: list[Step] = []
+    for record in records[:count]:
+        facts = _visible(record, caller)
+        steps.append(Step(record.index, record.act, record.time_ms, facts, prove(record, facts)))
+    more = steps[-1].index if len(records) > count else None
+    return Replayed(ask.id, names, tuple(steps), size, signed, key, more)
+
+
+def newest(db: Session) -> tuple[int, str, str, Prove]:
+    """The newest head of the log that a trusted key signed: size, note, verifier key, and what proves under it."""
+    size, signed, key = keyring.head_for(db, store.last(db)[0] - 1)
+    line = keyring.vkey(key)
+    prover = Prover(size, partial(store.tile, db))
+
+    def prove(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
+        return rules.receipt_of(record, fields, prover.inclusion(record.index), signed, line)
+
+    return size, signed, line, prove
+
+
+def oversees(caller: Caller) -> bool:
+    """Whether the caller may see the entries of all organisations."""
+    return bool(caller.roles & _OVERSEERS)
+
+
+def own(tx: Tx, caller: Caller, index: int) -> Record:
+    """The record of an entry the caller may see.
+
+    Raises: Refused not_found.
+    """
+    record = _sight(tx, caller, index)
+    if record is None:
+        raise Refused(NOT_FOUND)
+    return record
+
+
+def seen(record: Record, caller: Caller) -> Entry:
+    """An entry as the caller may see it."""
+    return Entry(record.index, record.act, record.time_ms, _visible(record, caller), record.erased)
+
+
+def _found(tx: Tx, caller: Caller, wanted: list[str], between: tuple[int, int | None], limit: int) -> Entries:
+    size, _ = store.last(tx.db)
+    if any("\n" in name for name in wanted):
+        return Entries((), size)
+    led = [_led(tx.db, "org", caller.org)] if not oversees(caller) else []
+    for name in wanted:
+        kind = "org" if prefix_of(name) == ORGANISATION else "name"
+        hidden = prefix_of(name) == PERSON and not oversees(caller)
+        led.append(_led(tx.db, kind, own_name(caller.org, name) if hidden else name))
+    items: list[Entry] = []
+
+    def keep(index: int) -> bool:
+        record = store.entry(tx.db, index)
+        if record is None or not all(_names(record, caller, name) for name in wanted):
+            return False
+        items.append(seen(record, caller))
+        return True
+
+    low, before = between
+    before = size if before is None else max(0, min(before, size))
+    more = sought(led, max(0, low), before, tx.node.config.rows(limit), keep)
+    return Entries(tuple(items), size, more)
+
+
+def _led(db: Session, kind: str, value: str) -> Led:
+    return Led(partial(store.runs, db, kind, value))
+
+
+def _names(record: Record, caller: Caller, name: str) -> bool:
+    """Whether what the caller may see of an entry holds a name; an organisation is known by its sight."""
+    if prefix_of(name) == ORGANISATION or record.act == name:
+        return True
+    if prefix_of(name) == PERSON and record.org != caller.org and not oversees(caller):
+        return False
+    return name in names_of(_visible(record, caller))
+
+
+def _linked(tx: Tx, caller: Caller, wanted: str) -> tuple[str, ...]:
+    """The names under which a life stands in the log: each side of a negotiation has an id of its own for it."""
+    if prefix_of(wanted) not in ("neg", "ctr"):
+        return (wanted,)
+    # The messages link the two sides until there is a contract, which both name.
+    found, fresh = {wanted: None}, [wanted]
+    while fresh:
+        for record in _taken(_told(tx, caller, (fresh.pop(),), -1), _LINKED_MAX):
+            facts = _visible(record, caller)
+            linked = [facts[field] for field in ("negotiation", "contract", "message") if field in facts]
+            if "negotiation" in facts:
+                fresh += [name for name in linked if name not in found]
+                found.update(dict.fromkeys(linked))
+    return tuple(n for n in found if n == wanted or prefix_of(n) == "neg")
+
+
+def _told(tx: Tx, caller: Caller, names: tuple[str, ...], after: int) -> Iterator[Record]:
+    """The entries above an index that name any of these and that the caller may see, oldest first."""
+    before = after
+    for index in merge(*(store.named(tx.db, name, after) for name in names)):
+        record = _sight(tx, caller, index) if index != before else None
+        before = index
+        if record is not None and any(_names(record, caller, name) for name in names):
+            yield record
+
+
+def _taken(records: Iterator[Record], count: int) -> Iterator[Record]:
+    for record, _ in zip(records, range(count), strict=False):
+        yield record
+
+
+def _sight(tx: Tx, caller: Caller, index: int) -> Record | None:
+    record = store.entry(tx.db, index)
+    if record is None or not (oversees(caller) or store.sees(tx.db, caller.org, index)):
+        return None
+    return record
+
+
+def _visible(record: Record, caller: Caller) -> dict[str, Any]:
+    return rules.visible(record, caller.org, oversees=oversees(caller))
+
+
+def _index_of(db: Session, text: str | None, end: bool) -> int | None:
+    """The first entry of a time or later: entries are in the order of their time."""
+    if text is None:
+        return None
+    wanted = first_ms(text, end=end)
+    if wanted is None:
+        raise Refused(TIME_UNFIT)
+    size, _ = store.last(db)
+    return bisect_left(range(size), wanted, key=partial(store.time_at, db))
