@@ -33,13 +33,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from pymerkle import InmemoryTree
+from sqlalchemy import text
 
 from dujiang import home
 from dujiang.doors.local import Options
 from dujiang.doors.restore import restore
 from dujiang.identity import acts as identity
-from dujiang.kernel.act import Caller
+from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import DatabaseLost, Refused
+from dujiang.kernel.tables import Sql
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, note, rules, store
 from dujiang.ledger.lot import receipts_of
@@ -47,9 +49,10 @@ from dujiang.ledger.model import Verdict
 from dujiang.plugs.sqlite import DISK_FULL
 from tests.ledger.rfc6962 import Leaves
 
-KINDS = ("act", "act", "refused", "bug", "attest 1", "attest 3", "attest 300", "repeat")
+KINDS = ("act", "act", "refused", "bug", "attest 1", "attest 3", "attest 300", "repeat", "twin")
 ENTRIES = {"act": 1, "attest 1": 1, "attest 3": 3, "attest 300": 300}
 """How many entries a request of a kind leaves."""
+KEYS = Sql(text("SELECT count(*) FROM identity_key"))
 MOMENTS = ("idle", "in the transaction", "committed", "answering")
 
 
@@ -161,10 +164,16 @@ class Life(RuleBasedStateMachine):
         with self.home.node.database.reading() as db:
             size, _ = store.last(db)
             leaves = [store.entry(db, index).leaf.encode() for index in range(since, size)]  # type: ignore[union-attr]
+            ((keys,),) = db.run(KEYS)
             notes = [(at, said) for at in range(since, size + 1) if (said := store.checkpoint_at(db, at))]
         known = self.leaves[since:]
         assert leaves[: len(known)] == known, "an entry is gone or another"
         self.leaves[since:] = leaves
+        granted = sum(
+            leaf.startswith((b'{"act":"identity.grant"', b'{"act":"identity.register"'))
+            for leaf in self.leaves
+        )
+        assert keys == granted, "work without an entry, or an entry without its work"
         tree = Leaves(self.leaves)
         assert not self.leaves or notes[-1][0] == size, "entries that no checkpoint covers"
         for at, said in notes:
@@ -204,6 +213,16 @@ class Life(RuleBasedStateMachine):
             assert self.verdict(each).act == asked.act and each["index"] not in taken
         self.heard.append(Heard(asked, given))
 
+    @property
+    def heard_last(self) -> Asked | None:
+        """What was acknowledged last."""
+        return self.heard[-1].asked if self.heard else None
+
+    def fails(self, tx: Tx) -> None:
+        """The work of an act, up to where its entry would be left, and then a bug."""
+        identity.grant(tx, self.caller, identity.Grant(("operator",)))
+        raise ZeroDivisionError
+
     def verdict(self, receipt: dict[str, Any]) -> Verdict:
         """The verdict on a receipt, by a key this log is known to have had; it must be good."""
         name = note.read_checkpoint(receipt["checkpoint"]).origin
@@ -235,8 +254,10 @@ class Life(RuleBasedStateMachine):
         for kind in kinds:
             before = self.home.writer.waiting
             asked = self.heard[-1].asked if kind == "repeat" and self.heard else self.new(kind)
+            if kind == "twin" and queued and queued[-1][0] in ENTRIES:
+                asked = queued[-1][1]
             bug = kind == "bug"
-            future = self.home.writer.submit(_fails) if bug else self.pool.submit(self.run, asked)
+            future = self.home.writer.submit(self.fails) if bug else self.pool.submit(self.run, asked)
             queued.append((kind, asked, future))
             deadline = time.monotonic() + 30
             while self.home.writer.waiting == before and not future.done() and time.monotonic() < deadline:
@@ -256,6 +277,8 @@ class Life(RuleBasedStateMachine):
                         future.result(30)
                 elif kind == "repeat" and last is not None:
                     assert first_of(future.result(30).receipt) == last.receipts[0]["index"]
+                elif kind == "twin" and asked == self.heard_last:
+                    assert first_of(future.result(30).receipt) == self.heard[-1].receipts[0]["index"]
                 else:
                     self.hear(asked, future.result(30).receipt)
 
@@ -450,10 +473,6 @@ def receipts(asked: Asked, receipt: Any) -> list[dict[str, Any]]:
 def first_of(receipt: Any) -> int:
     """The index of the first entry a receipt speaks of."""
     return receipt["first"] if "first" in receipt else receipt["index"]
-
-
-def _fails(_: object) -> None:
-    raise ZeroDivisionError
 
 
 def _breaks(_: object) -> None:
