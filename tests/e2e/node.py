@@ -128,7 +128,7 @@ class Node:
         said = json.loads(line or b"{}")
         if said.get("code") == "home_busy":
             # It stood by for longer than a program waits for a home that another one holds.
-            self._process.wait()
+            _end(self._process, signal.SIGKILL)
             self.start()
             return
         assert "url" in said, f"the node did not start: {line!r} {self.log.read_text()[-2000:]}"
