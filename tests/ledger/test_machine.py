@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -47,6 +47,7 @@ from dujiang.ledger import fsck, note, rules, store
 from dujiang.ledger.lot import receipts_of
 from dujiang.ledger.model import Verdict
 from dujiang.plugs.sqlite import DISK_FULL
+from tests.ledger.homes import Database, OnPostgres, OnSqlite
 from tests.ledger.rfc6962 import Leaves
 
 KINDS = ("act", "act", "refused", "bug", "attest 1", "attest 3", "attest 300", "repeat", "twin")
@@ -54,46 +55,6 @@ ENTRIES = {"act": 1, "attest 1": 1, "attest 3": 3, "attest 300": 300}
 """How many entries a request of a kind leaves."""
 KEYS = Sql(text("SELECT count(*) FROM identity_key"))
 MOMENTS = ("idle", "in the transaction", "committed", "answering")
-
-
-class Database(Protocol):
-    """Homes on one kind of database: how they are made, how they are copied while they work, how one is set back."""
-
-    def make(self, folder: Path) -> tuple[Path, str]:
-        """A new home of one organisation in an empty folder, closed; and an API key of its operator."""
-        ...
-
-    def copy(self, path: Path, folder: Path) -> Path:
-        """The home in an empty folder as it would be found if its process had been killed right now."""
-        ...
-
-    def put_back(self, older: Path, path: Path) -> None:
-        """Sets what the database of a closed home holds back to what that of its older copy holds."""
-        ...
-
-
-class OnSqlite:
-    """Homes with their database in a file."""
-
-    def make(self, folder: Path) -> tuple[Path, str]:
-        """See Database."""
-        made, organisations = home.create(folder / "home", [("甲", ("operator",))], "data.example.org")
-        made.close()
-        return folder / "home", organisations[0]["api_key"]
-
-    def copy(self, path: Path, folder: Path) -> Path:
-        """See Database: a killed process loses nothing of what it gave to the system, written or synced."""
-        shutil.copytree(path, folder / "home", ignore=shutil.ignore_patterns("*-shm", "lock"))
-        for beside in ("home.key", "home.high"):
-            shutil.copy(path.with_name(beside), folder / beside)
-        return folder / "home"
-
-    def put_back(self, older: Path, path: Path) -> None:
-        """See Database."""
-        for name in ("state.sqlite", "state.sqlite-wal"):
-            (path / name).unlink(missing_ok=True)
-            if (older / name).exists():
-                shutil.copy(older / name, path / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +110,7 @@ class Life(RuleBasedStateMachine):
 
     def open(self, path: Path) -> None:
         """Opens a home and learns what its log holds beyond what was heard: that may be, the reverse may not."""
-        self.path, self.home = path, home.open_home(path, wait_s=0)
+        self.path, self.home = path, home.open_home(path, wait_s=10)
         found = self.home.caller_of_key(self.template[1])
         assert found is not None
         self.caller: Caller = found
@@ -360,7 +321,7 @@ class Life(RuleBasedStateMachine):
         folder, before = self.fresh(), len(self.leaves)
         kinds = [*kinds, "act"]
         if moment == "idle":
-            left = self.database.copy(self.path, folder)
+            left = self.database.killed(self.path, folder)
         else:
             left = self._killed_in_batch(moment, kinds, folder)
         self.home.close()
@@ -374,7 +335,7 @@ class Life(RuleBasedStateMachine):
 
         def copy(_: object) -> None:
             if not left:
-                left.append(self.database.copy(self.path, folder))
+                left.append(self.database.killed(self.path, folder))
 
         raised = self.home.mark.raise_to
         if moment == "committed":
@@ -388,7 +349,7 @@ class Life(RuleBasedStateMachine):
             go()
             for *_, future in queued:
                 future.exception(30)
-        self.home.writer.submit(lambda _: None).result(30)
+        self.home.writer.submit(lambda _: None).exception(30)
         return left[0]
 
     @rule()
@@ -409,7 +370,9 @@ class Life(RuleBasedStateMachine):
     @rule()
     def remember(self) -> None:
         """A copy is put aside, as a backup by hand."""
+        self.home.close()
         self.older = Older(self.database.copy(self.path, self.fresh()), len(self.leaves))
+        self.open(self.path)
 
     @precondition(lambda self: self.older is not None and self.older.size < len(self.leaves))
     @rule()
@@ -479,7 +442,7 @@ def _breaks(_: object) -> None:
     raise DatabaseLost(DISK_FULL)
 
 
-@pytest.fixture(params=[OnSqlite], ids=["sqlite"])
+@pytest.fixture(params=[OnSqlite, OnPostgres], ids=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> Database:
     """Every kind of database a home may have."""
     return request.param()
