@@ -22,6 +22,7 @@ FAMILIES = (
     "joins",
     "finding",
     "proving",
+    "logging",
     "quality",
     "observing",
     "settling",

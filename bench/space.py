@@ -61,12 +61,12 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def opened(place: Path, statistics: int = 12, terms: str = "") -> Iterator[Space]:
+def opened(place: Path, statistics: int = 12, terms: str = "", database: str = "") -> Iterator[Space]:
     """A home in a folder with the sample table offered; `statistics` are what its account holds.
 
-    `terms`: more of its terms, such as a price.
+    `terms`: more of its terms, such as a price; `database`: the address of an empty PostgreSQL database.
     """
-    home, made = homes.create(place / "home", list(_ORGANISATIONS))
+    home, made = homes.create(place / "home", list(_ORGANISATIONS), database=database)
     try:
         write_profiles(place / "home", made)
         callers = [_known(home.caller_of_key(one["api_key"])) for one in made]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dujiang import home
-from dujiang.doors import backup, profiles, restore
+from dujiang.doors import backup, mirror, profiles, restore, verify
 from dujiang.doors.local import Answer, Options
 from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Refused, Unavailable
@@ -119,6 +119,24 @@ def test_a_restore_that_would_fork_the_log_is_refused_and_a_new_name_goes_on(pla
     after = place.more()
     assert after["index"] == size + 1 and rules.verify(after, said["vkey"]).ok
     assert not rules.verify(after, place.vkey).ok
+
+
+def test_a_folder_that_follows_the_log_follows_it_under_its_new_name_and_verifies(place: Place) -> None:
+    kept, here = place.folder / "log", Options(place.home)
+    mirror.tiles(kept)(here)
+    old = (kept / "checkpoint").read_bytes()
+    (place.folder / "old").write_bytes(old)
+    place.backup()
+    place.lose()
+    said = place.restore(new_log=True).body
+    followed = mirror.tiles(kept)(here).body
+    assert followed["origin"] == said["vkey"].partition("+")[0] != place.vkey.partition("+")[0]
+    assert (kept / "vkeys").read_text("utf-8").splitlines()[0] == said["vkey"]
+    known = {"vkey": [said["vkey"], place.vkey], "old": place.folder / "old"}
+    found = verify.verify(str(kept), **known)(here).body
+    assert found["ok"] and found["extends"] < found["size"] and found["signer"] == followed["origin"]
+    alone = verify.verify(str(kept), vkey=[place.vkey])(here).body
+    assert alone["step"] == "2 signature of the checkpoint"
 
 
 def test_where_nothing_says_how_far_the_log_came_a_person_must(place: Place) -> None:

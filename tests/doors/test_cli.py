@@ -320,3 +320,14 @@ def await_true(condition: Callable[[], bool]) -> None:
             return
         time.sleep(0.05)
     pytest.fail("it did not come to that")
+
+
+def test_what_is_not_found_is_told_where_its_kind_is_listed(dujiang: Shell) -> None:
+    told = {
+        ("show", f"ctr_{'0' * 26}"): "contract list", ("agree", f"prd_{'0' * 26}", "--purpose", "analyse"): "find",
+        ("quote", f"ctr_{'0' * 26}", "select 1"): "contract list", ("receipt", "99999"): "history",
+        ("market", "show", f"bil_{'0' * 26}"): "market list",
+    }  # fmt: skip
+    for line, command in told.items():
+        said = dujiang.json(*line, "--as", INSURER, ok=False)
+        assert (said["code"], f"`dujiang {command}`" in said["fix"]) == ("not_found", True), (line, said)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ from dujiang.doors import mirror
 from dujiang.doors.log import Shelf
 from dujiang.identity import acts as identity
 from dujiang.kernel.config import Config
-from dujiang.ledger import note, published, rules, store
-from dujiang.ledger.tile import places
+from dujiang.ledger import note, published, rules, store, trust
+from dujiang.ledger.tile import Place, places
 from dujiang.ledger.walk import roots
 from tests.doors import over_http
 from tests.doors.over_http import Node
@@ -116,6 +118,16 @@ def test_the_keys_are_a_line_each_and_the_first_signs_the_head(node: Any) -> Non
     assert first == made.home.book.vkey
 
 
+def test_all_keys_are_published_with_what_vouches_for_each_and_nobodys_name(node: Any) -> None:
+    made = node[0]
+    answer = made.client.get("/log/keys")
+    assert (
+        answer.headers["content-type"] == "application/json" and answer.headers["cache-control"] == "no-cache"
+    )
+    assert trust.trusted(made.home.book.vkey, answer.json()) == [made.home.book.vkey]
+    assert not re.search("org_|per_", answer.text)
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -144,6 +156,35 @@ def test_a_key_that_is_none_makes_no_difference(node: Any) -> None:
     assert made.client.get("/log/vkeys", headers={"authorization": "Bearer djk_none"}).status_code == 200
 
 
+def test_whatever_head_is_read_while_the_log_grows_all_of_its_tree_is_there(tmp_path: Path) -> None:
+    with over_http.node(tmp_path, Config(log_requests_per_s_max=0)) as made:
+        stop = threading.Event()
+
+        def growing() -> None:
+            while not stop.is_set():
+                grow(made, made.home.book.next_index() + 3)
+
+        writer = threading.Thread(target=growing)
+        writer.start()
+        try:
+            kept: dict[str, bytes] = {}
+            before = 0
+            for _ in range(25):
+                head = note.read_checkpoint(got(made, "checkpoint").decode())
+
+                def read(place: Place) -> bytes:
+                    raw = got(made, place.path)
+                    assert kept.setdefault(place.path, raw) == raw
+                    return raw
+
+                assert roots(head.size, read).root == head.root and head.size >= before
+                before = head.size
+        finally:
+            stop.set()
+            writer.join()
+        assert before > 3
+
+
 def test_who_reads_too_fast_is_told_so_and_may_still_sign_in(tmp_path: Path) -> None:
     with over_http.node(tmp_path, Config(log_requests_per_s_max=1)) as made:
         answers = [made.client.get("/log/checkpoint") for _ in range(4)]
@@ -158,6 +199,8 @@ def test_a_shelf_keeps_what_was_asked_for_last_within_its_bytes() -> None:
         if shelf.get(name) is None:
             shelf.put(name, name.encode() * 400)
     assert shelf.get("b") is None and shelf.get("a") == b"a" * 400 and shelf.get("c") == b"c" * 400
+    shelf.put("c", b"c" * 500)
+    assert shelf.bytes == 400 + 500 + 2 * 200 and shelf.get("a") and shelf.get("c") == b"c" * 500
     shelf.put("d", b"d" * 5000)
     assert shelf.get("d") is None and shelf.bytes == 0
 
@@ -289,3 +332,52 @@ def test_a_receipt_of_the_log_is_proved_by_its_text_proof(dujiang: Shell, made: 
     proof.write_text(proof.read_text("utf-8").replace("index 0", "index 00"), "utf-8")
     said = dujiang("verify", str(proof), "--vkey", made["key"], "--json", ok=False)
     assert said.exit == 7 and said.body["step"] == "1 form of the proof"
+
+
+def test_records_of_another_system_get_a_receipt_each_a_line_of_a_file(
+    dujiang: Shell, made: dict[str, str], tmp_path: Path
+) -> None:
+    sent, kept = tmp_path / "sent.jsonl", tmp_path / "kept.jsonl"
+    sent.write_text('{"m": 1}\n\n"two"\n[3]\n', "utf-8")
+    said = dujiang.json("ledger", "attest", str(sent), "--out", str(kept))
+    assert said["count"] == 3 and said["receipts_file"] == str(kept)
+    found = dujiang.json("verify", str(kept), "--vkey", made["key"])
+    assert (found["trusted"], found["receipts"], found["last"]) == (True, 3, said["first"] + 2)
+    lines = kept.read_text("utf-8").splitlines()
+    kept.write_text("\n".join([lines[0], lines[1].replace("two", "too"), lines[2]]), "utf-8")
+    refused = dujiang("verify", str(kept), "--vkey", made["key"], "--json", ok=False)
+    assert refused.exit == 7 and refused.body["step"] == "line 2: 2 opened facts"
+    kept.write_text("", "utf-8")
+    assert dujiang("verify", str(kept), "--json", ok=False).body["code"] == "not_a_receipt"
+    sent.write_text('{"m": 1}\n{', "utf-8")
+    wrong = dujiang("ledger", "attest", str(sent), "--json", ok=False).body
+    assert wrong["code"] == "file_unreadable" and "line 2" in wrong["why"]
+    elsewhere = dujiang("ledger", "attest", str(sent), "--out", str(tmp_path / "x.csv"), "--json", ok=False)
+    assert elsewhere.body["code"] == "out_kind"
+
+
+def test_who_pinned_an_earlier_key_is_led_to_the_one_that_signs_and_not_past_a_theft(
+    dujiang: Shell, made: dict[str, str], tmp_path: Path
+) -> None:
+    """Last: it changes the log's keys."""
+    first = Path(made["key"]).read_text("utf-8").strip()
+    old = Path(made["folder"]) / "kept"
+    new = dujiang.json("ledger", "rotate", "--overlap-days", "1")["new"]
+    dujiang.json("ledger", "tiles", made["log"])
+    both = dujiang.json("verify", made["log"], "--vkey", first, "--old", str(old))
+    assert both["trusted"] and both["ok"] and dujiang.json("verify", made["log"], "--vkey", new)["ok"]
+    stolen = dujiang.json("ledger", "disown", new)
+    dujiang.json("ledger", "tiles", made["log"])
+    assert dujiang("verify", made["log"], "--vkey", first, "--json", ok=False).body["step"].startswith("2 ")
+    pins = ["--vkey", first, "--vkey", stolen["new"], "--old", str(old)]
+    assert dujiang.json("verify", made["log"], *pins)["ok"]
+    keys = str(Path(made["log"]) / "keys")
+    receipt = tmp_path / "r.json"
+    dujiang.json("receipt", "0", "--out", str(receipt))
+    assert dujiang.json("verify", str(receipt), "--vkey", first, "--keys", keys)["trusted"]
+    proof = str(receipt.with_suffix(".tlog-proof"))
+    assert dujiang.json("verify", proof, "--vkey", first, "--keys", keys)["ok"]
+    assert (
+        dujiang("verify", proof, "--vkey", first, "--keys", proof, "--json", ok=False).body["code"]
+        == "argument_wrong"
+    )

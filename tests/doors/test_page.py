@@ -17,6 +17,7 @@ from dujiang.catalogue.model import State as Offered
 from dujiang.contract.model import ACTIVE, ENDED, PENDING
 from dujiang.contract.model import State as Negotiated
 from dujiang.identity.model import Role
+from dujiang.ledger import note, proof, rules
 from dujiang.market.model import Cause, Kind
 from dujiang.policy.model import PURPOSES
 from tests.doors import over_http
@@ -170,6 +171,26 @@ def test_a_statement_is_a_page_and_files_of_ones_own(node: Node) -> None:
     for path in ("/statement?since=x", "/statement?after=99999999999999999999", "/statement/exe"):
         assert 400 <= look(node, path, insurer).status_code < 500, path
     assert "BANK" not in look(node, "/statement/csv").text, "a stranger gets the first page"
+
+
+def test_a_receipt_is_a_file_in_three_forms_and_of_who_may_see_it(node: Node) -> None:
+    hospital, insurer = (node.signed_in(which) for which in (0, 1))
+    index = node.post("ledger.list", {"limit": 1}, 0).json()["items"][0]["index"]
+    assert f'href="/receipt/{index}.tlog-proof"' in look(node, "/?lang=en", hospital).text
+    files = {
+        form: look(node, f"/receipt/{index}.{form}", hospital) for form in ("json", "tlog-proof", "entry")
+    }
+    for form, file in files.items():
+        assert file.headers["content-disposition"] == f'attachment; filename="receipt-{index}.{form}"'
+        assert file.headers["cache-control"] == "no-store"
+    assert rules.verify(files["json"].json(), node.home.book.vkey).trusted
+    read, key = proof.read(files["tlog-proof"].text), note.read_vkey(node.home.book.vkey)
+    assert proof.failed(read, files["entry"].content, *key) is None
+    for path in (f"/receipt/{index}.exe", "/receipt/999999.json", "/receipt/-1.json", "/receipt/x.json"):
+        assert look(node, path, hospital).status_code == 404, path
+    before = node.post("identity.invite", {"name": "x", "roles": ["provider"]}, 0).json()["receipt"]["index"]
+    assert look(node, f"/receipt/{before}.json", insurer).status_code == 404, "another's entry"
+    assert look(node, f"/receipt/{index}.json").headers["content-type"].startswith("text/html"), "a stranger"
 
 
 def test_states_and_roles_are_said_in_the_language_of_the_page(node: Node) -> None:

@@ -15,6 +15,7 @@ from dujiang.identity import erasing
 from dujiang.kernel.act import NODE, Caller
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, rules
+from dujiang.ledger.subject import number_of, own_name
 from tests import life as lives
 from tests.life import Life
 
@@ -77,6 +78,25 @@ def test_no_row_names_the_person_afterwards_and_the_log_is_whole(life: Life) -> 
         changed += bool(verdict.erased)
         assert rules.verify(old, life.home.book.vkey).ok, "who kept a receipt can still show what it opened"
     assert changed == said.entries
+
+
+def test_a_search_for_the_person_finds_nothing_any_more(life: Life) -> None:
+    own, other = (
+        gone(life),
+        life.run("identity.invite", life.insurer, identity.Invite("别人", ("consumer",))).person,
+    )
+
+    def found(person: str) -> list[int]:
+        return [
+            len(life.run("ledger.list", each, ledger.List(person)).items)
+            for each in (life.insurer, life.auditor)
+        ]
+
+    assert found(own.person) == [6, 6] and found(other) == [1, 1]
+    life.run("identity.erase", life.insurer, identity.Erase(own.person))
+    assert found(own.person) == [0, 0] and found(other) == [1, 1]
+    numbers = {number_of(name) for name in (own.person, own_name(own.org, own.person))}
+    assert not any(str(number) in rows(life)["ledger_about"] for number in numbers)
 
 
 def test_its_own_entry_names_an_erasure_and_how_much(life: Life) -> None:

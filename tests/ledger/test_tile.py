@@ -10,6 +10,7 @@ from dujiang.ledger.tile import (
     ENTRY_BYTES_MAX,
     NotATile,
     Place,
+    beginning,
     bundle,
     entries_of,
     hashes_of,
@@ -96,6 +97,19 @@ def test_whatever_is_read_as_a_bundle_is_written_so(raw: bytes, width: int) -> N
 def test_a_full_bundle_gives_the_entries_of_an_earlier_partial_one() -> None:
     whole = [b"%d" % n for n in range(256)]
     assert entries_of(bundle(whole), 44) == whole[:44]
+
+
+@given(st.lists(st.binary(max_size=9), min_size=1, max_size=30), st.integers(1, 40), st.booleans())
+def test_the_beginning_of_a_piece_is_the_piece_of_an_earlier_tree(
+    entries: list[bytes], width: int, hashed: bool
+) -> None:
+    row = [entry.ljust(32) for entry in entries]
+    raw, part = (
+        (b"".join(row), b"".join(row[:width])) if hashed else (bundle(entries), bundle(entries[:width]))
+    )
+    place = Place(0 if hashed else None, 0, width)
+    assert beginning(raw, place) == (part if width <= len(entries) else None)
+    assert beginning(raw[:-1], place._replace(width=len(entries))) is None
 
 
 def test_the_longest_entry_fits_and_a_longer_one_is_refused() -> None:

@@ -58,6 +58,8 @@ class Refusal(Exception):
         self.again = exit == Exit.failure
         """Whether the same may succeed later as it is."""
         self.text = text
+        self.done: Any = None
+        """The receipts of what was attested before it, of a call that sent many records."""
         super().__init__(f"{self.why} {self.fix} [{self.code}]")
 
     def marked(self) -> str | None:
@@ -95,10 +97,11 @@ class Calls:
         self._held = ExitStack()
         self._client: Client | None = None
 
-    def run(self, name: str, ask: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, name: str, ask: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """The answer of an act (its full name or its short verb); `None` in the ask: not given.
 
         A `Path` is a file: what the act uploads is sent, a structure (terms) is read from TOML or JSON.
+        `key`: the request's idempotency key; with the same ask it is done once, however often it is sent.
 
         Raises: Refusal.
         """
@@ -112,7 +115,7 @@ class Calls:
                     for member, value in ask.items()
                     if value is not None
                 }
-                return self._body(client.run(act, raw), _own_text(act, raw))
+                return self._body(client.run(act, raw, key), _own_text(act, raw))
 
     def wait(self, act: Act, said: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """What an act that goes on after its reply says once it is done, or after so many seconds.

@@ -20,9 +20,11 @@ from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.local import Options
 from dujiang.doors.objects import Entry, Listed, Receipt, Reply
 from dujiang.doors.products import Contract, Product
+from dujiang.doors.records import WAIT_S as ATTEST_S
+from dujiang.doors.records import Attested, attested
 from dujiang.kernel.errors import Refused, Unavailable
 
-__all__ = ["Refusal", "Space", "connect"]
+__all__ = ["Refusal", "Space", "connect", "verify"]
 
 
 def connect(
@@ -55,6 +57,40 @@ def connect(
         if options.language not in ("en", "zh"):
             raise Refused(usage.ARGUMENT_WRONG, name="language")
         return Space(Calls(options, None if vkey is None else usage.key_line(vkey)))
+    except (Refused, Unavailable) as error:
+        raise Calls(known).refusal(error) from None
+
+
+def verify(
+    what: str | Path,
+    *,
+    vkey: str | Sequence[str] | None = None,
+    entry: str | Path | None = None,
+    old: str | Path | None = None,
+    language: str | None = None,
+) -> Reply:
+    """What the check of a receipt, a proof, a certificate or a whole log found (`ok`, and `step` where it failed).
+
+    It needs no home and no account. `what`: a file, or a log's folder or address; `vkey`: the verifier key you
+    expect (a line, or a file that holds it), or several; `entry`: of a `.tlog-proof`, if its entry does not lie
+    beside it; `old`: a checkpoint you kept, which the log must continue.
+
+    Raises: Refusal where there is nothing to check.
+    """
+    from dujiang.doors.verify import verify as command
+
+    known = Options(home=usage.DEFAULT_HOME)
+    try:
+        known, _ = usage.split([], os.environ)
+        options = replace(known, language=language or known.language)
+        keys = [vkey] if isinstance(vkey, str) else None if vkey is None else list(vkey)
+        deed = command(
+            str(what),
+            vkey=keys,
+            entry=None if entry is None else Path(entry),
+            old=None if old is None else Path(old),
+        )
+        return Reply(deed(options).body, options.language)
     except (Refused, Unavailable) as error:
         raise Calls(known).refusal(error) from None
 
@@ -173,6 +209,31 @@ class Space:
         Raises: Refusal.
         """
         return Receipt(self._calls, self._calls.run("ledger.prove", {"entry": entry})["receipt"])
+
+    def attest(
+        self,
+        records: Any,
+        *,
+        kind: str | None = None,
+        contract: Contract | str | None = None,
+        key: str | None = None,
+        wait: float = ATTEST_S,
+    ) -> Attested:
+        """The receipts of records of another system, once each is an entry of the log.
+
+        `records`: JSON values (dicts), any number, or a table of pandas, polars or Arrow: a row is a record.
+        `kind`: what they are, in your words; `contract`: whose parties may see them; `key`: a name of this
+        sending, with which it can be begun again after a crash and nothing is attested twice; `wait`: seconds
+        a call that is not answered is sent again.
+
+        Raises: Refusal: its `done` has the receipts of what was attested before it.
+        """
+        under = contract.id if isinstance(contract, Contract) else contract
+        more = {"kind": kind, "contract": under}
+        try:
+            return attested(self._calls, frames.records(records), more, key, wait)
+        except Refused as error:
+            raise self._calls.refusal(error) from None
 
     def call(self, act: str, /, **ask: Any) -> Reply:
         """What any act answers, by its name (`contract.show`) or short verb (`quote`); see `dujiang acts`.

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dujiang.doors.flow import write_receipt
 from dujiang.doors.profiles import write as write_profile
 from dujiang.doors.story import PARTIES, Story, Told
 from dujiang.identity import acts as identity
@@ -64,8 +65,13 @@ def main(
                 show.step(name, work)
             seconds, memory = time.perf_counter() - show.started, memory_mb()
             show.say(story.say("total", len(show.steps), seconds, memory))
+            left = _left(story, keep) if keep else {}
+            if keep:
+                show.say(story.say("keeps", keep, left["receipts"], left["receipt"], left["vkey"]))
             if as_json:
-                document = {"steps": show.steps, "seconds": round(seconds, 3), "rss_mb": round(memory, 1)}
+                document = {
+                    "steps": show.steps, "seconds": round(seconds, 3), "rss_mb": round(memory, 1), **left,
+                }  # fmt: skip
                 print(json.dumps(document, ensure_ascii=False), flush=True)
             if not once:
                 _serve(story, port, keep, no_browser)
@@ -75,6 +81,18 @@ def main(
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _left(story: Story, home: Path) -> dict[str, str]:
+    """Where the kept home has its receipts, one of them, and the key of its log, each a file."""
+    folder = home / "receipts"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for receipt in [*story.receipts, story.receipt]:
+        write_receipt(receipt, folder / f"receipt-{receipt['index']}.json")
+    key = folder / "log.vkey"
+    key.write_text(f"{story.home.book.vkey}\n", "utf-8")
+    shown = folder / f"receipt-{story.receipt['index']}.json"
+    return {"home": str(home), "receipts": str(folder), "receipt": str(shown), "vkey": str(key)}
 
 
 def _serve(story: Story, port: int, keep: Path | None, no_browser: bool) -> None:

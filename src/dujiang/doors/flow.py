@@ -21,10 +21,12 @@ from typing import Any
 from dujiang.acts import ACTS
 from dujiang.doors import show
 from dujiang.doors.answer import refusal
-from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
+from dujiang.doors.local import FILE_MISSING, NODE_ODD, Answer, Client, Options, opened
 from dujiang.doors.usage import STDIN, TEXT_UNREADABLE
 from dujiang.kernel.act import Act, bind
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
+from dujiang.kernel.ids import prefix_of
+from dujiang.kernel.runner import NOT_FOUND
 
 FILE_UNREADABLE = Code(
     "file_unreadable", 400, Exit.usage,
@@ -35,8 +37,8 @@ FILE_UNREADABLE = Code(
 )  # fmt: skip
 OUT_KIND = Code(
     "out_kind", 400, Exit.usage,
-    "An answer can be written as .csv, .json or .parquet.", "End the file's name with one of these.",
-    "结果可写为 .csv、.json 或 .parquet。", "请让文件名以其中之一结尾。",
+    "This can be written as {kinds}.", "End the file's name so.",
+    "此内容可写为 {kinds}。", "请让文件名以此结尾。",
 )  # fmt: skip
 OUT_FAILED = Code(
     "out_failed", 503, Exit.failure,
@@ -51,7 +53,8 @@ NOT_CONFIRMED = Code(
 )  # fmt: skip
 CODES = (FILE_UNREADABLE, OUT_KIND, OUT_FAILED, NOT_CONFIRMED)
 _KINDS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
-_RECEIPT = {".json": "json"}
+_RECEIPT, _RECEIPTS = {".json": "json"}, {".jsonl": "jsonl"}
+_RECORDS = "records"
 _FILE_BYTES_MAX = 4 << 20
 _GO_ON = {"en": "Go on?", "zh": "继续吗？"}
 _WORKING = {"en": "Working…", "zh": "处理中…"}
@@ -62,6 +65,10 @@ _NOT_KEPT = {
     "zh": "回执未能写入文件；可用 `dujiang receipt {index}` 重新获取。",
 }
 _ENTRY = {"en": "Log entry {index}.", "zh": "存证条目 {index}。"}
+_LISTED = {
+    "en": "Check the id; `dujiang {command}` lists yours.",
+    "zh": "请检查编号；`dujiang {command}` 列出您可查看的对象。",
+}
 _WRITTEN = {"en": "Answer: {path}", "zh": "结果：{path}"}
 
 
@@ -81,17 +88,30 @@ def perform(wish: Wish, options: Options) -> Answer:
 
     Raises: Refused, Unavailable: whatever stands in the way.
     """
-    _writable(wish.out, _KINDS if has_rows(wish.act) else _RECEIPT)
+    _writable(wish.out, _KINDS if has_rows(wish.act) else _RECEIPT if is_receipt(wish.act) else _RECEIPTS)
     raw = {name: _text(name, value) for name, value in wish.raw.items()}
     raw.update({name: structure(path) for name, path in wish.files.items()})
     try:
         answer = _asked(wish, raw, options)
     except Refused as error:
-        if error.where is None:
+        if error.where is None and error.code is not NOT_FOUND:
             raise
         code, body = refusal(error, options.language)
         answer = Answer(body, int(code.exit))
-    return _kept(wish, replace(answer, text=_own_text(wish.act, raw)), options)
+    if isinstance(answer.body, dict) and answer.body.get("code") == NOT_FOUND.name:
+        answer.body["fix"] = _where(wish.act, raw, options.language) or answer.body["fix"]
+    return _kept(wish, replace(answer, text=_own_text(wish.act, raw)), raw, options)
+
+
+def _where(act: Act, raw: Mapping[str, Any], language: str) -> str | None:
+    """Where ids of that kind are listed: of the first id that was given, else those of the act's package."""
+    given = [each for value in raw.values() for each in (value if isinstance(value, list) else [value])]
+    prefixes = [prefix_of(value) for value in given if isinstance(value, str)]
+    owners = [each.room for prefix in prefixes for each in ACTS.values() if prefix and prefix in each.shows]
+    room = next(iter(owners), act.room)
+    lists = [ACTS[name] for name in (f"{room}.list", f"{room}.search") if name in ACTS]
+    found = next((each.verb for each in lists if each.verb), f"{room} list" if lists else None)
+    return None if found is None else _LISTED[language].format(command=found)
 
 
 def _asked(wish: Wish, raw: dict[str, Any], options: Options) -> Answer:
@@ -111,7 +131,7 @@ def _asked(wish: Wish, raw: dict[str, Any], options: Options) -> Answer:
 
 
 def structure(path: Path) -> Any:
-    """The value of a TOML or JSON file; dates become ISO text.
+    """The value of a TOML or JSON file, the values of a file with one JSON value a line; dates become ISO text.
 
     Raises: Refused file_missing, file_unreadable.
     """
@@ -126,12 +146,26 @@ def structure(path: Path) -> Any:
         raise Refused(FILE_UNREADABLE, name=path.name, line=1) from None
     except ValueError as error:
         wrong = error
+    if path.suffix == ".jsonl":
+        return _lines(text, path.name)
     if path.suffix == ".json" or text.lstrip().startswith("{"):
         raise Refused(FILE_UNREADABLE, name=path.name, line=getattr(wrong, "lineno", 1))
     try:
         return _dated(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Refused(FILE_UNREADABLE, name=path.name, line=_line(str(error))) from None
+
+
+def _lines(text: str, name: str) -> list[Any]:
+    """The value of each line that is not empty."""
+    found: list[Any] = []
+    for place, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.strip():
+                found.append(json.loads(line))
+        except (ValueError, RecursionError):
+            raise Refused(FILE_UNREADABLE, name=name, line=place) from None
+    return found
 
 
 def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) -> Path | None:
@@ -179,7 +213,7 @@ def _put(place: Path, raw: bytes) -> None:
     draft.replace(place)
 
 
-def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
+def _kept(wish: Wish, answer: Answer, raw: Mapping[str, Any], options: Options) -> Answer:
     body = dict(answer.body)
     if wish.act.until and isinstance(body.get("receipt"), dict):
         place = keep_receipt(body["receipt"], wish.out, options.home)
@@ -187,7 +221,16 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
         if not options.json:
             told = _NOT_KEPT if place is None else _KEPT_REFUSAL if answer.exit else _KEPT
             show.say(told[options.language].format(path=place, index=body["receipt"].get("index")))
-    elif isinstance(body.get("receipt"), dict) and len(body) > 1 and not options.json:
+    elif takes_many(wish.act) and wish.out is not None and not answer.exit:
+        return replace(
+            answer, body={**body, "receipts_file": _handed_out_each(body["receipt"], raw, wish.out)}
+        )
+    elif (
+        isinstance(body.get("receipt"), dict)
+        and "index" in body["receipt"]
+        and len(body) > 1
+        and not options.json
+    ):
         show.say(_ENTRY[options.language].format(index=body["receipt"].get("index")))
     if wish.out is not None and not answer.exit and list(body) == ["receipt"]:
         return replace(answer, body={"file": _handed_out(body["receipt"], wish.out)}, human=None)
@@ -207,6 +250,24 @@ def _handed_out(receipt: Mapping[str, Any], out: Path) -> str:
     """
     try:
         write_receipt(receipt, out)
+    except OSError:
+        raise Unavailable(OUT_FAILED) from None
+    return str(out)
+
+
+def _handed_out_each(receipt: object, raw: Mapping[str, Any], out: Path) -> str:
+    """The file with the whole receipt of each record that was sent, one a line.
+
+    Raises: Unavailable out_failed, node_odd.
+    """
+    from dujiang.ledger import lot
+
+    try:
+        made = lot.receipts_of(receipt, raw[_RECORDS])
+    except ValueError:
+        raise Unavailable(NODE_ODD) from None
+    try:
+        _put(out, b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\n" for each in made))
     except OSError:
         raise Unavailable(OUT_FAILED) from None
     return str(out)
@@ -269,6 +330,11 @@ def has_rows(act: Act) -> bool:
     return {"columns", "rows"} <= {member.name for member in fields(bind(last).reply)}
 
 
+def takes_many(act: Act) -> bool:
+    """Whether an act takes records and leaves an entry for each."""
+    return _RECORDS in {member.name for member in fields(bind(act).ask)}
+
+
 def is_receipt(act: Act) -> bool:
     """Whether an act's reply is a receipt and nothing else."""
     return [member.name for member in fields(bind(act).reply)] == ["receipt"]
@@ -278,7 +344,7 @@ def _writable(out: Path | None, kinds: Mapping[str, str]) -> None:
     if out is None:
         return
     if out.suffix.lower() not in kinds:
-        raise Refused(OUT_KIND)
+        raise Refused(OUT_KIND, kinds=", ".join(kinds))
     if out.is_dir() or not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise Unavailable(OUT_FAILED)
 

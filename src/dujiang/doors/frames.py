@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -103,6 +103,49 @@ def as_file(table: Any, name: str) -> Iterator[Path]:
         else:
             raise Refused(NOT_A_TABLE)
         yield path
+
+
+def records(table: Any) -> Iterator[Any]:
+    """The rows of a table as JSON objects; what is no table is taken for the records themselves.
+
+    Dates and moments become ISO 8601, decimals text, what is missing null.
+
+    Raises: Refused not_a_table, library_missing.
+    """
+    rows: Iterable[Mapping[Any, Any]]
+    if hasattr(table, "iter_rows"):  # polars
+        rows = table.iter_rows(named=True)
+    elif hasattr(table, "itertuples"):  # pandas
+        names = list(table.columns)
+        rows = (dict(zip(names, row, strict=True)) for row in table.itertuples(index=False, name=None))
+    elif hasattr(table, "__arrow_c_stream__"):
+        try:
+            import pyarrow as pa  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise Refused(LIBRARY_MISSING, name="pyarrow") from None
+        rows = (row for batch in pa.table(table).to_batches(1_024) for row in batch.to_pylist())
+    elif isinstance(table, Iterable) and not isinstance(table, (str, bytes, Mapping)):
+        return iter(table)
+    else:
+        raise Refused(NOT_A_TABLE)
+    return ({str(name): _told(value) for name, value in row.items()} for row in rows)
+
+
+def _told(value: Any) -> Any:
+    """A cell as JSON tells it."""
+    if hasattr(value, "item"):  # a number of numpy's
+        value = value.item()
+    if value is None or str(value) in ("nan", "NaT", "<NA>") and not isinstance(value, str):
+        return None
+    if isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, (list, tuple)):
+        return [_told(each) for each in value]
+    if isinstance(value, Mapping):
+        return {str(name): _told(each) for name, each in value.items()}
+    return str(value)
 
 
 def _indexes(names: Sequence[str]) -> list[str]:

@@ -141,7 +141,8 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
         return Response(b'{"ok":true}', media_type="application/json")
 
     # First: parts of the log are asked for by the thousand.
-    made.router.routes.insert(0, Route("/log/{path:path}", log.LogDoor(desk), methods=["GET", "HEAD"]))
+    public = log.LogDoor(desk)
+    made.router.routes.insert(0, Route("/log/tile/{path:path}", public, methods=["GET", "HEAD"]))
     made.add_api_route("/data/uploads", receive_upload, methods=["PUT"], include_in_schema=False)
     made.add_api_route("/org/{org}/did.json", did_document, include_in_schema=False)
     made.add_api_route("/openapi.json", described, include_in_schema=False)
@@ -149,6 +150,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
     made.add_api_route("/metrics", measured, include_in_schema=False)
     made.router.routes.extend(Route(path, door(desk), methods=["POST"]) for path, door in further.items())
     witness.add(made, desk)
+    made.router.routes.append(Route("/log/{path:path}", public, methods=["GET", "HEAD"]))
     page.add(made, desk)
     made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
     return made

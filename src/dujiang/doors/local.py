@@ -80,8 +80,11 @@ class Answer:
 class Client(Protocol):
     """Runs acts for one caller, wherever the home is open."""
 
-    def run(self, act: Act, raw: Mapping[str, Any]) -> Answer:
-        """The answer of one act, waited for where the act goes on after its reply."""
+    def run(self, act: Act, raw: Mapping[str, Any], key: str | None = None) -> Answer:
+        """The answer of one act, waited for where the act goes on after its reply.
+
+        `key`: the request's idempotency key, where the caller may send it again.
+        """
         ...
 
     def upload(self, path: Path) -> Answer:
@@ -138,13 +141,13 @@ class _Inside:
         self._language = language
         self._sent: list[str] = []
 
-    def run(self, act: Act, raw: Mapping[str, Any]) -> Answer:
+    def run(self, act: Act, raw: Mapping[str, Any], key: str | None = None) -> Answer:
         """The answer of one act, after everything it set going came to rest."""
         from dujiang.doors import answer
         from dujiang.doors.loops import Loops
         from dujiang.kernel.shape import build
 
-        outcome = self._home.run(act.name, self._caller, build(bind(act).ask, dict(raw)))
+        outcome = self._home.run(act.name, self._caller, build(bind(act).ask, dict(raw)), key)
         if act.effect is Effect.writes:
             Loops(self._home).until_quiet()
         if isinstance(outcome.reply, Declined):
@@ -199,11 +202,11 @@ class _Wire:
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
 
-    def run(self, act: Act, raw: Mapping[str, Any]) -> Answer:
+    def run(self, act: Act, raw: Mapping[str, Any], key: str | None = None) -> Answer:
         """The answer of one act; the node itself waits where the act goes on after its reply."""
         headers = {"Content-Type": "application/json"}
         if act.effect is Effect.writes:
-            headers["Idempotency-Key"] = uuid.uuid4().hex
+            headers["Idempotency-Key"] = key or uuid.uuid4().hex
         body = json.dumps(dict(raw), ensure_ascii=False).encode()
         path = "/v1/" + act.name.replace(".", "/")
         return self._answer(*self._send("POST", path, headers, body, repeat=act.effect is not Effect.keeps))

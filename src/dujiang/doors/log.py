@@ -1,6 +1,7 @@
 """The log as everybody may read it: `GET /log/…`, by no account and without a word of who reads (C2SP tlog-tiles).
 
-1. A tile or bundle never changes: it may be kept for ever, also by this door, which keeps the full ones it gave.
+1. A tile or bundle only grows until it is full: each part of it may be kept for ever, and is cut here from the
+   longest that was read.
 2. The newest checkpoint and the keys are asked for anew each time; who has them already is told so.
 3. What is not there, was never there or has no such name gets one and the same answer, which nobody keeps.
 """
@@ -16,18 +17,18 @@ from dujiang.doors.gate import Receive, Scope, Send
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.ledger import published
+from dujiang.ledger.tile import NotATile, Place, beginning, place_of
+from dujiang.ledger.tree import WIDTH
 
 _PREFIX = "/log/"
 _KEPT_BYTES_MAX = 32 << 20
 _OVERHEAD_BYTES = 200
-_PATH_CHARACTERS_MAX = 64
 _OPEN = ((b"access-control-allow-origin", b"*"), (b"cross-origin-resource-policy", b"cross-origin"))
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _ANEW = (b"cache-control", b"no-cache")
-_BYTES, _TEXT = (
-    (b"content-type", b"application/octet-stream"),
-    (b"content-type", b"text/plain; charset=utf-8"),
-)
+_TEXT = b"text/plain; charset=utf-8"
+_TYPES = {published.CHECKPOINT: _TEXT, published.VKEYS: _TEXT, published.KEYS: b"application/json"}
+"""What changes, and its content type."""
 
 
 class LogDoor:
@@ -51,26 +52,38 @@ class LogDoor:
         if body is None:
             raise Refused(NOT_FOUND)
         mark = f'"{sha256(body).hexdigest()[:32]}"'
-        lasting = path.startswith("tile/")
-        headers = [*_OPEN, _FOREVER if lasting else _ANEW, (b"etag", mark.encode())]
+        kind = _TYPES.get(path)
+        headers = [*_OPEN, _ANEW if kind else _FOREVER, (b"etag", mark.encode())]
         if _has(scope, mark):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        headers += [_BYTES if lasting else _TEXT, (b"content-length", str(len(body)).encode())]
+        headers += [
+            (b"content-type", kind or b"application/octet-stream"),
+            (b"content-length", str(len(body)).encode()),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _found(self, path: str) -> bytes | None:
-        if len(path) > _PATH_CHARACTERS_MAX:
+        """The bytes at an address: of a tile or bundle that is kept, as much as is asked for."""
+        if path in _TYPES:
+            return await self._desk.read(self._read, path)
+        try:
+            place = place_of(path)
+        except NotATile:
             return None
-        kept = self._shelf.get(path)
-        if kept is not None:
-            return kept
-        body = await self._desk.read(self._read, path)
-        if body is not None and path.startswith("tile/") and ".p/" not in path:
-            self._shelf.put(path, body)
-        return body
+        whole = place._replace(width=WIDTH).path
+        kept = self._shelf.get(whole)
+        found = None if kept is None else beginning(kept, place)
+        if found is None:
+            # Whatever part of it is asked for next is in what is read now, until the log grows.
+            kept = await self._desk.read(self._piece, place)
+            if kept is None:
+                return None
+            self._shelf.put(whole, kept)
+            found = beginning(kept, place)
+        return found
 
     def _read(self, path: str) -> bytes | None:
         node = self._desk.home.node
@@ -79,6 +92,10 @@ class LogDoor:
         if body is not None and path == published.CHECKPOINT:
             self._given = max(self._given, int(body.split(b"\n", 2)[1]))
         return body
+
+    def _piece(self, place: Place) -> bytes | None:
+        with self._desk.home.node.database.reading() as db:
+            return published.piece(db, place)
 
 
 class Shelf:
@@ -98,11 +115,11 @@ class Shelf:
         return found
 
     def put(self, path: str, body: bytes) -> None:
-        """Keeps a piece, and lets go of those nobody asked for the longest."""
-        if path in self._kept:
-            return
-        self._kept[path] = body
+        """Keeps a piece in place of what it had of it, and lets go of those nobody asked for the longest."""
+        before = self._kept.pop(path, None)
         self.bytes += len(body) + _OVERHEAD_BYTES
+        self.bytes -= 0 if before is None else len(before) + _OVERHEAD_BYTES
+        self._kept[path] = body
         while self.bytes > self._bytes_max:
             _, gone = self._kept.popitem(last=False)
             self.bytes -= len(gone) + _OVERHEAD_BYTES

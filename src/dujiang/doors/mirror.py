@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from dujiang.doors.local import FILE_MISSING, NODE_UNREACHABLE, Answer, Options
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
@@ -143,7 +142,9 @@ def followed(folder: Path, source: Source) -> tuple[int, Checkpoint, int]:
         _write(folder / place.path, _piece(source, place))
     _check(below(folder), head, old)
     if raw != own:
-        _write(folder / "vkeys", source("vkeys") or b"")
+        for name in ("vkeys", "keys"):  # another program's log has none
+            if (said := source(name)) is not None:
+                _write(folder / name, said)
         os.sync()  # the tiles are on the disk before a head says so, also after a loss of power
         assert raw is not None
         _write(folder / "checkpoint", raw)
@@ -205,7 +206,7 @@ def _bounded(parts: Iterator[bytes]) -> bytes:
     return bytes(found)
 
 
-def vkeys_of(source: Source) -> list[Any]:
+def vkeys_of(source: Source) -> list[str]:
     """The keys that a log says are its own."""
     raw = source("vkeys") or b""
     return [line for line in raw.decode("utf-8", "replace").splitlines() if line]

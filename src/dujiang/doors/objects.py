@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from dujiang.doors import markup, show
+from dujiang.doors import flow, markup, show
 from dujiang.doors.calls import Calls
 from dujiang.ledger.model import Verdict
 from dujiang.ledger.rules import verify
@@ -135,9 +134,9 @@ class Receipt(Thing):
         return verify(self.json, vkey or self._calls.vkey)
 
     def save(self, path: str | Path) -> Path:
-        """The file it was written to; `dujiang verify` reads it."""
+        """The file it was written to; beside it the same as `.tlog-proof` and `.entry`, for other programs."""
         place = Path(path)
-        place.write_text(json.dumps(self.json, ensure_ascii=False) + "\n", encoding="utf-8")
+        flow.write_receipt(self.json, place)
         return place
 
     def _told(self) -> tuple[markup.Mark, str]:

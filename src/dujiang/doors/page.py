@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,8 +25,11 @@ from dujiang.identity import acts as identity
 from dujiang.identity import rules as signing
 from dujiang.identity.model import Role
 from dujiang.kernel.act import NOBODY, Caller, bind
+from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import prefix_of
+from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.shape import build, plain
+from dujiang.ledger import proof as proofs
 from dujiang.observatory import acts as observatory
 
 _ROWS = 10
@@ -88,6 +92,10 @@ class Pages:
     async def statement_file(self, request: Request) -> Response:
         """The same as a file, in the form the path names."""
         return await self._for_members(request, self._statement_file)
+
+    async def receipt_file(self, request: Request) -> Response:
+        """A receipt in the form the path names."""
+        return await self._for_members(request, self._receipt)
 
     async def offer_entry(self, request: Request) -> Response:
         """A page with the one button that uses a sign-in link; an invitation asks for a password."""
@@ -180,6 +188,20 @@ class Pages:
         }
         return Response(file["text"], headers=headers, media_type="text/plain; charset=utf-8")
 
+    async def _receipt(self, request: Request, caller: Caller) -> Response:
+        """The receipt of an entry, or the same for other programs: its proof, or the entry's public bytes."""
+        index, form = request.path_params["entry"], request.path_params["form"]
+        receipt = (await self._read("ledger.prove", caller, {"entry": index}))["receipt"]
+        proof, entry = proofs.of_receipt(receipt)
+        made = {"json": msgspec.json.encode(receipt), "tlog-proof": proof.encode(), "entry": entry}
+        if form not in made:
+            raise Refused(NOT_FOUND)
+        headers = {
+            "content-disposition": f'attachment; filename="receipt-{index}.{form}"',
+            "cache-control": "no-store",
+        }
+        return Response(made[form], headers=headers, media_type="application/octet-stream")
+
     async def _outside(self, request: Request) -> Response:
         here = await self._desk.work(_organisations, self._desk.home)
         offered = await self._items("catalogue.search", NOBODY)
@@ -210,6 +232,7 @@ def add(app: FastAPI, desk: Desk) -> None:
         ("/people", pages.people, "GET"),
         ("/statement", pages.statement, "GET"),
         ("/statement/{form}", pages.statement_file, "GET"),
+        ("/receipt/{entry:int}.{form}", pages.receipt_file, "GET"),
         ("/enter/{token}", pages.offer_entry, "GET"),
         ("/enter", sent.enter, "POST"),
         ("/login", sent.login, "POST"),

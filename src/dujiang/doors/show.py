@@ -32,6 +32,9 @@ _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
 _CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
 _INNER_ROWS = 4
+_COLUMNS_MIN = 5
+_MACHINES = re.compile(r"\b(sha256|did)$")
+_LEFT_OUT = {"en": "Not shown: {names} (--json has all).", "zh": "未显示：{names}（--json 含全部内容）。"}
 _DIGEST = re.compile("[0-9a-f]{64}")
 _CURRENCY = re.compile("[A-Z]{3}")
 _YEAR_9999_MS = 253_370_764_800_000
@@ -205,26 +208,49 @@ def _listed(items: Sequence[Any], language: str, around: str = "") -> Renderable
     lines = _merged([[_brief(row.get(name), name) for name in names] for row in rows])
     numeric = {place for place, name in enumerate(names) if all(_is_number(row.get(name)) for row in rows)}
     labels = [label(name) for name in names]
-    return _Fitting(_grid(labels, lines, numeric), labels, lines)
+    return _Fitting(labels, lines, numeric, _LEFT_OUT[language])
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitting:
-    """A list as a table where it fits; else a paragraph for each line, so that no name and no id is cut."""
+    """A list as a table where it fits, without its widest columns where enough are left (it says which).
 
-    table: Table
+    Else a paragraph for each line: no name and no id is cut.
+    """
+
     labels: Sequence[str]
     lines: Sequence[Sequence[str]]
+    numeric: Container[int]
+    left_out: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        wanted = Measurement.get(console, options.update(width=_WIDE * 4), self.table).maximum
-        if wanted <= options.max_width:
-            yield self.table
-            return
+        places = list(range(len(self.labels)))
+        for gone in [None, *self._widest()]:
+            places = [place for place in places if place != gone]
+            table = self._table(places)
+            wanted = Measurement.get(console, options.update(width=_WIDE * 4), table).maximum
+            if wanted <= options.max_width:
+                yield table
+                if names := [label for place, label in enumerate(self.labels) if place not in places]:
+                    yield Text(self.left_out.format(names=", ".join(names)), style="dim")
+                return
         for first, *rest in self.lines:
             yield Text(first, style="bold")
             told = [(name, text) for name, text in zip(self.labels[1:], rest, strict=True) if text]
             yield Padding(Text(" · ".join(f"{name}: {text}" for name, text in told)), (0, 0, 0, 2))
+
+    def _table(self, places: Sequence[int]) -> Table:
+        rows = [[line[place] for place in places] for line in self.lines]
+        numeric = {at for at, place in enumerate(places) if place in self.numeric}
+        return _grid([self.labels[place] for place in places], rows, numeric)
+
+    def _widest(self) -> list[int]:
+        """The columns that may be left out: digests and DIDs first, then the widest; never the first one."""
+        wide = {
+            place: max(_cells(line[place]) for line in self.lines) for place in range(1, len(self.labels))
+        }
+        order = sorted(wide, key=lambda place: (not _MACHINES.search(self.labels[place]), -wide[place]))
+        return order[: max(0, len(self.labels) - _COLUMNS_MIN)]
 
 
 def _flat(row: dict[str, Any], language: str, around: str) -> Iterator[dict[str, Any]]:

@@ -99,6 +99,9 @@ class Story:
     """The insurer's contracts, by table."""
     bill: str = ""
     receipt: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Of the entry a figure was followed to."""
+    receipts: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """Of everything that was done and left an entry, as it was handed out."""
 
     def __post_init__(self) -> None:
         """Finds who each key speaks for."""
@@ -319,7 +322,10 @@ class Story:
         return plain(reply)
 
     def _run(self, who: str, act: str, ask: dict[str, Any]) -> Any:
-        return self.home.run(act, self.people[who], build(bind(acts.ACTS[act]).ask, ask)).reply
+        outcome = self.home.run(act, self.people[who], build(bind(acts.ACTS[act]).ask, ask))
+        if isinstance(outcome.receipt, dict):
+            self.receipts.append(outcome.receipt)
+        return outcome.reply
 
     def _agreed(self, who: str, table: str) -> dict[str, Any]:
         begun = self._do(who, "contract.request", product=self.product[table], purpose="analyse")

@@ -1,18 +1,18 @@
 """Whatever this program or another log hands out, checked without a home, an account or, of files, a network.
 
-1. A receipt or a registration certificate. 2. A `.tlog-proof` with its `.entry` (C2SP tlog-proof).
+1. A receipt, many of them (`.jsonl`) or a registration certificate. 2. A `.tlog-proof` with its `.entry`.
 3. A whole log, in a folder or at an address (C2SP tlog-tiles): each entry and each tile of it is read.
-The first step that does not hold is named.
+The first step that does not hold is named. Who pinned an earlier key of the log gives its document of keys beside.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
@@ -21,6 +21,7 @@ from dujiang.kernel.errors import Code, Exit, Refused, spoken
 
 if TYPE_CHECKING:
     from dujiang.doors.mirror import Source
+    from dujiang.ledger.model import Verdict
     from dujiang.ledger.note import Checkpoint
 
 Deed = Callable[[Options], Answer]
@@ -38,12 +39,25 @@ _SIGNER_UNKNOWN = {
 }
 
 
+class Ring(NamedTuple):
+    """The keys somebody believes."""
+
+    pinned: list[str]
+    trusted: list[str]
+    """Those, and what a document proves to follow from them."""
+    ends: Mapping[str, int]
+    """The sizes beyond which keys are not trusted."""
+    document: object
+    """Of the log's keys, or None."""
+
+
 def verify(
     what: Annotated[str, Parameter(name="WHAT")],
     *,
     vkey: list[str] | None = None,
     entry: Path | None = None,
     old: Path | None = None,
+    keys: Path | None = None,
     did_key: str | None = None,
 ) -> Deed:
     """Check a receipt, a proof, a certificate or a whole log, without a home or an account.
@@ -58,34 +72,62 @@ def verify(
         Of a .tlog-proof: the file with the entry, if it does not lie beside it.
     old
         Of a log: a checkpoint you kept, which the log must continue.
+    keys
+        The document of the log's keys (GET /log/keys; lies in a log's folder): the pinned key's followers are trusted.
     did_key
         Of a certificate: its issuer's key, as did:key, as x of a JWK, or a file with its DID document.
     """
 
     def deed(options: Options) -> Answer:
-        keys = _lines(vkey)
+        ring = _ring(_lines(vkey), None if keys is None else _file(keys))
         if what.startswith(("http://", "https://")) or Path(what).is_dir():
-            return _log(what, keys, old, options.language)
+            return _log(what, ring, old, options.language)
         raw = _file(Path(what))
         if raw.startswith(_HEADS_PROOF):
-            return _proof(Path(what), raw, keys, entry, options.language)
+            return _proof(Path(what), raw, ring, entry, options.language)
         from dujiang.doors import certificate
 
         shown = certificate.found_in(raw)
         if shown is not None:
             return certificate.checked(shown, did_key, options.language)
-        return _receipt(raw, keys, options.language)
+        if what.endswith(".jsonl"):
+            return _receipts(raw, ring, options.language)
+        return _told(_verdict(_opened(raw), ring), options.language)
 
     return deed
 
 
-def _receipt(raw: bytes, keys: list[str], language: str) -> Answer:
-    from dujiang.ledger import rules
-    from dujiang.ledger.model import NOT_A_RECEIPT
+def _ring(pinned: list[str], raw: bytes | None) -> Ring:
+    """The keys to believe: the pinned ones and those that a document proves to follow from them.
 
-    receipt = _opened(raw)
+    Raises: Refused argument_wrong: it is no such document.
+    """
+    if raw is None:
+        return Ring(pinned, pinned, {}, None)
+    from dujiang.doors.usage import ARGUMENT_WRONG
+    from dujiang.ledger import trust
+
+    try:
+        document = json.loads(raw)
+        known = [key for each in pinned for key in trust.trusted(each, document)]
+        return Ring(pinned, list(dict.fromkeys(known)), trust.ends(document), document)
+    except (trust.NotKeys, ValueError, RecursionError):
+        raise Refused(ARGUMENT_WRONG, name="--keys") from None
+
+
+def _verdict(receipt: object, ring: Ring) -> Verdict:
+    from dujiang.ledger import rules, trust
+
     own = receipt.get("vkey") if isinstance(receipt, dict) else None
-    found = rules.verify(receipt, own if own in keys else keys[0] if keys else None)
+    pinned = own if own in ring.pinned else ring.pinned[0] if ring.pinned else None
+    if ring.document is None:
+        return rules.verify(receipt, pinned)
+    return trust.verify(receipt, pinned, ring.document)
+
+
+def _told(found: Verdict, language: str, place: int | None = None) -> Answer:
+    from dujiang.ledger.model import NOT_A_RECEIPT, NOT_VERIFIED
+
     body: dict[str, Any] = {
         "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
         "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
@@ -94,56 +136,83 @@ def _receipt(raw: bytes, keys: list[str], language: str) -> Answer:
         body["erased"] = list(found.erased)
     if found.ok:
         return Answer({**body, "note": None if found.trusted else _SIGNER_UNKNOWN[language]})
-    if str(found.step).startswith("1"):
-        return _no(NOT_A_RECEIPT, found.signer, found.step or "", language)
-    return _not_verified(found.signer, found.step or "", language)
+    step = f"{found.step}" if place is None else f"line {place}: {found.step}"
+    return _no(
+        NOT_A_RECEIPT if str(found.step).startswith("1") else NOT_VERIFIED, found.signer, step, language
+    )
 
 
-def _proof(path: Path, raw: bytes, keys: list[str], entry: Path | None, language: str) -> Answer:
+def _receipts(raw: bytes, ring: Ring, language: str) -> Answer:
+    """The answer about receipts, one a line: the first that does not verify, or how many do."""
+    lines = raw.splitlines()
+    signer, trusted, indexes = "", bool(lines), list[int]()
+    for place, line in enumerate(lines, 1):
+        found = _verdict(_opened(line), ring)
+        if not found.ok:
+            return _told(found, language, place)
+        signer, trusted = found.signer, trusted and found.trusted
+        indexes.append(found.index or 0)
+    if not indexes:
+        return _told(_verdict(None, ring), language)
+    note = None if trusted else _SIGNER_UNKNOWN[language]
+    body = {"ok": True, "signer": signer, "trusted": trusted, "receipts": len(indexes), "first": min(indexes)}
+    return Answer({**body, "last": max(indexes), "note": note})
+
+
+def _proof(path: Path, raw: bytes, ring: Ring, entry: Path | None, language: str) -> Answer:
     from dujiang.doors.usage import ARGUMENT_MISSING
-    from dujiang.ledger import note, proof
+    from dujiang.ledger import proof
+    from dujiang.ledger.walk import Broken
 
-    if not keys:
+    if not ring.pinned:
         raise Refused(ARGUMENT_MISSING, name="--vkey")
     leaf = _file(entry or path.with_suffix(".entry"))
     try:
         found = proof.read(raw.decode())
     except (proof.NotAProof, UnicodeDecodeError):
         return _not_verified("", "1 form of the proof", language)
-    head = note.read_checkpoint(found.checkpoint)
-    for name, public in _own(keys, head.origin):
-        step = proof.failed(found, leaf, name, public)
-        if step is None:
-            said = _said(leaf)
-            return Answer(
-                {"ok": True, "signer": name, "trusted": True, **said, "index": found.index, "size": head.size}
-            )
-        if step.startswith("3"):
-            return _not_verified(name, step, language)
-    return _not_verified(head.origin, "2 signature of the checkpoint", language)
+    try:
+        head, signer = _signed(found.checkpoint.encode(), ring, "")
+    except Broken as broken:
+        return _not_verified("", str(broken), language)
+    if not proof.holds(found, leaf):
+        return _not_verified(signer, "3 path to the root", language)
+    said = {
+        "ok": True,
+        "signer": signer,
+        "trusted": True,
+        **_said(leaf),
+        "index": found.index,
+        "size": head.size,
+    }
+    return Answer(said)
 
 
-def _log(what: str, keys: list[str], old: Path | None, language: str) -> Answer:
+def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
     from dujiang.doors import mirror
     from dujiang.doors.usage import ARGUMENT_MISSING
     from dujiang.ledger.walk import Broken
 
     here = not what.startswith(("http://", "https://"))
     with nullcontext(mirror.below(Path(what))) if here else mirror.at(what) as source:
-        pinned = keys or mirror.vkeys_of(source)
-        if not pinned:
+        if ring.document is None and (said := source("keys")) is not None:
+            # It need not be trusted: it proves what it adds, and else only takes away.
+            ring = _ring(ring.pinned, said)
+        known = ring if ring.pinned else _ring(mirror.vkeys_of(source), None)
+        if not known.pinned:
             raise Refused(ARGUMENT_MISSING, name="--vkey")
         try:
-            body = _walked(source, pinned, None if old is None else _file(old))
+            body = _walked(source, known, None if old is None else _file(old))
         except Broken as broken:
             step = str(broken)
             code, why, fix = LOG_NOT_VERIFIED, *spoken(LOG_NOT_VERIFIED, {"step": step}, language)
             said = {"ok": False, "trusted": False, "step": step, "code": code.name, "why": why, "fix": fix}
             return Answer(said, int(code.exit))
-    return Answer({**body, "trusted": bool(keys), "note": None if keys else _SIGNER_UNKNOWN[language]})
+    trusted = bool(ring.pinned)
+    return Answer({**body, "trusted": trusted, "note": None if trusted else _SIGNER_UNKNOWN[language]})
 
 
-def _walked(source: Source, keys: list[str], old: bytes | None) -> dict[str, Any]:
+def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
     """What a log says, once everything in it was found to be so.
 
     Raises: ledger.walk.Broken.
@@ -153,8 +222,8 @@ def _walked(source: Source, keys: list[str], old: bytes | None) -> dict[str, Any
     raw = source("checkpoint")
     if raw is None:
         raise Broken("1 checkpoint is missing")
-    head, signer = _signed(raw, keys, "")
-    before = None if old is None else _signed(old, keys, "6 the checkpoint that was kept: ")[0]
+    head, signer = _signed(raw, ring, "")
+    before = None if old is None else _signed(old, ring, "6 the checkpoint that was kept: ")[0]
     if before is not None and before.size > head.size:
         raise Broken("6 growth: the checkpoint that was kept is newer")
     found = roots(head.size, lambda place: source(place.path), None if before is None else before.size)
@@ -166,8 +235,8 @@ def _walked(source: Source, keys: list[str], old: bytes | None) -> dict[str, Any
     return body if before is None else {**body, "extends": before.size}
 
 
-def _signed(raw: bytes, keys: list[str], where: str) -> tuple[Checkpoint, str]:
-    """A checkpoint that one of the keys has signed, and its signer.
+def _signed(raw: bytes, ring: Ring, where: str) -> tuple[Checkpoint, str]:
+    """A checkpoint that one of the keys has signed, and its signer; a false line of a known key spoils it.
 
     Raises: ledger.walk.Broken.
     """
@@ -178,24 +247,31 @@ def _signed(raw: bytes, keys: list[str], where: str) -> tuple[Checkpoint, str]:
         head = note.read_checkpoint(raw.decode())
     except (note.NotANote, UnicodeDecodeError):
         raise Broken(f"{where}1 form of the checkpoint") from None
-    for name, public in _own(keys, head.origin):
-        if note.signed_by(head, name, public):
-            return head, name
-    raise Broken(f"{where}2 signature of the checkpoint")
+    lines = {(name, signed[:4]) for name, signed in head.signatures}
+    own = [
+        (line, name, public)
+        for line, name, public in _own(ring.trusted, head.origin)
+        if (name, note.key_id(name, public)) in lines
+    ]
+    if not own or not all(note.signed_by(head, name, public) for _, name, public in own):
+        raise Broken(f"{where}2 signature of the checkpoint")
+    if all(head.size > ring.ends.get(line, head.size) for line, *_ in own):
+        raise Broken(f"{where}2 key disowned beyond {max(ring.ends[line] for line, *_ in own)} entries")
+    return head, head.origin
 
 
-def _own(keys: list[str], origin: str) -> list[tuple[str, bytes]]:
+def _own(keys: list[str], origin: str) -> list[tuple[str, str, bytes]]:
     """The keys that may sign for an origin; those of a kind nobody here can read are passed over."""
     from dujiang.ledger import note
 
-    found: list[tuple[str, bytes]] = []
+    found: list[tuple[str, str, bytes]] = []
     for line in keys:
         try:
             name, public = note.read_vkey(line)
         except note.NotANote:
             continue
         if name == origin:
-            found.append((name, public))
+            found.append((line, name, public))
     return found
 
 

@@ -62,6 +62,7 @@ def erase(tx: Tx, caller: Caller, ask: Erase, found: Found) -> Erased:
     holder = _revoked(tx.db, caller, ask.person)
     since = ledger.naming(tx.db, holder.id, found.size)
     counts = [ledger.erase_facts(tx.db, index, holder.id) for index in (*found.entries, *since)]
+    ledger.unname(tx.db, holder.org, holder.id)
     organisation = store.organisation(tx.db, holder.org)
     store.forgive(tx.db, rules.person_subject(organisation.name if organisation else "", holder.name))
     store.erase_person(tx.db, holder.id)

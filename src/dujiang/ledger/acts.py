@@ -23,7 +23,7 @@ from dujiang.ledger.cosigning import (
     publish,
 )
 from dujiang.ledger.erasing import erase as erase_facts
-from dujiang.ledger.erasing import naming
+from dujiang.ledger.erasing import naming, unname
 from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.rekeying import (
     Disown,
@@ -75,7 +75,7 @@ __all__ = [
     "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed", "Rotate", "Rotated",
     "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss",
     "disown", "erase_facts", "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign",
-    "publish", "quorum", "replay", "rotate", "search", "unwatch", "watch", "witnesses",
+    "publish", "quorum", "replay", "rotate", "search", "unname", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
 
 

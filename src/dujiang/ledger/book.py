@@ -142,7 +142,11 @@ class LedgerBook:
         return self._edge.size
 
     def append(self, tx: Tx, act: str, caller: Caller, facts: Mapping[str, object]) -> int:
-        """The index of a new entry that commits to the facts, the organisation and the person."""
+        """The index of a new entry that commits to the facts, the organisation and the person.
+
+        Raises: DatabaseLost log_moved.
+        """
+        self._stands(tx.db)
         told: dict[str, Any] = {"org": caller.org, "person": caller.person, **facts}
         if jump := self._jumped_ms + self._jump():
             told["clock_jump_ms"] = jump
@@ -162,7 +166,11 @@ class LedgerBook:
         return record.index
 
     def extend(self, tx: Tx, many: Lot) -> int:
-        """How many entries a lot has, now that they are in the log."""
+        """How many entries a lot has, now that they are in the log.
+
+        Raises: DatabaseLost log_moved.
+        """
+        self._stands(tx.db)
         # A lot is committed to before its transaction; the next entry of one act tells of a jump.
         self._jumped_ms += self._jump()
         self._last_ms = max(self._last_ms, tx.now_ms)
@@ -177,6 +185,17 @@ class LedgerBook:
         self._lots[first] = many, self._last_ms
         return len(many)
 
+    def _stands(self, db: Session) -> None:
+        """Before the first entry of a transaction: the newest checkpoint must be the one that was signed last.
+
+        Another program may have got past the lock, or the file be another one: then no entry is made, so none signed.
+        """
+        if self._open or self._lots:
+            return
+        head = store.checkpoint(db)
+        if head is None or head[1] != self._head:
+            raise DatabaseLost(LOG_MOVED)
+
     def _count(self, db: Session, record: Record) -> None:
         """Keeps what an entry counts, in its transaction."""
         day = rules.day_of(record.time_ms)
@@ -189,15 +208,9 @@ class LedgerBook:
             store.add_figure(db, number, rules.month_of(day), day, record.index, counted)
 
     def seal(self, db: Session) -> None:
-        """Writes the tiles and signs the checkpoint of the transaction; nothing if it has no entry.
-
-        Raises: DatabaseLost log_moved, before anything is signed.
-        """
+        """Writes the tiles and signs the checkpoint of the transaction; nothing if it has no entry."""
         if not (self._open or self._lots):
             return
-        stands = store.checkpoint(db)
-        if stands is None or stands[1] != self._head:
-            raise DatabaseLost(LOG_MOVED)
         for level, number, hashes in [*self._full, *self._edge.partial()]:
             store.put_tile(db, level, number, hashes)
         self._ring = keyring.signers(store.keys(db), self._edge.size, self._last_ms)

@@ -9,6 +9,7 @@ import json
 
 from dujiang.kernel.tables import Session
 from dujiang.ledger import store
+from dujiang.ledger.subject import own_name
 
 _ASKED = "ask_sha256"
 _ACTOR = "person"
@@ -35,3 +36,9 @@ def erase(db: Session, index: int, name: str) -> int:
     if fields - {_ACTOR} and _ASKED in record.facts and _ASKED not in record.erased:
         fields.add(_ASKED)
     return len(store.erase(db, index, fields)) if fields else 0
+
+
+def unname(db: Session, org: str, name: str) -> None:
+    """Takes an id of a person out of the index of what entries are about; of everybody's and of its organisation's."""
+    for each in (name, own_name(org, name)):
+        store.drop_about(db, each)

@@ -94,6 +94,10 @@ def failed(proof: Proof, entry: bytes, name: str, public: bytes) -> str | None:
     head = read_checkpoint(proof.checkpoint)
     if head.origin != name or not signed_by(head, name, public):
         return "2 signature of the checkpoint"
-    if not included(leaf_hash(entry), proof.index, head.size, list(proof.path), head.root):
-        return "3 path to the root"
-    return None
+    return None if holds(proof, entry) else "3 path to the root"
+
+
+def holds(proof: Proof, entry: bytes) -> bool:
+    """Whether the path leads from the entry to the root of the checkpoint, whoever signed that."""
+    head = read_checkpoint(proof.checkpoint)
+    return included(leaf_hash(entry), proof.index, head.size, list(proof.path), head.root)

@@ -1,17 +1,21 @@
 """What everybody may read of the log, by its address below `/log/` (C2SP tlog-tiles); the log of one home.
 
-1. `checkpoint` is the newest signed head, `vkeys` the keys that sign it, a line each.
+1. `checkpoint` is the newest signed head, `vkeys` the keys that sign it, a line each, `keys` every key there was
+   with the receipts by which one follows from the other.
 2. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, keyring, store
-from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, bundle, place_of, width_in
+from dujiang.ledger import cosigning, keyring, rekeying, store
+from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
-CHECKPOINT, VKEYS = "checkpoint", "vkeys"
+CHECKPOINT, VKEYS, KEYS = "checkpoint", "vkeys", "keys"
+_NUMBER_MAX = 2**48
 
 
 def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | None:
@@ -23,20 +27,22 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
         return cosigning.published(db, now_ms, least_size)[1].encode()
     if path == VKEYS:
         return "".join(f"{key}\n" for key in (*keyring.vkeys(db), *cosigning.vkeys(db))).encode()
+    if path == KEYS:
+        return msgspec.json.encode(rekeying.document(db)) + b"\n"
     try:
         place = place_of(path)
     except NotATile:
         return None
-    return _entries(db, place) if place.level is None else _hashes(db, place.level, place)
+    raw = piece(db, place)
+    return None if raw is None else beginning(raw, place)
 
 
-def _hashes(db: Session, level: int, place: Place) -> bytes | None:
-    raw = b"".join(store.tile(db, level, place.number)) if place.number < 2**48 else b""
-    return raw[: place.width * HASH_BYTES] if len(raw) >= place.width * HASH_BYTES else None
-
-
-def _entries(db: Session, place: Place) -> bytes | None:
-    first = place.number * WIDTH
-    if width_in(store.last(db)[0], None, place.number) < place.width:
+def piece(db: Session, place: Place) -> bytes | None:
+    """All that the newest tree has of a tile or bundle; None if it has less than the place says."""
+    if place.number > _NUMBER_MAX:
         return None
-    return bundle(store.leaves(db, first, place.width))
+    if place.level is not None:
+        raw = b"".join(store.tile(db, place.level, place.number))
+        return raw if len(raw) >= place.width * HASH_BYTES else None
+    width = width_in(store.last(db)[0], None, place.number)
+    return bundle(store.leaves(db, place.number * WIDTH, width)) if width >= place.width else None

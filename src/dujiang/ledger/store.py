@@ -452,6 +452,7 @@ _RUNS = {
         )
     ),
 }
+_ABOUT_DROP = Sql(text("DELETE FROM ledger_about WHERE name = :name"))
 _RUNS_UP = Sql(
     text(
         "SELECT idx, entries FROM ledger_about WHERE name = :value AND idx > :after ORDER BY idx LIMIT :count"
@@ -466,6 +467,11 @@ def add_about(db: Session, names: Iterable[str], index: int, entries: int = 1) -
     values = {f"n{place}": each for place, each in enumerate(numbers)}
     if numbers:
         db.run(_about_add(len(numbers)), idx=index, entries=entries, **values)
+
+
+def drop_about(db: Session, name: str) -> None:
+    """Forgets which entries are about a name."""
+    db.run(_ABOUT_DROP, name=number_of(name))
 
 
 @cache

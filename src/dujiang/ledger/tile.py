@@ -79,6 +79,19 @@ def places(size: int, since: int = 0) -> Iterator[Place]:
                 yield Place(level, number, width)
 
 
+def beginning(raw: bytes, place: Place) -> bytes | None:
+    """As much of a tile or bundle as the place says, from one that may hold more; None if it holds less."""
+    if place.level is not None:
+        end = place.width * HASH_BYTES
+        return raw[:end] if end <= len(raw) else None
+    end = 0
+    for _ in range(place.width):
+        if end + 2 > len(raw):
+            return None
+        end += 2 + (raw[end] << 8 | raw[end + 1])
+    return raw[:end] if end <= len(raw) else None
+
+
 def bundle(entries: Iterable[bytes]) -> bytes:
     """Entries one after another, each after its length (2 bytes, big-endian).
 

@@ -30,7 +30,7 @@ def verify(receipt: object, pinned: str | None, document: object) -> Verdict:
 
     Raises: NotKeys.
     """
-    disowned = _disowned(document)
+    disowned = ends(document)
     if pinned is None:
         return _standing(rules.verify(receipt, None), _named(receipt), disowned)
     verdicts = [
@@ -47,7 +47,7 @@ def trusted(pinned: str, document: object) -> list[str]:
 
     Raises: NotKeys.
     """
-    disowned, known = _disowned(document), [pinned]
+    disowned, known = ends(document), [pinned]
     for change in _changes(document):
         for key in list(known):
             verdict = _standing(rules.verify(change, key), key, disowned)
@@ -77,8 +77,11 @@ def _name(vkey: str) -> str:
         return ""
 
 
-def _disowned(document: object) -> dict[str, int]:
-    """The sizes beyond which keys are not trusted, as the document says or a receipt in it opens."""
+def ends(document: object) -> dict[str, int]:
+    """The sizes beyond which keys are not trusted, as the document says or a receipt in it opens.
+
+    Raises: NotKeys.
+    """
     parts = _parts(document)
     said: list[tuple[Any, Any]] = [(key.get("vkey"), key.get("disowned")) for key in parts["keys"]]
     for change in parts["changes"]:
