@@ -79,21 +79,21 @@ class Cluster:
         self.process.wait()
 
     def stop(self) -> None:
-        """Ends the server and what it kept."""
+        """Ends the server at once: nothing it keeps is needed any more."""
         if self.process is not None and self.process.poll() is None:
-            os.kill(self.process.pid, signal.SIGINT)
-            self.process.wait(30)
+            os.kill(self.process.pid, signal.SIGQUIT)
+            self.process.wait(60)
 
     def _run(self, program: str, *words: str) -> None:
         command = [*self._as_user(), str(self._bin / program), "-D", str(self.folder / "data"), *words]
         subprocess.run(command, check=True, capture_output=True)
 
     def _as_user(self) -> list[str]:
-        return (
-            ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--clear-groups"]
-            if self._user
-            else []
-        )
+        if not (program := shutil.which("setpriv")):
+            return []
+        # Also where the tests are killed, the server ends with them.
+        user = [f"--reuid={self._user}", f"--regid={self._user}", "--clear-groups"] if self._user else []
+        return [program, "--pdeathsig=QUIT", *user]
 
 
 def binaries() -> Path:

@@ -28,6 +28,10 @@ ACTS: dict[str, Act] = {
             "ledger.replay", READS, _ANY, "Follow one question or contract, with proofs", "回放一次查询或合约",
             "replay", ("id",), examples=("dujiang replay JOB", "dujiang replay CONTRACT --out evidence"),
         ),
+        Act(
+            "ledger.export", READS, _ANY, "Write an evidence bundle", "导出证据包",
+            examples=("dujiang ledger export --contract CONTRACT --out evidence.zip",),
+        ),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),

@@ -231,7 +231,7 @@ def create(
     if highwater.path_of(path).exists():
         raise Refused(HOME_EXISTS)
     authority = _authority(authority)
-    place = databases.Place(path, databases.named(database) if database else "")
+    place = databases.at(path, database)
     place.claim()
     before = _Before(place)
     try:

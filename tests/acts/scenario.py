@@ -282,6 +282,7 @@ def _log(made: Scenario) -> None:
     for caller in (life.insurer, life.auditor):
         run("ledger.search", caller, ledger.Search(contract=made.contract, act="cleanroom.ask"))
         run("ledger.replay", caller, ledger.Replay(made.contract))
+        run("ledger.export", caller, ledger.Export(made.contract))
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
     readings = ({"meter": "m-1", "kwh": 1.5}, {"meter": "m-2", "kwh": 2})
     run("ledger.attest", life.insurer, ledger.Attest(readings, "meter.reading", made.contract))

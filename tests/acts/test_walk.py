@@ -33,6 +33,7 @@ OVERSIGHT = {
         "ledger.prove",
         "ledger.search",
         "ledger.replay",
+        "ledger.export",
         "observatory.show",
         "observatory.list",
         "observatory.reconcile",
@@ -158,7 +159,7 @@ def test_nobody_is_refused_before_the_ask_is_looked_at(scenario: Scenario, act: 
     [
         "contract.show", "contract.terminate", "cleanroom.check", "cleanroom.ask", "cleanroom.stop", "cleanroom.show",
         "market.order", "market.bill", "market.settle", "market.refund", "market.show",
-        "ledger.replay",
+        "ledger.replay", "ledger.export",
     ],
 )  # fmt: skip
 def test_what_belongs_to_others_does_not_exist_for_a_third_party(scenario: Scenario, act: str) -> None:

@@ -25,7 +25,7 @@ from dujiang.ledger import note, rules
 from dujiang.ledger.lot import receipts_of
 from dujiang.ledger.tree import consistent
 from tests.e2e import log
-from tests.e2e.node import HOSPITAL, INSURER, Node, make, said, start
+from tests.e2e.node import HOSPITAL, INSURER, ORGANISATIONS, Node, make, said, start
 
 TERMS = """
 join_keys = ["patient"]
@@ -182,9 +182,10 @@ class Onlooker(threading.Thread):
 class Space:
     """A node with one table, one contract, and everybody at work on it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "") -> None:
+        """`database`: an empty PostgreSQL database to keep the state in."""
         self.home = folder / "home"
-        made = make(self.home)
+        made = make(self.home, *ORGANISATIONS, *(("--database", database) if database else ()))
         self.vkey: str = made["vkey"]
         self.hospital, self.insurer = (each["api_key"] for each in made["organisations"])
         rows = "".join(f"p{n},{n * 37 % 10_000}\n" for n in range(400))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from dujiang.home import place_of
 from dujiang.ledger import note, rules
 
 TILE = 256
@@ -49,13 +51,18 @@ class Tree:
 
 @contextmanager
 def snapshot(home: Path) -> Iterator[sqlite3.Connection]:
-    """One committed state of a home's database."""
-    db = sqlite3.connect(f"file:{home / 'state.sqlite'}?mode=ro", uri=True, isolation_level=None, timeout=30)
-    try:
-        db.execute("BEGIN")
-        yield db
-    finally:
-        db.close()
+    """One committed state of a home's database; of a PostgreSQL database, what a copy of it holds."""
+    with tempfile.TemporaryDirectory() as folder:
+        file, place = home / "state.sqlite", place_of(home)
+        if place.url:
+            file = Path(folder) / "copied.sqlite"
+            place.copy(file)
+        db = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None, timeout=30)
+        try:
+            db.execute("BEGIN")
+            yield db
+        finally:
+            db.close()
 
 
 class Reading:

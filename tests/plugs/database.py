@@ -112,6 +112,22 @@ class DatabaseContract(ABC):
         assert (db.changed(RENAME, n=2, word="y"), db.changed(RENAME, n=9, word="y")) == (2, 0)
         database.writing().commit()
 
+    def test_many_rows_are_inserted_at_once_or_none(self, database: Database) -> None:
+        writing = database.writing()
+        db = writing.begin()
+        odd = ["", "'", '"', "a\tb", "\\N", "\\", "a\nb\r", "一 😀", None]
+        rows: list[Row] = [(n, odd[n % len(odd)]) for n in range(2500)]
+        writing.savepoint()
+        db.many(ADD, rows)
+        writing.savepoint()
+        with pytest.raises(Unavailable) as failed:
+            db.many(ADD, [(9000, "x"), (17, "again")])
+        assert not isinstance(failed.value, DatabaseLost)
+        writing.undo()
+        db.many(ADD, [])
+        writing.commit()
+        assert self.rows(database) == rows
+
     def test_there_is_one_writing_connection(self, database: Database) -> None:
         assert database.writing() is database.writing()
 

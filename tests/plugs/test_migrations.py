@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psycopg
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, inspect, pool, text
 
 from dujiang.acts import ACTS
 from dujiang.kernel.act import bind
 from dujiang.kernel.tables import META
 from dujiang.plugs import migrations
+from tests import cluster
 
 
 def _url(tmp_path: Path) -> str:
@@ -29,17 +32,31 @@ def test_a_migrated_database_has_the_tables_of_the_code(tmp_path: Path) -> None:
         assert compare_metadata(MigrationContext.configure(connection), META) == []
 
 
-def test_its_columns_keys_and_indexes_are_those_of_the_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_its_columns_keys_and_indexes_are_those_of_the_code(kind: str, tmp_path: Path) -> None:
     """What the comparison of metadata does not look at: nullability, primary keys, index columns."""
-    found = inspect(create_engine(_url(tmp_path)))
+    engine = create_engine(_url(tmp_path))
+    if kind == "postgres":
+        address = cluster.fresh()
+        migrations.upgrade(address)
+        engine = create_engine(
+            "postgresql+psycopg://", creator=lambda: psycopg.connect(address), poolclass=pool.NullPool
+        )
+    found = inspect(engine)
     assert set(found.get_table_names()) == {*META.tables, "alembic_version"}
+    kinds = {type(column["type"]).__name__ for name in META.tables for column in found.get_columns(name)}
+    assert kind == "sqlite" or kinds == {"TEXT", "BIGINT", "BYTEA"}
     for name, table in META.tables.items():
         columns = {column["name"]: column["nullable"] for column in found.get_columns(name)}
         assert columns == {column.name: bool(column.nullable) for column in table.columns}, name
         assert found.get_pk_constraint(name)["constrained_columns"] == [c.name for c in table.primary_key], (
             name
         )
-        indexes = {index["name"]: index["column_names"] for index in found.get_indexes(name)}
+        indexes = {
+            index["name"]: index["column_names"]
+            for index in found.get_indexes(name)
+            if "duplicates_constraint" not in index
+        }
         assert {name: list(columns) for name, columns in indexes.items() if name} == {
             str(index.name): [column.name for column in index.columns] for index in table.indexes
         }, name

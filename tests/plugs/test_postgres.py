@@ -11,7 +11,6 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import text
-from sqlalchemy.dialects import postgresql
 
 from dujiang.acts import ACTS
 from dujiang.kernel.act import bind
@@ -19,7 +18,7 @@ from dujiang.kernel.errors import DatabaseLost, Unavailable
 from dujiang.kernel.plugs import Database
 from dujiang.kernel.tables import Sql
 from dujiang.plugs import migrations
-from dujiang.plugs.postgres import FENCE, PostgresDatabase, _rewritten, lost
+from dujiang.plugs.postgres import FENCE, PostgresDatabase, _rewritten, dialect, lost
 from tests import cluster
 from tests.plugs.database import ADD, ALL, DatabaseContract
 
@@ -243,11 +242,10 @@ def test_every_statement_of_every_store_is_understood() -> None:
         bind(act)
     made = cluster.fresh()
     migrations.upgrade(made)
-    dialect = postgresql.dialect(paramstyle="pyformat")
-    checked = 0
+    words, checked = dialect(), 0
     with psycopg.connect(made, autocommit=True) as connection:
         for statement in [each for each in gc.get_objects() if isinstance(each, Sql)]:
-            command, _ = statement.bound(dialect, {})
+            command, _ = statement.bound(words, {})
             if (
                 not command.split()[0].isupper()
                 or "nowhere" in command
@@ -255,6 +253,7 @@ def test_every_statement_of_every_store_is_understood() -> None:
             ):
                 continue
             asked = _rewritten(command)[0]
+            assert "::" not in asked
             names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", asked)))
             for place, name in enumerate(names, 1):
                 asked = asked.replace(f"%({name})s", f"${place}")

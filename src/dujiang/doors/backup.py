@@ -1,7 +1,8 @@
 """A backup: the whole of a home as it was at one moment, taken while it works, and checked before it is believed.
 
-1. The database is copied as of one moment; then every file a version in that copy stands on, by its registered
-   hash: files never change, and are on the disk before the entry that names them.
+1. The database is copied as of one moment into a SQLite file, also where it is PostgreSQL; then every file a version
+   in that copy stands on, by its registered hash: files never change, and are on the disk before the entry that
+   names them.
 2. `manifest.json` is written last: a folder without one is no backup. It is sealed under the master key, so that
    what was put together by somebody else is not restored.
 3. The master key is not in it, unless asked for, and then under a passphrase; keys of the command line are sealed.
@@ -132,7 +133,8 @@ def make(path: Path, target: Path, passphrase: str | None = None) -> Manifest:
     if not mark:
         home.open_home(path).close()  # a home of a version without marks gets its own
         authority, mark = home.described(path)
-    if not (path / DATABASE_FILE).is_file():
+    place = home.place_of(path)
+    if place.missing:
         raise Refused(home.HOME_BROKEN)
     if passphrase is not None and len(passphrase) < _PASSPHRASE_CHARACTERS_MIN:
         raise Refused(PASSPHRASE_UNFIT)
@@ -142,7 +144,7 @@ def make(path: Path, target: Path, passphrase: str | None = None) -> Manifest:
         raise Refused(BACKUP_EXISTS)
     safe = vault.SealedVault(master := vault.read_master(path))
     with _written(target):
-        sqlite.copy(path / DATABASE_FILE, target / DATABASE_FILE)
+        place.copy(target / DATABASE_FILE)
         schema = migrations.version_of(target / DATABASE_FILE)
         if schema != migrations.HEAD:
             migrations.upgrade(f"sqlite:///{target / DATABASE_FILE}")
@@ -171,11 +173,11 @@ def make(path: Path, target: Path, passphrase: str | None = None) -> Manifest:
         sealed = safe.seal(hashlib.sha256(_canonical(made)).digest(), _PURPOSE)
         said = {**asdict(made), "seal": base64.b64encode(sealed).decode()}
         _put(target / "manifest.json", json.dumps(said, indent=1).encode())
-        for place in (each for each in target.rglob("*") if each.is_dir()):
-            place.chmod(0o700)
-            sync_folder(place)
-        for place in (target, target.parent):
-            sync_folder(place)
+        for each in (each for each in target.rglob("*") if each.is_dir()):
+            each.chmod(0o700)
+            sync_folder(each)
+        for each in (target, target.parent):
+            sync_folder(each)
     _noted(path, made)
     return made
 

@@ -44,6 +44,8 @@ _WITHIN = {
     )
 }
 """Commands of a package that are no act, and the file that holds each."""
+_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier"}
+"""Acts whose command writes files, and the file that holds it."""
 _ORDER = (
     "demo",
     "init",
@@ -140,6 +142,8 @@ def app(language: str = "en") -> App:
         if act.roles == ("node",):
             continue
         title, source = (act.title_zh if zh else act.title), f"dujiang.doors.verbs:{act.name}"
+        if act.name in _FILED:
+            source = f"dujiang.doors.{_FILED[act.name]}:{act.name.partition('.')[2]}"
         told = "\n\n".join([title, *(f"$ {example}" for example in act.examples)])
         if act.verb:
             order = place.get(act.verb, len(place))

@@ -49,14 +49,14 @@ class _Show:
 
 def main(
     *, once: bool = False, keep: Path | None = None, port: int = 0, lang: str = "en", no_browser: bool = False,
-    as_json: bool = False,
+    as_json: bool = False, database: str = "",
 ) -> int:  # fmt: skip
     """The exit status of a demonstration: all steps, then a node to look at unless `once`."""
     show = _Show(quiet=as_json)
     folder = Path(tempfile.mkdtemp(prefix="dujiang-demo-")) if keep is None else None
     path = keep or Path(folder or ".") / "home"
     try:
-        story = Story.begun(path, "zh" if lang == "zh" else "en")
+        story = Story.begun(path, "zh" if lang == "zh" else "en", database)
         try:
             write_profile(path, story.made)
             init = story.say("init", story.parties(), story.say("operator"), story.say("auditor"))

@@ -118,7 +118,12 @@ def up(*, port: int = 8000, host: str = "127.0.0.1") -> Deed:
 
 
 def demo(
-    *, once: bool = False, keep: Path | None = None, port: int | None = None, no_browser: bool = False
+    *,
+    once: bool = False,
+    keep: Path | None = None,
+    port: int | None = None,
+    no_browser: bool = False,
+    database: str = "",
 ) -> Deed:
     """Watch one organisation ask another's real table without seeing a row.
 
@@ -132,6 +137,8 @@ def demo(
         Port to serve the home on afterwards.
     no_browser
         Print the address only.
+    database
+        An empty PostgreSQL database to keep the state in, instead of a file in the home.
     """
 
     def deed(options: Options) -> Answer:
@@ -139,8 +146,9 @@ def demo(
 
         flags = {} if port is None else {"port": port}
         done = tour.main(
-            once=once, keep=keep, lang=options.language, no_browser=no_browser, as_json=options.json, **flags
-        )
+            once=once, keep=keep, lang=options.language, no_browser=no_browser, as_json=options.json,
+            database=database, **flags,
+        )  # fmt: skip
         return Answer(None, done)
 
     return deed
@@ -325,12 +333,37 @@ def _forms(act: Act) -> dict[str, Any]:
 
 
 def _codes() -> list[dict[str, Any]]:
-    from dujiang.doors import backup, calls, certificate, flow, frames, mandate, mirror, tools, usage, verify
+    from dujiang.doors import (
+        backup,
+        calls,
+        certificate,
+        dossier,
+        flow,
+        frames,
+        mandate,
+        mirror,
+        tools,
+        usage,
+        verify,
+    )
     from dujiang.doors.local import codes
 
     table = codes()
     own = sys.modules[__name__]
-    for door in (backup, calls, certificate, flow, frames, mandate, mirror, tools, usage, verify, own):
+    for door in (
+        backup,
+        calls,
+        certificate,
+        dossier,
+        flow,
+        frames,
+        mandate,
+        mirror,
+        tools,
+        usage,
+        verify,
+        own,
+    ):
         table.update({code.name: code for code in door.CODES})
     return [
         {

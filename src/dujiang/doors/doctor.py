@@ -206,18 +206,22 @@ def _clock(home: Path) -> tuple[bool, str, str]:
 
 def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tuple[bool, str, str]]]:
     """What a look into the home's files shows, also while a node serves it; nothing where they cannot be read."""
+    from dujiang import home as root
     from dujiang.cleanroom import acts as cleanroom
     from dujiang.ledger import book, fsck, note, witnessing
-    from dujiang.plugs import highwater, migrations, sqlite
+    from dujiang.plugs import highwater, migrations
     from dujiang.plugs.sqlite import DATABASE_FAILED
     from dujiang.post import acts as post
 
     zh, size = language == "zh", 0
-    if migrations.version_of(home / "state.sqlite") != migrations.HEAD:
-        return
-    database = sqlite.SqliteDatabase(home / "state.sqlite")
     try:
-        with database.reading() as db:
+        place = root.place_of(home)
+        if place.missing or place.version() != migrations.HEAD:
+            return
+    except (Refused, Unavailable):
+        return
+    try:
+        with contextlib.closing(place.opened()) as database, database.reading() as db:
             wrong, jobs, messages = fsck.head(db), cleanroom.waiting(db), post.waiting(db)
             with contextlib.suppress(note.NotANote):
                 size = note.read_checkpoint(book.head_of(db)[0]).size
@@ -227,8 +231,6 @@ def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tu
     except (Refused, Unavailable, ValueError) as error:
         yield "log", (False, "-", getattr(error, "code", DATABASE_FAILED).name)
         return
-    finally:
-        database.close()
     yield "log", (wrong is None, f"{size} 条" if zh else f"{size} entries", wrong or "")
     yield "high_water", (stands, "" if stands else "：否" if zh else ": it does not", "")
     yield "witnesses", _witnesses(stand, served, zh)
@@ -335,7 +337,8 @@ def _database(home: Path) -> str:
     with root.opened(home, wait_s=1.0) as held:
         entries = held.run("ledger.list", NODE, List(limit=1)).reply.size
         jumps = held.book.clock_jumps
-    return f" (version {HEAD}, {entries} entries, {jumps} clock jumps)"
+        kind = "PostgreSQL, " if held.place.url else ""
+    return f" ({kind}version {HEAD}, {entries} entries, {jumps} clock jumps)"
 
 
 def _fsync(home: Path) -> tuple[bool, str, str]:

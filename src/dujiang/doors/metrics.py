@@ -85,7 +85,7 @@ class Metrics:
             messages, jobs = post.waiting(db), cleanroom.waiting(db)
             stand = witnessing.overview(db, home.node.clock.now_ms())
         size = home.runner.run("ledger.list", NODE, ledger.List(limit=1)).reply.size
-        database = sum(_bytes(home.path / f"state.sqlite{part}") for part in ("", "-wal"))
+        database = home.place.size_bytes(home.node.database)
         yield "requests_limited_total", "counter", "Requests refused by a limit at the door.", limited
         yield "requests_open", "gauge", "Requests of organisations that wait for an answer.", open_requests
         yield "writer_waiting_acts", "gauge", "Acts that wait for the writer.", home.writer.waiting
@@ -141,13 +141,6 @@ def _histogram(labels: Labels, edges: Iterable[str], buckets: list[int], total: 
 
 def _escaped(text: str) -> str:
     return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def _bytes(place: Path) -> int:
-    try:
-        return place.stat().st_size
-    except OSError:
-        return 0
 
 
 def _pss() -> int:

@@ -4,7 +4,8 @@
 2. The file beside the home says how far its log has come. Where the copy is behind it, going on would sign a
    second history of the same log: refused. `--new-log` goes on under a new log name and key, and says so in an
    entry; receipts of the old name verify as ever, also those of entries that are lost.
-3. Where nothing says how far the log has come (another machine), a person must: `--same-log` if no other copy
+3. A copy may be put back into a file or into an empty PostgreSQL database, whichever it was taken of.
+4. Where nothing says how far the log has come (another machine), a person must: `--same-log` if no other copy
    of the home will ever run again, else `--new-log`.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,9 +28,10 @@ from dujiang.doors.verbs import Deed
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Refused, Unavailable
+from dujiang.kernel.plugs import Database
 from dujiang.ledger import book, fsck, note
 from dujiang.ledger.acts import Restore
-from dujiang.plugs import highwater, migrations, sqlite, vault
+from dujiang.plugs import databases, highwater, migrations, vault
 from dujiang.plugs.folder import sync_folder
 
 _Flag = Annotated[bool, Parameter(negative=())]
@@ -40,7 +43,9 @@ class _Wish:
     new_log: bool
 
 
-def restore(folder: Path | None = None, *, same_log: _Flag = False, new_log: _Flag = False) -> Deed:
+def restore(
+    folder: Path | None = None, *, same_log: _Flag = False, new_log: _Flag = False, database: str = ""
+) -> Deed:
     """Put a home back from a backup; without one, let this home go on after an older copy was put back.
 
     Parameters
@@ -51,19 +56,26 @@ def restore(folder: Path | None = None, *, same_log: _Flag = False, new_log: _Fl
         Go on with the same log: no other copy of this home will ever run again.
     new_log
         Go on under a new log name and key; receipts of the old one verify as before.
+    database
+        Put the state into this empty PostgreSQL database, instead of a file in the home.
     """
 
     def deed(options: Options) -> Answer:
         wish = _Wish(same_log, new_log)
         path = options.home
-        before = _in_place(path, wish) if folder is None else _from_backup(folder, path, wish)
+        if folder is None:
+            return _begun(path, _in_place(path, wish))
+        place = databases.at(path, database)
+        place.claim()
+        before = _from_backup(folder, place, wish)
         return _begun(path, before)
 
     return deed
 
 
-def _from_backup(folder: Path, path: Path, wish: _Wish) -> note.Checkpoint | None:
+def _from_backup(folder: Path, place: databases.Place, wish: _Wish) -> note.Checkpoint | None:
     """The checkpoint the old log ends with if a new one begins, else None; the home stands at its place then."""
+    path = place.folder
     said, _ = backup.read(folder)
     beside = highwater.read(highwater.path_of(path))
     if beside is not None and beside.home != said.mark:
@@ -75,60 +87,69 @@ def _from_backup(folder: Path, path: Path, wish: _Wish) -> note.Checkpoint | Non
     made = backup.check(folder, safe)
     if not migrations.known(said.schema):
         raise Refused(home.HOME_NEWER)
-    staged = path.with_name(f".{path.name}.restoring")
+    staged, loaded = path.with_name(f".{path.name}.restoring"), False
     shutil.rmtree(staged, ignore_errors=True)
     try:
         _copy(folder, staged, made, safe)
-        before = _settled(staged, path, made.authority, made.mark, safe, wish)
+        with closing(databases.Place(staged).opened()) as copied:
+            before = _settled(copied, path, made.authority, made.mark, safe, wish)
+        if place.url:
+            place.load(staged / backup.DATABASE_FILE)
+            loaded = True
+            (staged / backup.DATABASE_FILE).unlink()
+            home.describe(staged, made.authority, made.mark, place.url)
         if not kept:
             vault.keep_master(path, master)
         if path.exists():
             path.rmdir()
         os.rename(staged, path)
         sync_folder(path.parent)
+        loaded = False
         return before
     except OSError:
         raise Unavailable(backup.BACKUP_FAILED) from None
     finally:
+        if loaded:
+            place.clear()
         shutil.rmtree(staged, ignore_errors=True)
 
 
 def _in_place(path: Path, wish: _Wish) -> note.Checkpoint | None:
     authority, mark = home.described(path)
     with home.locked(path):
-        safe = vault.SealedVault(vault.read_master(path))
-        found = migrations.version_of(path / backup.DATABASE_FILE)
-        if not migrations.known(found):
-            raise Refused(home.HOME_NEWER)
-        if found != migrations.HEAD:
-            migrations.upgrade(f"sqlite:///{path / backup.DATABASE_FILE}")
-        return _settled(path, path, authority, mark, safe, wish)
+        safe, place = vault.SealedVault(vault.read_master(path)), home.place_of(path)
+        if place.missing:
+            raise Refused(home.HOME_BROKEN)
+        with closing(place.opened()) as database:
+            database.writing()
+            found = place.version()
+            if not migrations.known(found):
+                raise Refused(home.HOME_NEWER)
+            if found != migrations.HEAD:
+                place.upgrade()
+            return _settled(database, path, authority, mark, safe, wish)
 
 
 def _settled(
-    staged: Path, path: Path, authority: str, mark: str, safe: vault.SealedVault, wish: _Wish
+    database: Database, path: Path, authority: str, mark: str, safe: vault.SealedVault, wish: _Wish
 ) -> note.Checkpoint | None:
     """Lets the log of a copy go on as it may, and says so beside the home at `path`."""
-    database = sqlite.SqliteDatabase(staged / backup.DATABASE_FILE)
-    try:
-        with database.reading() as db:
-            if wrong := fsck.whole(db):
-                raise Refused(backup.BACKUP_BROKEN, name=f"log, {wrong}")
-            signed, _ = book.head_of(db)
-            beside = highwater.read(highwater.path_of(path))
-            known = beside is not None and beside.home == mark
-            stands = known and book.stands_on(db, beside.note if beside else "")
-        if not wish.new_log:
-            if known and not stands:
-                raise Refused(home.LOG_WOULD_FORK)
-            if not known and not wish.same_log:
-                raise Refused(home.LOG_END_UNKNOWN)
-        else:
-            writing = database.writing()
-            book.renew(writing.begin(), safe, authority)
-            writing.commit()
-    finally:
-        database.close()
+    with database.reading() as db:
+        if wrong := fsck.whole(db):
+            raise Refused(backup.BACKUP_BROKEN, name=f"log, {wrong}")
+        signed, _ = book.head_of(db)
+        beside = highwater.read(highwater.path_of(path))
+        known = beside is not None and beside.home == mark
+        stands = known and book.stands_on(db, beside.note if beside else "")
+    if not wish.new_log:
+        if known and not stands:
+            raise Refused(home.LOG_WOULD_FORK)
+        if not known and not wish.same_log:
+            raise Refused(home.LOG_END_UNKNOWN)
+    else:
+        writing = database.writing()
+        book.renew(writing.begin(), safe, authority)
+        writing.commit()
     turn = beside.turn + 1 if beside else 0
     highwater.write(highwater.path_of(path), highwater.Mark(mark, signed, turn))
     return note.read_checkpoint(signed) if wish.new_log else None

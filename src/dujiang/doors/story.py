@@ -114,13 +114,13 @@ class Story:
             self._do(name, "identity.describe", province=province, sector=sector)
 
     @classmethod
-    def begun(cls, path: Path, language: str) -> Story:
-        """A story at its start: a new home with the parties in it.
+    def begun(cls, path: Path, language: str, database: str = "") -> Story:
+        """A story at its start: a new home with the parties in it, in an empty PostgreSQL database if one is named.
 
         Raises: Refused and Unavailable of `home.create`.
         """
         named = [(words()[name][language], roles) for name, roles in PARTIES.items()]
-        home, made = homes.create(path, named, config=Config(platform_fee_bp=_FEE_BP))
+        home, made = homes.create(path, named, config=Config(platform_fee_bp=_FEE_BP), database=database)
         (path / "config.toml").write_text(f"platform_fee_bp = {_FEE_BP}\n", "utf-8")
         try:
             return cls(home, language, made)

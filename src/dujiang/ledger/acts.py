@@ -12,6 +12,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
+from dujiang.ledger.bundle import Export, Exported, export
 from dujiang.ledger.cosigning import (
     Collect,
     Cosign,
@@ -72,10 +73,11 @@ from dujiang.ledger.witnessing import (
 
 __all__ = [
     "Appoint", "Attest", "Attested", "Collect", "Cosign", "Dismiss", "Disown", "Disowned", "Entries", "Entry",
-    "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed", "Rotate", "Rotated",
-    "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss",
-    "disown", "erase_facts", "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign",
-    "publish", "quorum", "replay", "rotate", "search", "unname", "unwatch", "watch", "witnesses",
+    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed",
+    "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect",
+    "cosign", "dismiss", "disown", "erase_facts", "export", "forks", "keys", "list_", "naming", "oversees",
+    "prepare_attest", "prepare_cosign", "publish", "quorum", "replay", "rotate", "search", "unname", "unwatch",
+    "watch", "witnesses",
 ]  # fmt: skip
 
 

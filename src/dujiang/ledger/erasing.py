@@ -35,10 +35,11 @@ def erase(db: Session, index: int, name: str) -> int:
     }
     if fields - {_ACTOR} and _ASKED in record.facts and _ASKED not in record.erased:
         fields.add(_ASKED)
+    # What is searched for by that id now is found no more, and its number is not left behind either.
+    store.forget(db, (name, own_name(record.org, name)))
     return len(store.erase(db, index, fields)) if fields else 0
 
 
 def unname(db: Session, org: str, name: str) -> None:
     """Takes an id of a person out of the index of what entries are about; of everybody's and of its organisation's."""
-    for each in (name, own_name(org, name)):
-        store.drop_about(db, each)
+    store.forget(db, (name, own_name(org, name)))

@@ -17,7 +17,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import keyring, rules, store
+from dujiang.ledger import keyring, note, rules, standing, store
 from dujiang.ledger.model import TIME_UNFIT, Record
 from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
 from dujiang.ledger.tree import Prover
@@ -140,11 +140,11 @@ def search(tx: Tx, caller: Caller, ask: Search) -> Entries:
 
     Raises: Refused time_unfit.
     """
-    low, high = (_index_of(tx.db, day, end) for day, end in ((ask.since, False), (ask.until, True)))
-    before = min(each for each in (ask.before, high, 2**53) if each is not None)
+    low, high = between(tx.db, ask.since, ask.until)
+    before = high if ask.before is None else min(ask.before, high)
     given = (ask.contract, ask.product, ask.organisation, ask.person, ask.act, ask.kind)
     wanted = [*ask.about, *(each for each in given if each is not None)]
-    return _found(tx, caller, wanted, (low or 0, before), ask.limit)
+    return _found(tx, caller, wanted, (low, before), ask.limit)
 
 
 def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
@@ -152,24 +152,30 @@ def replay(tx: Tx, caller: Caller, ask: Replay) -> Replayed:
 
     Raises: Refused not_found.
     """
-    names = _linked(tx, caller, ask.id)
+    names = linked(tx, caller, ask.id)
     count = max(1, min(ask.limit, _REPLAYED_MAX))
-    records = list(_taken(_told(tx, caller, names, ask.after), count + 1))
+    records = list(taken(told(tx, caller, names, ask.after), count + 1))
     if not records and ask.after < 0:
         raise Refused(NOT_FOUND)
-    size, signed, key, prove = newest(tx.db)
+    size, signed, key, prove = head(tx.db, records[-1].index if records else ask.after)
     steps: list[Step] = []
     for record in records[:count]:
-        facts = _visible(record, caller)
+        facts = visible(record, caller)
         steps.append(Step(record.index, record.act, record.time_ms, facts, prove(record, facts)))
     more = steps[-1].index if len(records) > count else None
     return Replayed(ask.id, names, tuple(steps), size, signed, key, more)
 
 
-def newest(db: Session) -> tuple[int, str, str, Prove]:
-    """The newest head of the log that a trusted key signed: size, note, verifier key, and what proves under it."""
-    size, signed, key = keyring.head_for(db, store.last(db)[0] - 1)
-    line = keyring.vkey(key)
+def head(db: Session, covers: int, size: int | None = None) -> tuple[int, str, str, Prove]:
+    """The newest head a witness cosigned, if it covers the entry `covers`, else the newest head; or that of `size`.
+
+    Its size, its note with every line, the log's verifier key under it, and what proves entries under it.
+    """
+    at = (standing.cosigned_last(db, 1) if size is None else size) - 1
+    if size is None and at < covers:
+        at = store.last(db)[0] - 1
+    size, signed, key = keyring.head_for(db, at)
+    signed, line = note.with_lines(signed, standing.lines(db, size)), keyring.vkey(key)
     prover = Prover(size, partial(store.tile, db))
 
     def prove(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +194,7 @@ def own(tx: Tx, caller: Caller, index: int) -> Record:
 
     Raises: Refused not_found.
     """
-    record = _sight(tx, caller, index)
+    record = may_see(tx, caller, index)
     if record is None:
         raise Refused(NOT_FOUND)
     return record
@@ -196,7 +202,7 @@ def own(tx: Tx, caller: Caller, index: int) -> Record:
 
 def seen(record: Record, caller: Caller) -> Entry:
     """An entry as the caller may see it."""
-    return Entry(record.index, record.act, record.time_ms, _visible(record, caller), record.erased)
+    return Entry(record.index, record.act, record.time_ms, visible(record, caller), record.erased)
 
 
 def _found(tx: Tx, caller: Caller, wanted: list[str], between: tuple[int, int | None], limit: int) -> Entries:
@@ -233,18 +239,18 @@ def _names(record: Record, caller: Caller, name: str) -> bool:
         return True
     if prefix_of(name) == PERSON and record.org != caller.org and not oversees(caller):
         return False
-    return name in names_of(_visible(record, caller))
+    return name in names_of(visible(record, caller))
 
 
-def _linked(tx: Tx, caller: Caller, wanted: str) -> tuple[str, ...]:
+def linked(tx: Tx, caller: Caller, wanted: str) -> tuple[str, ...]:
     """The names under which a life stands in the log: each side of a negotiation has an id of its own for it."""
     if prefix_of(wanted) not in ("neg", "ctr"):
         return (wanted,)
     # The messages link the two sides until there is a contract, which both name.
     found, fresh = {wanted: None}, [wanted]
     while fresh:
-        for record in _taken(_told(tx, caller, (fresh.pop(),), -1), _LINKED_MAX):
-            facts = _visible(record, caller)
+        for record in taken(told(tx, caller, (fresh.pop(),), -1), _LINKED_MAX):
+            facts = visible(record, caller)
             linked = [facts[field] for field in ("negotiation", "contract", "message") if field in facts]
             if "negotiation" in facts:
                 fresh += [name for name in linked if name not in found]
@@ -252,38 +258,45 @@ def _linked(tx: Tx, caller: Caller, wanted: str) -> tuple[str, ...]:
     return tuple(n for n in found if n == wanted or prefix_of(n) == "neg")
 
 
-def _told(tx: Tx, caller: Caller, names: tuple[str, ...], after: int) -> Iterator[Record]:
+def told(tx: Tx, caller: Caller, names: tuple[str, ...], after: int) -> Iterator[Record]:
     """The entries above an index that name any of these and that the caller may see, oldest first."""
     before = after
-    for index in merge(*(store.named(tx.db, name, after) for name in names)):
-        record = _sight(tx, caller, index) if index != before else None
+    for index in merge(*(store.led(tx.db, "name", name, after) for name in names)):
+        record = may_see(tx, caller, index) if index != before else None
         before = index
         if record is not None and any(_names(record, caller, name) for name in names):
             yield record
 
 
-def _taken(records: Iterator[Record], count: int) -> Iterator[Record]:
+def taken(records: Iterator[Record], count: int) -> Iterator[Record]:
+    """The first of the records."""
     for record, _ in zip(records, range(count), strict=False):
         yield record
 
 
-def _sight(tx: Tx, caller: Caller, index: int) -> Record | None:
+def may_see(tx: Tx, caller: Caller, index: int) -> Record | None:
+    """The record of an entry, if the caller may see it."""
     record = store.entry(tx.db, index)
     if record is None or not (oversees(caller) or store.sees(tx.db, caller.org, index)):
         return None
     return record
 
 
-def _visible(record: Record, caller: Caller) -> dict[str, Any]:
+def visible(record: Record, caller: Caller) -> dict[str, Any]:
+    """The facts of a record the caller may see."""
     return rules.visible(record, caller.org, oversees=oversees(caller))
 
 
-def _index_of(db: Session, text: str | None, end: bool) -> int | None:
-    """The first entry of a time or later: entries are in the order of their time."""
-    if text is None:
-        return None
-    wanted = first_ms(text, end=end)
-    if wanted is None:
-        raise Refused(TIME_UNFIT)
+def between(db: Session, since: str | None, until: str | None) -> tuple[int, int]:
+    """The first entry of a period, and the first after it: entries are in the order of their time.
+
+    Raises: Refused time_unfit.
+    """
     size, _ = store.last(db)
-    return bisect_left(range(size), wanted, key=partial(store.time_at, db))
+    found: list[int] = []
+    for text, end in ((since, False), (until, True)):
+        wanted = (end and 2**62) if text is None else first_ms(text, end=end)
+        if wanted is None:
+            raise Refused(TIME_UNFIT)
+        found.append(bisect_left(range(size), wanted, key=partial(store.time_at, db)))
+    return found[0], found[1]

@@ -440,24 +440,20 @@ def checkpoint_at(db: Session, size: int) -> str | None:
 _RUNS_READ = 256
 
 # What an entry is about, and who may see it, as runs: `entries` entries from an index on.
-_RUNS = {
-    "name": Sql(
-        text(
-            "SELECT idx, entries FROM ledger_about WHERE name = :value AND idx < :below ORDER BY idx DESC LIMIT :count"
+_LED = {"name": ("ledger_about", "name"), "org": ("ledger_sight", "org")}
+_RUNS, _RUNS_UP = (
+    {
+        kind: Sql(
+            text(
+                f"SELECT idx, entries FROM {table} WHERE {column} = :value AND idx {bound} "
+                f"ORDER BY idx {order} LIMIT :count"
+            )
         )
-    ),
-    "org": Sql(
-        text(
-            "SELECT idx, entries FROM ledger_sight WHERE org = :value AND idx < :below ORDER BY idx DESC LIMIT :count"
-        )
-    ),
-}
-_ABOUT_DROP = Sql(text("DELETE FROM ledger_about WHERE name = :name"))
-_RUNS_UP = Sql(
-    text(
-        "SELECT idx, entries FROM ledger_about WHERE name = :value AND idx > :after ORDER BY idx LIMIT :count"
-    )
+        for kind, (table, column) in _LED.items()
+    }
+    for bound, order in (("< :below", "DESC"), ("> :after", "ASC"))
 )
+_FORGET = Sql(text("DELETE FROM ledger_about WHERE name = :name"))
 _TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
 
 
@@ -469,15 +465,16 @@ def add_about(db: Session, names: Iterable[str], index: int, entries: int = 1) -
         db.run(_about_add(len(numbers)), idx=index, entries=entries, **values)
 
 
-def drop_about(db: Session, name: str) -> None:
-    """Forgets which entries are about a name."""
-    db.run(_ABOUT_DROP, name=number_of(name))
-
-
 @cache
 def _about_add(count: int) -> Sql:
     rows = ", ".join(f"(:n{place}, :idx, :entries)" for place in range(count))
     return Sql(text(f"INSERT INTO ledger_about (name, idx, entries) VALUES {rows}"))
+
+
+def forget(db: Session, names: Iterable[str]) -> None:
+    """Takes names out of the index of what entries are about."""
+    for name in names:
+        db.run(_FORGET, name=number_of(name))
 
 
 def runs(db: Session, kind: str, value: str, below: int, count: int) -> list[tuple[int, int]]:
@@ -489,14 +486,15 @@ def runs(db: Session, kind: str, value: str, below: int, count: int) -> list[tup
     return cast("list[tuple[int, int]]", db.run(_RUNS[kind], value=wanted, below=below, count=count))
 
 
-def named(db: Session, name: str, after: int) -> Iterator[int]:
-    """The entries above an index that are about a name, oldest first, read as they are taken."""
-    page = runs(db, "name", name, after + 1, 1)  # one that begins below may reach above
+def led(db: Session, kind: str, value: str, after: int) -> Iterator[int]:
+    """The same entries above an index one by one, oldest first, read as they are taken."""
+    wanted = number_of(value) if kind == "name" else value
+    page = runs(db, kind, value, after + 1, 1)  # one that begins below may reach above
     while True:
         for first, entries in page:
             yield from range(max(first, after + 1), first + entries)
             after = max(after, first)
-        rows = db.run(_RUNS_UP, value=number_of(name), after=after, count=_RUNS_READ)
+        rows = db.run(_RUNS_UP[kind], value=wanted, after=after, count=_RUNS_READ)
         page = cast("list[tuple[int, int]]", rows)
         if not page:
             return

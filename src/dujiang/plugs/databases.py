@@ -9,7 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -49,6 +49,8 @@ class Place:
     folder: Path
     url: str = ""
     """The address of its PostgreSQL database, without a password; "" where it is a file in the folder."""
+    secret: str = field(default="", repr=False)
+    """The address with its password, where somebody has just given it."""
 
     @property
     def file(self) -> Path:
@@ -143,7 +145,7 @@ class Place:
 
     @property
     def _address(self) -> str:
-        return os.environ.get(SECRET) or self.url
+        return self.secret or os.environ.get(SECRET) or self.url
 
 
 _IS_THERE = Sql(
@@ -154,6 +156,14 @@ _IS_THERE = Sql(
 )
 _HAS_LOG = Sql(text("SELECT 1 FROM ledger_checkpoint LIMIT 1"))
 _SIZE = Sql(text("SELECT pg_database_size(current_database())"))
+
+
+def at(folder: Path, given: str) -> Place:
+    """Where the state of a home in a folder is to lie: at an address that was given, or in a file for "".
+
+    Raises: Refused database_name_unfit.
+    """
+    return Place(folder, named(given), given) if given else Place(folder)
 
 
 def named(given: str) -> str:

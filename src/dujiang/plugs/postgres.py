@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy.dialects import postgresql as _dialects
+from sqlalchemy.engine.interfaces import BindTyping
 
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
@@ -73,7 +75,7 @@ _INSERT = re.compile(r"INSERT INTO (\w+ \([^)]*\)) VALUES")
 _COLLATIONS = ("C", "POSIX", "C.UTF-8", "C.utf8")
 _ALIVE = {
     "connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
-    "tcp_user_timeout": 30_000, "application_name": "dujiang",
+    "tcp_user_timeout": 30_000,
 }  # fmt: skip
 # The server, too, must notice that a node is gone: as long as it does not, the lock stands.
 _SETTINGS = (
@@ -85,6 +87,13 @@ _FENCE_MAKE = (
     f"CREATE TABLE IF NOT EXISTS {FENCE} (one integer PRIMARY KEY CHECK (one = 1), token bigint NOT NULL)",
     f"INSERT INTO {FENCE} (one, token) VALUES (1, 0) ON CONFLICT DO NOTHING",
 )
+
+
+def dialect() -> Any:
+    """The dialect statements are made in: without casts, which would make every whole number one of 32 bits."""
+    made = _dialects.dialect(paramstyle="pyformat")
+    made.bind_typing = BindTyping.NONE
+    return made
 
 
 def driver() -> Any:
@@ -108,7 +117,9 @@ def connect(url: str) -> Connection[Any]:
     from dujiang.plugs.pgtypes import adapt
 
     try:
-        connection = psycopg.connect(url, autocommit=True, prepare_threshold=1, **_ALIVE)
+        connection = psycopg.connect(
+            url, autocommit=True, prepare_threshold=1, application_name=f"dujiang {os.getpid()}", **_ALIVE
+        )
         connection.prepared_max = None
         adapt(connection)
         _send(connection, _SETTINGS)
@@ -169,7 +180,7 @@ class _Session:
         cursor = self._cursor
         try:
             cursor.execute(*_asked(*statement.bound(self._dialect, values)))
-            return cast("list[Row]", cursor.fetchall() if cursor.description else [])
+            return cast("list[Row]", cursor.fetchall() if cursor.pgresult.nfields else [])
         except self._errors as error:
             raise _failed(error) from None
 
@@ -216,7 +227,7 @@ class PostgresDatabase:
         """`wait_s`: how long another writer is waited for."""
         self._url = url
         self._wait_s = wait_s
-        self._dialect = _dialects.dialect(paramstyle="pyformat")
+        self._dialect = dialect()
         self._idle: list[tuple[Connection[Any], _Session]] = []
         self._lock = threading.Lock()
         self._room = threading.BoundedSemaphore(_READERS_MAX)
