@@ -17,6 +17,9 @@ from tests import cluster
 class Database(Protocol):
     """Homes on one kind of database: how they are made, how they are copied while they work, how one is set back."""
 
+    lives: int
+    """How many lives of a log are worth the time a life takes there."""
+
     def make(self, folder: Path) -> tuple[Path, str]:
         """A new home of one organisation in an empty folder, closed; and an API key of its operator."""
         ...
@@ -36,6 +39,8 @@ class Database(Protocol):
 
 class OnSqlite:
     """Homes with their database in a file."""
+
+    lives = 25
 
     def make(self, folder: Path) -> tuple[Path, str]:
         """See Database."""
@@ -61,6 +66,8 @@ class OnSqlite:
 
 class OnPostgres:
     """Homes with their database on the server of this test run."""
+
+    lives = 8
 
     def make(self, folder: Path) -> tuple[Path, str]:
         """See Database."""
