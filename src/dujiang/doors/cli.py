@@ -49,8 +49,8 @@ _WITHIN = {
     ),
 }
 """Commands of a package that are no act, and the file that holds each."""
-_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier"}
-"""Acts whose command writes files, and the file that holds it."""
+_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier", "ledger.attest": "attest"}
+"""Acts whose command reads or writes files, and the file that holds it."""
 _ORDER = (
     "demo",
     "init",

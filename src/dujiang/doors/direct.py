@@ -334,6 +334,7 @@ def _forms(act: Act) -> dict[str, Any]:
 
 def _codes() -> list[dict[str, Any]]:
     from dujiang.doors import (
+        attest,
         backup,
         calls,
         certificate,
@@ -352,6 +353,7 @@ def _codes() -> list[dict[str, Any]]:
     table = codes()
     own = sys.modules[__name__]
     for door in (
+        attest,
         backup,
         calls,
         certificate,
