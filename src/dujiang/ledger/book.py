@@ -42,6 +42,20 @@ def renew(db: Session, vault: Vault, authority: str) -> str:
     return key.origin
 
 
+def opens(db: Session, vault: Vault) -> bool:
+    """Whether the master key opens the key the log goes on with."""
+    try:
+        vault.open(store.keys(db)[-1].sealed, keyring.PURPOSE)
+    except Unavailable:
+        return False
+    return True
+
+
+def unsigned(db: Session) -> bool:
+    """Whether the log goes on under a key that has signed nothing yet: a beginning that was cut short."""
+    return store.keys(db)[-1].since > store.last(db)[0]
+
+
 def head_of(db: Session) -> tuple[str, str]:
     """The newest checkpoint of a database, and the verifier key of the log as it goes on."""
     newest, known = store.checkpoint(db), store.key(db)
@@ -342,14 +356,20 @@ def receipt(
 
 
 def lot_receipt(db: Session, first: int, entries: int) -> dict[str, object] | None:
-    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased."""
+    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased.
+
+    Raises: Unavailable log_damaged.
+    """
     found = store.stretch(db, first, entries)
     if any(record.erased for record, _ in found):
         return None
     prover, signed, vkey = _covering(db, first)
     common = {name: value for name, value in found[0][0].facts.items() if name != EACH}
     salts = [raw.hex() for _, raw in found]
-    around = prover.surroundings(first, first + entries)
+    try:
+        around = prover.surroundings(first, first + entries)
+    except IndexError:
+        raise Unavailable(LOG_DAMAGED) from None
     return receipt_of(first, found[0][0].time_ms, common, salts, around, signed, vkey)
 
 
