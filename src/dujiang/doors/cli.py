@@ -37,6 +37,11 @@ _DIRECT = {
 _APART = ("backup", "restore", "verify")
 """Commands that have a file of their own."""
 _WITHIN = {
+    ("ledger", "renew"): (
+        "renewal",
+        "Go on after the master key was lost",
+        "主密钥丢失后继续运行",
+    ),
     ("ledger", "tiles"): (
         "mirror",
         "Write the log as files anybody can check",
@@ -45,8 +50,8 @@ _WITHIN = {
     ("ledger", "meet"): ("meet", "Have another node cosign, and cosign it", "与另一节点互为见证方"),
 }
 """Commands of a package that are no act, and the file that holds each."""
-_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier"}
-"""Acts whose command writes files, and the file that holds it."""
+_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier", "ledger.attest": "attest"}
+"""Acts whose command reads or writes files, and the file that holds it."""
 _ORDER = (
     "demo",
     "init",

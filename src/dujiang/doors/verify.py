@@ -22,7 +22,7 @@ from dujiang.kernel.errors import Code, Exit, Refused, spoken
 if TYPE_CHECKING:
     from dujiang.doors.mirror import Source
     from dujiang.ledger.model import Verdict
-    from dujiang.ledger.note import Checkpoint
+    from dujiang.ledger.note import Checkpoint, Key
     from dujiang.ledger.witness import Policy
 
 Deed = Callable[[Options], Answer]
@@ -46,7 +46,7 @@ _SIGNER_UNKNOWN = {
 
 
 class Ring(NamedTuple):
-    """The keys somebody believes."""
+    """Whom somebody believes."""
 
     pinned: list[str]
     trusted: list[str]
@@ -55,8 +55,8 @@ class Ring(NamedTuple):
     """The sizes beyond which keys are not trusted."""
     document: object
     """Of the log's keys, or None."""
-    policy: Policy | None = None
-    """Whose cosignatures somebody wants."""
+    policy: Policy | None
+    """Whose cosignatures are wanted beside."""
 
 
 def verify(
@@ -90,9 +90,8 @@ def verify(
     """
 
     def deed(options: Options) -> Answer:
-        ring = _ring(_lines(vkey), None if keys is None else _file(keys))
-        if policy is not None:
-            ring = ring._replace(policy=_policy(policy))
+        demand = None if policy is None else _policy(policy)
+        ring = _ring(_lines(vkey), None if keys is None else _file(keys), demand)
         if what.startswith(("http://", "https://")) or Path(what).is_dir():
             return _log(what, ring, old, options.language)
         raw = _file(Path(what))
@@ -110,20 +109,20 @@ def verify(
     return deed
 
 
-def _ring(pinned: list[str], raw: bytes | None) -> Ring:
+def _ring(pinned: list[str], raw: bytes | None, policy: Policy | None) -> Ring:
     """The keys to believe: the pinned ones and those that a document proves to follow from them.
 
     Raises: Refused argument_wrong: it is no such document.
     """
     if raw is None:
-        return Ring(pinned, pinned, {}, None)
+        return Ring(pinned, pinned, {}, None, policy)
     from dujiang.doors.usage import ARGUMENT_WRONG
     from dujiang.ledger import trust
 
     try:
         document = json.loads(raw)
         known = [key for each in pinned for key in trust.trusted(each, document)]
-        return Ring(pinned, list(dict.fromkeys(known)), trust.ends(document), document)
+        return Ring(pinned, list(dict.fromkeys(known)), trust.ends(document), document, policy)
     except (trust.NotKeys, ValueError, RecursionError):
         raise Refused(ARGUMENT_WRONG, name="--keys") from None
 
@@ -194,19 +193,11 @@ def _proof(path: Path, raw: bytes, ring: Ring, entry: Path | None, language: str
         return _not_verified("", str(broken), language)
     if not proof.holds(found, leaf):
         return _not_verified(signer, "3 path to the root", language)
-    by = _cosigned(ring.policy, head)
+    by = _cosigned(ring, head)
     if by is None:
         return _not_verified(signer, "4 cosignatures of the policy", language)
-    said = {
-        "ok": True,
-        "signer": signer,
-        "trusted": True,
-        **_said(leaf),
-        "index": found.index,
-        "size": head.size,
-        **by,
-    }
-    return Answer(said)
+    said = {"ok": True, "signer": signer, "trusted": True, **_said(leaf), "index": found.index}
+    return Answer({**said, "size": head.size, **by})
 
 
 def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
@@ -218,8 +209,8 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
     with nullcontext(mirror.below(Path(what))) if here else mirror.at(what) as source:
         if ring.document is None and (said := source("keys")) is not None:
             # It need not be trusted: it proves what it adds, and else only takes away.
-            ring = _ring(ring.pinned, said)._replace(policy=ring.policy)
-        known = ring if ring.pinned else _ring(mirror.vkeys_of(source), None)._replace(policy=ring.policy)
+            ring = _ring(ring.pinned, said, ring.policy)
+        known = ring if ring.pinned else _ring(mirror.vkeys_of(source), None, ring.policy)
         if not known.pinned:
             raise Refused(ARGUMENT_MISSING, name="--vkey")
         try:
@@ -244,7 +235,7 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
     if raw is None:
         raise Broken("1 checkpoint is missing")
     head, signer = _signed(raw, ring, "")
-    by = _cosigned(ring.policy, head)
+    by = _cosigned(ring, head)
     if by is None:
         raise Broken("7 cosignatures of the policy")
     before = None if old is None else _signed(old, ring, "6 the checkpoint that was kept: ")[0]
@@ -255,8 +246,8 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
         raise Broken("5 root: the entries give another one than the checkpoint says")
     if before is not None and found.earlier != before.root:
         raise Broken("6 growth: the log does not continue the checkpoint that was kept")
-    root = base64.b64encode(head.root).decode()
-    body: dict[str, Any] = {"ok": True, "signer": signer, "size": head.size, "root": root, **by}
+    body: dict[str, Any] = {"ok": True, "signer": signer, "size": head.size, **by}
+    body["root"] = base64.b64encode(head.root).decode()
     return body if before is None else {**body, "extends": before.size}
 
 
@@ -272,17 +263,29 @@ def _signed(raw: bytes, ring: Ring, where: str) -> tuple[Checkpoint, str]:
         head = note.read_checkpoint(raw.decode())
     except (note.NotANote, UnicodeDecodeError):
         raise Broken(f"{where}1 form of the checkpoint") from None
-    lines = {(name, signed[:4]) for name, signed in head.signatures}
-    own = [
-        (line, name, public)
-        for line, name, public in _own(ring.trusted, head.origin)
-        if (name, note.key_id(name, public)) in lines
-    ]
-    if not own or not all(note.signed_by(head, name, public) for _, name, public in own):
+    try:
+        lines = note.signatures(head, _own(ring.trusted, head.origin))
+    except note.Spoiled:
+        lines = []
+    if not lines:
         raise Broken(f"{where}2 signature of the checkpoint")
-    if all(head.size > ring.ends.get(line, head.size) for line, *_ in own):
-        raise Broken(f"{where}2 key disowned beyond {max(ring.ends[line] for line, *_ in own)} entries")
+    if all(head.size > ring.ends.get(each.key.line, head.size) for each in lines):
+        beyond = max(ring.ends[each.key.line] for each in lines)
+        raise Broken(f"{where}2 key disowned beyond {beyond} entries")
     return head, head.origin
+
+
+def _own(keys: list[str], origin: str) -> list[Key]:
+    """The keys that may sign for an origin; those of a kind nobody here can read are passed over."""
+    from dujiang.ledger import note
+
+    found: list[Key] = []
+    for line in keys:
+        try:
+            found.append(note.read_key(line))
+        except note.NotANote:
+            continue
+    return [key for key in found if key.name == origin]
 
 
 def _policy(path: Path) -> Policy:
@@ -294,28 +297,15 @@ def _policy(path: Path) -> Policy:
         raise Refused(NOT_A_POLICY) from None
 
 
-def _cosigned(policy: Policy | None, head: Checkpoint) -> dict[str, Any] | None:
+def _cosigned(ring: Ring, head: Checkpoint) -> dict[str, Any] | None:
     """By whom a head is cosigned, where a policy asks; None if not as it demands."""
     from dujiang.ledger import witness
 
-    if policy is None:
+    if ring.policy is None:
         return {}
-    return {"cosigned_by": list(witness.cosigners(policy, head))} if witness.satisfied(policy, head) else None
-
-
-def _own(keys: list[str], origin: str) -> list[tuple[str, str, bytes]]:
-    """The keys that may sign for an origin; those of a kind nobody here can read are passed over."""
-    from dujiang.ledger import note
-
-    found: list[tuple[str, str, bytes]] = []
-    for line in keys:
-        try:
-            name, public = note.read_vkey(line)
-        except note.NotANote:
-            continue
-        if name == origin:
-            found.append((line, name, public))
-    return found
+    if not witness.satisfied(ring.policy, head):
+        return None
+    return {"cosigned_by": list(witness.cosigners(ring.policy, head))}
 
 
 def _said(leaf: bytes) -> dict[str, Any]:
