@@ -126,7 +126,7 @@ class Node:
         timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
-        if not line and self._process.wait() == Exit.conflict:
+        if b'"url"' not in line and self._process.wait() == Exit.conflict:
             # It stood by for longer than a program waits for a home that another one holds.
             self.start()
             return

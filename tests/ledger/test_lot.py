@@ -20,6 +20,7 @@ from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, lot, note, rules, store
 from dujiang.ledger.tree import Edge, Prover, Stretch, leaf_hash
 from dujiang.plugs.sqlite import DISK_FULL
+from tests import cluster
 from tests.ledger.test_rules import KEY, ORIGIN, PUBLIC, VKEY
 from tests.life import Life, opened
 
@@ -142,10 +143,11 @@ def test_what_is_no_receipt_of_a_lot_is_said(wrong: object) -> None:
         lot.receipts_of(wrong, [READING, 2])
 
 
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """One node with one contract between the insurer and the hospital."""
-    with opened(tmp_path_factory.mktemp("lots")) as made:
+    database = cluster.fresh() if request.param == "postgres" else ""
+    with opened(tmp_path_factory.mktemp("lots"), database) as made:
         yield made
 
 
