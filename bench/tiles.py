@@ -20,24 +20,32 @@ from bench.space import folder, opened
 from dujiang import home as homes
 from dujiang.kernel.act import Caller
 from dujiang.ledger import store
-from dujiang.ledger.acts import Attest
+from dujiang.ledger.acts import Attest, Search
 
 ENTRIES = 1_000_000
 _READS = 10_000
 _RUNS = 3
+_SOUGHT = {
+    "all of a kind": Search(kind="meter-reading", limit=100), "a rare act": Search(act="catalogue.offer", limit=100),
+    "no such kind": Search(kind="none", limit=100), "no such id": Search(about=("ctr_none",), limit=100),
+    "no such day": Search(since="2020-01-01", until="2020-01-02", limit=100),
+    "a rare act among many": Search(act="catalogue.offer", kind="meter-reading", limit=100),
+}  # fmt: skip
 
 
 def figures(entries: int = ENTRIES) -> Iterator[Figure]:
     """The figures of a log that is published."""
     with folder() as place:
         with opened(place) as space:
-            key = space.insurer_key
+            key, operator, insurer = space.insurer_key, space.operator, space.insurer
         before = _bytes(place / "home")
         with homes.opened(place / "home") as home:
             caller, vkey = home.caller_of_key(key), home.book.vkey
             assert caller is not None
             with spent() as filling:
                 count = attested(home, caller, entries)
+            searching = searched(home, operator, insurer)
+        yield searching
         yield _size(place / "home", before, count, filling.wall_s)
         yield from _files(place, vkey, count)
         yield _door(place / "home", count)
@@ -51,6 +59,21 @@ def attested(home: homes.Home, caller: Caller, entries: int) -> int:
         home.run("ledger.attest", caller, ask)
         done += CALL
     return done
+
+
+def searched(home: homes.Home, operator: Caller, insurer: Caller) -> Figure:
+    """The slowest page of a search, whatever is sought: what all have, what few have, what none has."""
+    times: dict[str, float] = {}
+    for name, ask in _SOUGHT.items():
+        for caller in (operator, insurer):
+            for _ in range(_RUNS):
+                begun = time.perf_counter()
+                page = home.run("ledger.search", caller, ask).reply
+                times[name] = max(times.get(name, 0.0), (time.perf_counter() - begun) * 1000)
+                assert (len(page.items) == ask.limit) is (name == "all of a kind"), (name, len(page.items))
+    return Figure(
+        "search of the log, 10⁶ entries, slowest page", max(times.values()), "ms", "≤ 50", {"by": times}
+    )
 
 
 def _size(home: Path, before: int, count: int, wall_s: float) -> Figure:

@@ -82,6 +82,7 @@ ACTS: dict[str, Act] = {
         Act(
             "identity.erase", WRITES, _ANY, "Erase a revoked person", "删除人员个人信息", positional=("person",),
         ),
+        Act("identity.rotate", WRITES, _NODE, "Give organisations new signing keys", "更换机构签名密钥"),
         Act("identity.show", READS, ("anyone",), "Show an organisation", "查看机构", None, ("id",), shows=("org",)),
         Act("identity.list", READS, _ANY, "List people and keys", "列出人员与密钥"),
         Act("identity.login", KEEPS, ("anyone",), "Sign in with a password", "密码登录"),

@@ -331,6 +331,8 @@ def _figures(made: Scenario) -> None:
 def _keys(made: Scenario) -> None:
     """Last: what was signed before stays signed by the first key."""
     life, run = made.life, made.run
+    run("identity.rotate", NODE, identity.Rotate((life.rival.org,)))
+    made.refuse("identity.rotate", NODE, identity.Rotate())
     rotated = run("ledger.rotate", life.hospital, ledger.Rotate())
     made.refuse("ledger.rotate", life.hospital, ledger.Rotate())
     run("ledger.disown", life.hospital, ledger.Disown(rotated.old))

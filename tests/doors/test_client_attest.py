@@ -17,7 +17,7 @@ import pytest
 
 import dujiang
 from dujiang import Refusal, Space
-from dujiang.doors import frames
+from dujiang.doors import frames, records
 from dujiang.kernel.errors import Refused
 from tests.doors.shell import HOSPITAL, INSURER, process
 
@@ -56,14 +56,14 @@ def readings(count: int) -> list[dict[str, Any]]:
 
 
 def test_more_records_than_one_call_takes_have_a_receipt_each(place: dict[str, Any], tmp_path: Path) -> None:
-    records = readings(2500)
-    found = insurer(place).attest(iter(records), kind="meter-reading")
+    given = readings(2500)
+    found = insurer(place).attest(iter(given), kind="meter-reading")
     assert len(found) == 2500 and [len(each) for each in found.entries] == [1024, 1024, 452]
     indices = [index for each in found.entries for index in each]
     for at in (0, 1023, 1024, 2047, 2048, -1):
         verdict = found[at].verify()
         assert verdict.ok and verdict.trusted and verdict.index == indices[at]
-        assert (verdict.facts or {})["record"] == records[at]
+        assert (verdict.facts or {})["record"] == given[at]
     assert [each.index for each in found] == indices
     assert [each.index for each in found[1020:1030]] == indices[1020:1030]
     with pytest.raises(IndexError):
@@ -88,10 +88,22 @@ def test_a_named_sending_begun_again_attests_nothing_twice(place: dict[str, Any]
     assert other.value.code == "key_reused" and len(other.value.done) == 0
 
 
+def test_large_records_go_in_as_many_calls_as_a_node_takes(
+    place: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = insurer(place)
+    large = [{"n": number, "text": "长" * 1000} for number in range(700)]
+    found = space.attest(iter(large), kind="large")
+    assert len(found.entries) == 3 and [each.facts["record"]["n"] for each in found] == list(range(700))
+    if place["url"] is not None:
+        monkeypatch.setattr(records, "_CALL_BYTES", 4_000_000)
+        halves = space.attest(large, kind="large", key="halves")
+        assert [len(each) for each in halves.entries] == [175] * 4 and halves[699].verify().trusted
+
+
 def test_a_refusal_says_what_was_done_before_it(place: dict[str, Any]) -> None:
-    records = [*readings(1024), {"large": "x" * 70_000}]
     with pytest.raises(Refusal) as large:
-        insurer(place).attest(records, kind="meter-reading")
+        insurer(place).attest([*readings(1024), {"large": "x" * 70_000}], kind="meter-reading")
     assert large.value.code == "entry_too_large" and not large.value.again
     assert len(large.value.done) == 1024 and large.value.done[1023].verify().trusted
     for none in ("text", {"one": 1}, 7):

@@ -16,6 +16,7 @@ import pytest
 from dujiang import home
 from dujiang.doors import backup
 from dujiang.doors.doctor import examine
+from dujiang.ledger import acts as ledger
 from dujiang.plugs import highwater
 from tests import life
 
@@ -121,3 +122,17 @@ def test_what_nobody_fetched_is_told(lived: Path) -> None:
     told = found(lived)["uploads"]
     stale.unlink()
     assert told["ok"] and told["fix"] and "2 MB" in told["detail"]
+
+
+def test_a_rotation_and_a_disowned_key_are_said(tmp_path: Path) -> None:
+    with life.opened(tmp_path) as made:
+        path, old = made.home.path, made.home.book.vkey
+        assert "1 signs" in found(path)["keys"]["detail"] and not found(path)["keys"]["fix"]
+        made.run("ledger.rotate", made.hospital, ledger.Rotate(1))
+        running = found(path)["keys"]
+        assert (
+            running["ok"] and "2 sign, the old one until 2026-05-29" in running["detail"] and running["fix"]
+        )
+        made.run("ledger.disown", made.hospital, ledger.Disown(old, 4))
+        assert "is disowned beyond 4 entries" in found(path)["keys"]["detail"]
+        assert "仅前 4 条可信" in found(path, "zh")["keys"]["detail"]

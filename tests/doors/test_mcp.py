@@ -257,6 +257,16 @@ def test_what_a_further_act_makes_secret_stays_secret(home: Path, made: dict[str
     anyio.run(allowed)
 
 
+def test_of_many_records_the_first_one_is_cited(home: Path) -> None:
+    async def allowed() -> None:
+        async with agent(home, "--allow", "ledger.attest", "--products", "any") as seen:
+            error, body = await seen.call("ledger_attest", records=[{"run": 1}, {"run": 2}], kind="model.run")
+            assert not error and body["data"]["count"] == 2, body
+            assert body["cite"]["entry"] == body["data"]["first"] and body["cite"]["receipt_holds"]
+
+    anyio.run(allowed)
+
+
 def test_a_host_that_starts_it_wrongly_is_told_on_the_command_line(home: Path) -> None:
     for line, code in (
         (("--allow", "no.such"), "unknown_act"),

@@ -106,7 +106,13 @@ def test_403_a_head_that_no_known_key_has_truly_signed(node: over_http.Node, log
     whole = log.request(0, second=True).decode()
     first, second = whole.rpartition("\n\n")[2].splitlines(keepends=True)
     assert sent(node, whole.replace(first, "").encode()).status_code == 403
-    assert sent(node, whole.replace(second, second[:-30] + "AAAA" + second[-26:]).encode()).status_code == 403
+    assert (
+        sent(
+            node,
+            whole.replace(second, second[:99] + ("A" if second[99] != "A" else "B") + second[100:]).encode(),
+        ).status_code
+        == 403
+    )
     assert sent(node, whole.encode()).status_code == 200
     assert kept(node) == []
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,14 @@ import pytest
 
 from dujiang.catalogue import acts as catalogue
 from dujiang.ledger import acts as ledger
-from tests.house.source import ROOT
+from tests.house.source import ROOT, SRC
 from tests.life import Life, opened
 
-BLOCKS = re.findall(r"```bash\n(.*?)```", (ROOT / "docs" / "LOG.md").read_text("utf-8"), re.S)
+PAGE = (ROOT / "docs" / "LOG.md").read_text("utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.S)
+COMMANDS = re.findall(
+    r"dujiang ((?:ledger |identity )?[a-z]+)\b([^`\n#]*)", "\n".join(re.findall(r"`+[^`]+`+", PAGE))
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +110,18 @@ def test_a_salt_opens_its_fact(life: Life) -> None:
 def changed(text: str) -> str:
     """The same text with another first letter."""
     return ("B" if text[0] == "A" else "A") + text[1:]
+
+
+@pytest.mark.parametrize(("verb", "rest"), COMMANDS)
+def test_a_command_of_the_page_is_one_and_takes_those_flags(verb: str, rest: str) -> None:
+    line = [sys.executable, "-c", "from dujiang.doors.cli import main; main()", *verb.split(), "--help"]
+    env = {**os.environ, "PYTHONPATH": str(SRC), "COLUMNS": "200"}
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [flag for flag in re.findall(r"(?<=\s)--[a-z-]+", rest) if flag not in done.stdout] == []
+
+
+def test_the_page_names_its_commands() -> None:
+    assert {"verify", "ledger tiles", "ledger watch", "ledger appoint", "reconcile"} <= {
+        verb for verb, _ in COMMANDS
+    }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from typing import Any
 
 import pytest
 from bench import page
+from bench.__main__ import FAMILIES
 from bench.figure import RESULTS, Figure, holds, keep, read, rounded
 
 from tests.house.source import fail_with
@@ -68,6 +70,11 @@ def test_keeping_a_figure_replaces_only_itself(tmp_path: Any) -> None:
     kept = json.loads(path.read_text("utf-8"))
     assert [(row["name"], row["value"]) for row in kept] == [("a", 2), ("b", 3)]
     assert kept[1]["beside"] == {"x": 0.00123}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_finds_what_it_measures(family: str) -> None:
+    assert callable(importlib.import_module(f"bench.{family}").figures)
 
 
 def test_results_are_beside_the_benchmarks() -> None:

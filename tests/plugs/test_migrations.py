@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,7 +17,9 @@ from sqlalchemy import create_engine, inspect, pool, text
 from dujiang.acts import ACTS
 from dujiang.kernel.act import bind
 from dujiang.kernel.tables import META
+from dujiang.ledger import rules, store
 from dujiang.plugs import migrations
+from dujiang.plugs.sqlite import SqliteDatabase
 from tests import cluster
 
 
@@ -99,3 +103,43 @@ def test_upgrading_twice_changes_nothing(tmp_path: Path) -> None:
     migrations.upgrade(url)
     assert migrations.known(migrations.HEAD)
     assert not migrations.known("9999")
+
+
+def test_entries_of_before_keep_their_leaves_and_what_opens_them(tmp_path: Path) -> None:
+    """Over more than one page of the step; one entry has lost a salt, one a fact: both stand as erased."""
+    (step,) = (Path(migrations.__file__).parent / "versions").glob("*_compact.py")
+    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
+    migrations.upgrade(url, f"{int(step.name[:4]) - 1:04d}")
+    facts = {"org": "org_a", "person": "per_a", "名": ["值", 1.5, None], "none": None, "n": -(2**53) + 1}
+    salts = b"".join(bytes([n]) * 16 for n in range(1, 6))
+    commitments = rules.commit(facts, salts)
+    opening = {field: salts[16 * at : 16 * at + 16].hex() for at, field in enumerate(facts)}
+    lost = {1: (facts, {**opening, "person": None}), 2: ({**facts, "person": None}, opening)}
+    rows: list[dict[str, Any]] = []
+    for index in range(10_003):
+        told, known = lost.get(index, (facts, opening))
+        rows.append({
+            "idx": index, "act": "x.y", "time_ms": index, "org": "org_a",
+            "leaf": rules.leaf_of("x.y", index, facts, commitments),
+            "facts": json.dumps({name: value for name, value in told.items() if index != 2 or name != "person"}),
+            "salts": json.dumps({name: salt for name, salt in known.items() if salt}),
+        })  # fmt: skip
+    with create_engine(url).begin() as db:
+        names = ", ".join(rows[0])
+        db.execute(text(f"INSERT INTO ledger_entry ({names}) VALUES (:{names.replace(', ', ', :')})"), rows)
+        db.execute(text("INSERT INTO ledger_sight (org, idx) VALUES ('org_a', 0), ('org_a', 10002)"))
+    migrations.upgrade(url)
+    database = SqliteDatabase(tmp_path / "old.sqlite")
+    with database.reading() as db:
+        assert store.leaves(db, 0, 20_000) == [str(row["leaf"]).encode() for row in rows]
+        for index in (0, 3, 9_999, 10_000, 10_002):
+            record = store.entry(db, index)
+            assert record is not None and record.facts == facts and record.salts == opening
+            assert rules.opens(record) and not record.erased
+        for index in (1, 2):
+            record = store.entry(db, index)
+            assert record is not None and record.erased == ("person",) and rules.opens(record)
+        assert [store.sees(db, "org_a", index) for index in (0, 1, 10_001, 10_002, 10_003)] == [
+            True, False, False, True, False,
+        ]  # fmt: skip
+    database.close()

@@ -37,15 +37,20 @@ _DIRECT = {
 _APART = ("backup", "restore", "verify")
 """Commands that have a file of their own."""
 _WITHIN = {
+    ("ledger", "renew"): (
+        "renewal",
+        "Go on after the master key was lost",
+        "主密钥丢失后继续运行",
+    ),
     ("ledger", "tiles"): (
         "mirror",
         "Write the log as files anybody can check",
         "将日志导出为可公开验证的文件",
-    )
+    ),
 }
 """Commands of a package that are no act, and the file that holds each."""
-_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier"}
-"""Acts whose command writes files, and the file that holds it."""
+_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier", "ledger.attest": "attest"}
+"""Acts whose command reads or writes files, and the file that holds it."""
 _ORDER = (
     "demo",
     "init",

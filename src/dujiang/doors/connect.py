@@ -67,13 +67,15 @@ def verify(
     vkey: str | Sequence[str] | None = None,
     entry: str | Path | None = None,
     old: str | Path | None = None,
+    keys: str | Path | None = None,
     language: str | None = None,
 ) -> Reply:
     """What the check of a receipt, a proof, a certificate or a whole log found (`ok`, and `step` where it failed).
 
     It needs no home and no account. `what`: a file, or a log's folder or address; `vkey`: the verifier key you
     expect (a line, or a file that holds it), or several; `entry`: of a `.tlog-proof`, if its entry does not lie
-    beside it; `old`: a checkpoint you kept, which the log must continue.
+    beside it; `old`: a checkpoint you kept, which the log must continue; `keys`: the document of the log's keys,
+    by which those that follow from yours are trusted.
 
     Raises: Refusal where there is nothing to check.
     """
@@ -83,13 +85,10 @@ def verify(
     try:
         known, _ = usage.split([], os.environ)
         options = replace(known, language=language or known.language)
-        keys = [vkey] if isinstance(vkey, str) else None if vkey is None else list(vkey)
-        deed = command(
-            str(what),
-            vkey=keys,
-            entry=None if entry is None else Path(entry),
-            old=None if old is None else Path(old),
-        )
+        pinned = [vkey] if isinstance(vkey, str) else None if vkey is None else list(vkey)
+        files = {"entry": entry, "old": old, "keys": keys}
+        given: dict[str, Any] = {name: path and Path(path) for name, path in files.items()}
+        deed = command(str(what), vkey=pinned, **given)
         return Reply(deed(options).body, options.language)
     except (Refused, Unavailable) as error:
         raise Calls(known).refusal(error) from None

@@ -334,6 +334,7 @@ def _forms(act: Act) -> dict[str, Any]:
 
 def _codes() -> list[dict[str, Any]]:
     from dujiang.doors import (
+        attest,
         backup,
         calls,
         certificate,
@@ -342,6 +343,7 @@ def _codes() -> list[dict[str, Any]]:
         frames,
         mandate,
         mirror,
+        renewal,
         tools,
         usage,
         verify,
@@ -351,6 +353,7 @@ def _codes() -> list[dict[str, Any]]:
     table = codes()
     own = sys.modules[__name__]
     for door in (
+        attest,
         backup,
         calls,
         certificate,
@@ -359,6 +362,7 @@ def _codes() -> list[dict[str, Any]]:
         frames,
         mandate,
         mirror,
+        renewal,
         tools,
         usage,
         verify,

@@ -96,6 +96,12 @@ _TEXTS: dict[str, tuple[str, str, str, str]] = {
         "节点目录旁的文件记有日志进度{detail}",
         "请放回最新的节点目录副本，或查看 `dujiang restore --help`。",
     ),
+    "keys": (
+        "keys of this log: {detail}",
+        "Make the new key known: who pinned the old one needs it from that day on (see docs/KEYS.md).",
+        "本日志的密钥：{detail}",
+        "请公布新密钥：已固定旧密钥者自该日起需要新密钥（见 docs/KEYS.md）。",
+    ),
     "witnesses": (
         "witnesses of this log: {detail}",
         "{fix} See `dujiang ledger witnesses`.",
@@ -208,7 +214,7 @@ def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tu
     """What a look into the home's files shows, also while a node serves it; nothing where they cannot be read."""
     from dujiang import home as root
     from dujiang.cleanroom import acts as cleanroom
-    from dujiang.ledger import book, fsck, note, witnessing
+    from dujiang.ledger import book, fsck, keyring, note, witnessing
     from dujiang.plugs import highwater, migrations
     from dujiang.plugs.sqlite import DATABASE_FAILED
     from dujiang.post import acts as post
@@ -227,18 +233,34 @@ def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tu
                 size = note.read_checkpoint(book.head_of(db)[0]).size
             mark = highwater.read(highwater.path_of(home))
             stands = mark is not None and book.stands_on(db, mark.note)
+            ring = keyring.overview(db)
             stand = witnessing.overview(db, time.time_ns() // 1_000_000)
     except (Refused, Unavailable, ValueError) as error:
         yield "log", (False, "-", getattr(error, "code", DATABASE_FAILED).name)
         return
     yield "log", (wrong is None, f"{size} 条" if zh else f"{size} entries", wrong or "")
     yield "high_water", (stands, "" if stands else "：否" if zh else ": it does not", "")
+    yield "keys", _keys(*ring, zh)
     yield "witnesses", _witnesses(stand, served, zh)
     yield "forks", _forks(stand, zh)
     yield "backup", _backup(home, size, zh)
     waits = f"{jobs} 个查询、{messages} 条消息" if zh else f"{jobs} questions and {messages} messages"
     yield "waiting", (True, waits, "" if served or not jobs + messages else "up")
     yield "uploads", _uploads(home)
+
+
+def _keys(ring: list[Any], disowned: list[Any], zh: bool) -> tuple[bool, str, str]:
+    """A rotation that runs is advice: somebody has to tell those who pinned the old key."""
+    said = f"{len(ring)} 个签名" if zh else f"{len(ring)} {'sign' if len(ring) > 1 else 'signs'}"
+    if len(ring) > 1:
+        day = time.strftime("%Y-%m-%d", time.gmtime((ring[0].until_ms or 0) / 1000))
+        said += f"，旧密钥至 {day}" if zh else f", the old one until {day}"
+    for key in disowned:
+        beyond = (key.public[:4].hex(), key.disowned)
+        said += ("；{} 已弃用，仅前 {} 条可信" if zh else "; {} is disowned beyond {} entries").format(
+            *beyond
+        )
+    return True, said, "rotation" if len(ring) > 1 else ""
 
 
 def _witnesses(stand: Any, served: bool, zh: bool) -> tuple[bool, str, str]:

@@ -21,7 +21,7 @@ from typing import Any
 from dujiang.acts import ACTS
 from dujiang.doors import show
 from dujiang.doors.answer import refusal
-from dujiang.doors.local import FILE_MISSING, NODE_ODD, Answer, Client, Options, opened
+from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
 from dujiang.doors.usage import STDIN, TEXT_UNREADABLE
 from dujiang.kernel.act import Act, bind
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
@@ -53,8 +53,7 @@ NOT_CONFIRMED = Code(
 )  # fmt: skip
 CODES = (FILE_UNREADABLE, OUT_KIND, OUT_FAILED, NOT_CONFIRMED)
 _KINDS = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
-_RECEIPT, _RECEIPTS = {".json": "json"}, {".jsonl": "jsonl"}
-_RECORDS = "records"
+_RECEIPT = {".json": "json"}
 _FILE_BYTES_MAX = 4 << 20
 _GO_ON = {"en": "Go on?", "zh": "继续吗？"}
 _WORKING = {"en": "Working…", "zh": "处理中…"}
@@ -88,7 +87,7 @@ def perform(wish: Wish, options: Options) -> Answer:
 
     Raises: Refused, Unavailable: whatever stands in the way.
     """
-    _writable(wish.out, _KINDS if has_rows(wish.act) else _RECEIPT if is_receipt(wish.act) else _RECEIPTS)
+    _writable(wish.out, _RECEIPT if is_receipt(wish.act) else _KINDS)
     raw = {name: _text(name, value) for name, value in wish.raw.items()}
     raw.update({name: structure(path) for name, path in wish.files.items()})
     try:
@@ -100,7 +99,7 @@ def perform(wish: Wish, options: Options) -> Answer:
         answer = Answer(body, int(code.exit))
     if isinstance(answer.body, dict) and answer.body.get("code") == NOT_FOUND.name:
         answer.body["fix"] = _where(wish.act, raw, options.language) or answer.body["fix"]
-    return _kept(wish, replace(answer, text=_own_text(wish.act, raw)), raw, options)
+    return _kept(wish, replace(answer, text=_own_text(wish.act, raw)), options)
 
 
 def _where(act: Act, raw: Mapping[str, Any], language: str) -> str | None:
@@ -131,7 +130,7 @@ def _asked(wish: Wish, raw: dict[str, Any], options: Options) -> Answer:
 
 
 def structure(path: Path) -> Any:
-    """The value of a TOML or JSON file, the values of a file with one JSON value a line; dates become ISO text.
+    """The value of a TOML or JSON file; dates become ISO text.
 
     Raises: Refused file_missing, file_unreadable.
     """
@@ -146,26 +145,12 @@ def structure(path: Path) -> Any:
         raise Refused(FILE_UNREADABLE, name=path.name, line=1) from None
     except ValueError as error:
         wrong = error
-    if path.suffix == ".jsonl":
-        return _lines(text, path.name)
     if path.suffix == ".json" or text.lstrip().startswith("{"):
         raise Refused(FILE_UNREADABLE, name=path.name, line=getattr(wrong, "lineno", 1))
     try:
         return _dated(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Refused(FILE_UNREADABLE, name=path.name, line=_line(str(error))) from None
-
-
-def _lines(text: str, name: str) -> list[Any]:
-    """The value of each line that is not empty."""
-    found: list[Any] = []
-    for place, line in enumerate(text.splitlines(), 1):
-        try:
-            if line.strip():
-                found.append(json.loads(line))
-        except (ValueError, RecursionError):
-            raise Refused(FILE_UNREADABLE, name=name, line=place) from None
-    return found
 
 
 def keep_receipt(receipt: Mapping[str, Any], beside: Path | None, home: Path) -> Path | None:
@@ -213,7 +198,7 @@ def _put(place: Path, raw: bytes) -> None:
     draft.replace(place)
 
 
-def _kept(wish: Wish, answer: Answer, raw: Mapping[str, Any], options: Options) -> Answer:
+def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
     body = dict(answer.body)
     if wish.act.until and isinstance(body.get("receipt"), dict):
         place = keep_receipt(body["receipt"], wish.out, options.home)
@@ -221,16 +206,7 @@ def _kept(wish: Wish, answer: Answer, raw: Mapping[str, Any], options: Options) 
         if not options.json:
             told = _NOT_KEPT if place is None else _KEPT_REFUSAL if answer.exit else _KEPT
             show.say(told[options.language].format(path=place, index=body["receipt"].get("index")))
-    elif takes_many(wish.act) and wish.out is not None and not answer.exit:
-        return replace(
-            answer, body={**body, "receipts_file": _handed_out_each(body["receipt"], raw, wish.out)}
-        )
-    elif (
-        isinstance(body.get("receipt"), dict)
-        and "index" in body["receipt"]
-        and len(body) > 1
-        and not options.json
-    ):
+    elif isinstance(body.get("receipt"), dict) and len(body) > 1 and not options.json:
         show.say(_ENTRY[options.language].format(index=body["receipt"].get("index")))
     if wish.out is not None and not answer.exit and list(body) == ["receipt"]:
         return replace(answer, body={"file": _handed_out(body["receipt"], wish.out)}, human=None)
@@ -250,24 +226,6 @@ def _handed_out(receipt: Mapping[str, Any], out: Path) -> str:
     """
     try:
         write_receipt(receipt, out)
-    except OSError:
-        raise Unavailable(OUT_FAILED) from None
-    return str(out)
-
-
-def _handed_out_each(receipt: object, raw: Mapping[str, Any], out: Path) -> str:
-    """The file with the whole receipt of each record that was sent, one a line.
-
-    Raises: Unavailable out_failed, node_odd.
-    """
-    from dujiang.ledger import lot
-
-    try:
-        made = lot.receipts_of(receipt, raw[_RECORDS])
-    except ValueError:
-        raise Unavailable(NODE_ODD) from None
-    try:
-        _put(out, b"".join(json.dumps(each, ensure_ascii=False).encode() + b"\n" for each in made))
     except OSError:
         raise Unavailable(OUT_FAILED) from None
     return str(out)
@@ -328,11 +286,6 @@ def has_rows(act: Act) -> bool:
     """Whether an act's last reply is a table that may go to a file."""
     last = ACTS[act.until[0]] if act.until else act
     return {"columns", "rows"} <= {member.name for member in fields(bind(last).reply)}
-
-
-def takes_many(act: Act) -> bool:
-    """Whether an act takes records and leaves an entry for each."""
-    return _RECORDS in {member.name for member in fields(bind(act).ask)}
 
 
 def is_receipt(act: Act) -> bool:

@@ -116,6 +116,9 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
     made.state.desk = desk
     outside = [act for act in acts.ACTS.values() if set(act.roles) != {"node"}]
     routes = [ActRoute(desk, act) for act in outside]
+    # First: parts of the log are asked for by the thousand.
+    witness.add(made, desk)
+    made.router.routes.append(Route("/log/{path:path}", log.LogDoor(desk), methods=["GET", "HEAD"]))
     made.router.routes.extend(routes)
 
     async def receive_upload(request: Request) -> Response:
@@ -140,17 +143,12 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
         del request
         return Response(b'{"ok":true}', media_type="application/json")
 
-    # First: parts of the log are asked for by the thousand.
-    public = log.LogDoor(desk)
-    made.router.routes.insert(0, Route("/log/tile/{path:path}", public, methods=["GET", "HEAD"]))
     made.add_api_route("/data/uploads", receive_upload, methods=["PUT"], include_in_schema=False)
     made.add_api_route("/org/{org}/did.json", did_document, include_in_schema=False)
     made.add_api_route("/openapi.json", described, include_in_schema=False)
     made.add_api_route("/healthz", healthy, include_in_schema=False)
     made.add_api_route("/metrics", measured, include_in_schema=False)
     made.router.routes.extend(Route(path, door(desk), methods=["POST"]) for path, door in further.items())
-    witness.add(made, desk)
-    made.router.routes.append(Route("/log/{path:path}", public, methods=["GET", "HEAD"]))
     page.add(made, desk)
     made.add_middleware(gate.Gate, direct={route.path: route for route in routes})
     return made

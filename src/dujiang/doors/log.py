@@ -26,9 +26,7 @@ _OVERHEAD_BYTES = 200
 _OPEN = ((b"access-control-allow-origin", b"*"), (b"cross-origin-resource-policy", b"cross-origin"))
 _FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
 _ANEW = (b"cache-control", b"no-cache")
-_TEXT = b"text/plain; charset=utf-8"
-_TYPES = {published.CHECKPOINT: _TEXT, published.VKEYS: _TEXT, published.KEYS: b"application/json"}
-"""What changes, and its content type."""
+_TEXT, _JSON, _BYTES = b"text/plain; charset=utf-8", b"application/json", b"application/octet-stream"
 
 
 class LogDoor:
@@ -52,22 +50,20 @@ class LogDoor:
         if body is None:
             raise Refused(NOT_FOUND)
         mark = f'"{sha256(body).hexdigest()[:32]}"'
-        kind = _TYPES.get(path)
-        headers = [*_OPEN, _ANEW if kind else _FOREVER, (b"etag", mark.encode())]
+        changes = published.changes(path)
+        headers = [*_OPEN, _ANEW if changes else _FOREVER, (b"etag", mark.encode())]
         if _has(scope, mark):
             await send({"type": "http.response.start", "status": 304, "headers": headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        headers += [
-            (b"content-type", kind or b"application/octet-stream"),
-            (b"content-length", str(len(body)).encode()),
-        ]
+        kind = _JSON if path == published.KEYS else _TEXT if changes else _BYTES
+        headers += [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def _found(self, path: str) -> bytes | None:
         """The bytes at an address: of a tile or bundle that is kept, as much as is asked for."""
-        if path in _TYPES:
+        if published.changes(path):
             return await self._desk.read(self._read, path)
         try:
             place = place_of(path)

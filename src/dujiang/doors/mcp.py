@@ -152,6 +152,8 @@ def _cite(agent: Agent, receipt: Any) -> dict[str, Any] | None:
     """What to cite of an entry: where it stands, whether its receipt holds, and where that is."""
     if not isinstance(receipt, dict):
         return None
+    if "first" in receipt:  # of many records: the first one stands for them
+        receipt = agent.run("ledger.prove", {"entry": receipt["first"]})["receipt"]
     verdict = verify(receipt, agent.calls.vkey)
     kept = None if agent.receipts is None else keep_receipt(receipt, None, agent.receipts)
     return {

@@ -134,8 +134,15 @@ def followed(folder: Path, source: Source) -> tuple[int, Checkpoint, int]:
     old = None if own is None else _head(own)
     since = 0 if old is None else old.size
     # A log that goes on under a new name continues the old one; two that are empty still are two.
-    if old is not None and (head.size < since or (not since and head.origin != old.origin)):
+    if old is not None and not since and head.origin != old.origin:
         raise Refused(LOG_ELSEWHERE)
+    if old is not None and head.size < since:
+        # A log may show an older head for a while, which witnesses have cosigned: the folder stays ahead.
+        try:
+            _check(below(folder), old, head)
+        except Unavailable:
+            raise Refused(LOG_ELSEWHERE) from None
+        return since, old, 0
     _check(source, head, old)
     fresh = list(places(head.size, since))
     for place in fresh:

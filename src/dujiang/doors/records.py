@@ -10,7 +10,6 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from dujiang.ledger.model import NOT_A_RECEIPT
 
 CALL = 1_024
 """Records in one call, the most a node takes."""
+_CALL_BYTES = 1_000_000
+_TOO_LARGE = "ask_too_large"
 WAIT_S = 60.0
 """How long a call that is not answered is sent again where nothing else is said."""
 _PAUSE_S, _PAUSE_S_MAX = 0.2, 5.0
@@ -118,24 +119,47 @@ def attested(
 
     Raises: Refusal.
     """
-    found, rest = Attested(calls), iter(records)
-    name = key or uuid.uuid4().hex
-    while some := list(islice(rest, CALL)):
-        try:
-            some = _sent(calls, some)
-            found._add(_answered(calls, {"records": some, **more}, f"{name}-{len(found)}", wait_s), some)
-        except Refusal as refused:
-            refused.done = found
-            raise
+    found, name = Attested(calls), key or uuid.uuid4().hex
+    try:
+        for some in _lots(calls, records):
+            waiting = [some]
+            while waiting:
+                part = waiting.pop(0)
+                try:
+                    reply = _answered(calls, {"records": part, **more}, f"{name}-{len(found)}", wait_s)
+                except Refusal as refused:
+                    if refused.code != _TOO_LARGE or len(part) == 1:
+                        raise
+                    # This node takes smaller requests than others do.
+                    waiting[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+                else:
+                    found._add(reply, part)
+    except Refusal as refused:
+        refused.done = found
+        raise
     return found
 
 
-def _sent(calls: Calls, records: list[Any]) -> list[Any]:
-    """The records as the wire tells them, of which the receipts are; what becomes of the caller's own is not ours."""
-    try:
-        return json.loads(json.dumps(records, allow_nan=False))
-    except (TypeError, ValueError, RecursionError):
-        raise calls.refusal(Refused(MALFORMED, place="$.records")) from None
+def _lots(calls: Calls, records: Iterable[Any]) -> Iterator[list[Any]]:
+    """The records of one call after another, as the wire tells them: what becomes of the caller's own is not ours.
+
+    Raises: Refusal malformed.
+    """
+    lot: list[Any] = []
+    left = _CALL_BYTES
+    for record in records:
+        try:
+            text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+            size = len(text.encode())
+        except (TypeError, ValueError, RecursionError):
+            raise calls.refusal(Refused(MALFORMED, place="$.records")) from None
+        if lot and (len(lot) == CALL or size > left):
+            yield lot
+            lot, left = [], _CALL_BYTES
+        lot.append(json.loads(text))
+        left -= size + 2
+    if lot:
+        yield lot
 
 
 def _answered(calls: Calls, ask: Mapping[str, Any], key: str, wait_s: float) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from cyclopts import Parameter
 
 from dujiang.acts import ACTS
-from dujiang.doors.flow import Wish, has_rows, is_receipt, perform, takes_many
+from dujiang.doors.flow import Wish, has_rows, is_receipt, perform
 from dujiang.doors.local import Answer, Options
 from dujiang.doors.usage import ARGUMENT_MISSING
 from dujiang.kernel.act import Act, bind
@@ -32,7 +32,6 @@ Deed = Callable[[Options], Answer]
 """What a parsed command does once the flags that may stand anywhere are known."""
 _REST_OF_LINE, _FILE = "words", "upload"
 _OUT_HELP = "Write the answer to a file: .csv, .json or .parquet."
-_RECEIPTS_HELP = "Write the receipt of each record to a file, one a line: .jsonl."
 _RECEIPT_HELP = (
     "Write it to a file (.json); beside it the same as .tlog-proof and .entry, for other programs."
 )
@@ -93,7 +92,7 @@ def _slots(act: Act, flags: Mapping[str, Flag]) -> Iterator[Slot]:
     for flag in flags.values():
         if flag.name not in act.positional:
             yield _slot(flag, told, Slot.KEYWORD_ONLY)
-    out = {_OUT_HELP: has_rows, _RECEIPT_HELP: is_receipt, _RECEIPTS_HELP: takes_many}
+    out = {_OUT_HELP: has_rows, _RECEIPT_HELP: is_receipt}
     told_out = next((text for text, is_so in out.items() if is_so(act)), None)
     if "out" not in flags and told_out is not None:
         reading = Parameter(help=told_out)

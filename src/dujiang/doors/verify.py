@@ -22,7 +22,8 @@ from dujiang.kernel.errors import Code, Exit, Refused, spoken
 if TYPE_CHECKING:
     from dujiang.doors.mirror import Source
     from dujiang.ledger.model import Verdict
-    from dujiang.ledger.note import Checkpoint
+    from dujiang.ledger.note import Checkpoint, Key
+    from dujiang.ledger.witness import Policy
 
 Deed = Callable[[Options], Answer]
 LOG_NOT_VERIFIED = Code(
@@ -30,7 +31,12 @@ LOG_NOT_VERIFIED = Code(
     "The log does not verify: {step}.", "Keep it as it is, and ask who runs the log; trust nothing it says.",
     "日志验证失败：{step}。", "请原样保留并询问日志运营方；在此之前不要采信其内容。",
 )  # fmt: skip
-CODES = (LOG_NOT_VERIFIED,)
+NOT_A_POLICY = Code(
+    "not_a_policy", 422, Exit.usage,
+    "This is not a trust policy.", "Give a tlog-policy file, such as a node's /log/witness-policy.",
+    "这不是信任策略文件。", "请提供 tlog-policy 文件，例如节点的 /log/witness-policy。",
+)  # fmt: skip
+CODES = (LOG_NOT_VERIFIED, NOT_A_POLICY)
 _FILE_BYTES_MAX = 16 << 20
 _HEADS_PROOF = b"c2sp.org/tlog-proof@"
 _SIGNER_UNKNOWN = {
@@ -40,7 +46,7 @@ _SIGNER_UNKNOWN = {
 
 
 class Ring(NamedTuple):
-    """The keys somebody believes."""
+    """Whom somebody believes."""
 
     pinned: list[str]
     trusted: list[str]
@@ -49,6 +55,8 @@ class Ring(NamedTuple):
     """The sizes beyond which keys are not trusted."""
     document: object
     """Of the log's keys, or None."""
+    policy: Policy | None
+    """Whose cosignatures are wanted beside."""
 
 
 def verify(
@@ -58,6 +66,7 @@ def verify(
     entry: Path | None = None,
     old: Path | None = None,
     keys: Path | None = None,
+    policy: Path | None = None,
     did_key: str | None = None,
 ) -> Deed:
     """Check a receipt, a proof, a certificate or a whole log, without a home or an account.
@@ -74,12 +83,15 @@ def verify(
         Of a log: a checkpoint you kept, which the log must continue.
     keys
         The document of the log's keys (GET /log/keys; lies in a log's folder): the pinned key's followers are trusted.
+    policy
+        Which witnesses must have cosigned, and how many (a tlog-policy file).
     did_key
         Of a certificate: its issuer's key, as did:key, as x of a JWK, or a file with its DID document.
     """
 
     def deed(options: Options) -> Answer:
-        ring = _ring(_lines(vkey), None if keys is None else _file(keys))
+        demand = None if policy is None else _policy(policy)
+        ring = _ring(_lines(vkey), None if keys is None else _file(keys), demand)
         if what.startswith(("http://", "https://")) or Path(what).is_dir():
             return _log(what, ring, old, options.language)
         raw = _file(Path(what))
@@ -97,20 +109,20 @@ def verify(
     return deed
 
 
-def _ring(pinned: list[str], raw: bytes | None) -> Ring:
+def _ring(pinned: list[str], raw: bytes | None, policy: Policy | None) -> Ring:
     """The keys to believe: the pinned ones and those that a document proves to follow from them.
 
     Raises: Refused argument_wrong: it is no such document.
     """
     if raw is None:
-        return Ring(pinned, pinned, {}, None)
+        return Ring(pinned, pinned, {}, None, policy)
     from dujiang.doors.usage import ARGUMENT_WRONG
     from dujiang.ledger import trust
 
     try:
         document = json.loads(raw)
         known = [key for each in pinned for key in trust.trusted(each, document)]
-        return Ring(pinned, list(dict.fromkeys(known)), trust.ends(document), document)
+        return Ring(pinned, list(dict.fromkeys(known)), trust.ends(document), document, policy)
     except (trust.NotKeys, ValueError, RecursionError):
         raise Refused(ARGUMENT_WRONG, name="--keys") from None
 
@@ -121,8 +133,8 @@ def _verdict(receipt: object, ring: Ring) -> Verdict:
     own = receipt.get("vkey") if isinstance(receipt, dict) else None
     pinned = own if own in ring.pinned else ring.pinned[0] if ring.pinned else None
     if ring.document is None:
-        return rules.verify(receipt, pinned)
-    return trust.verify(receipt, pinned, ring.document)
+        return rules.verify(receipt, pinned, ring.policy)
+    return trust.verify(receipt, pinned, ring.document, ring.policy)
 
 
 def _told(found: Verdict, language: str, place: int | None = None) -> Answer:
@@ -132,6 +144,10 @@ def _told(found: Verdict, language: str, place: int | None = None) -> Answer:
         "ok": found.ok, "signer": found.signer, "trusted": found.trusted, "act": found.act,
         "time_ms": found.time_ms, "index": found.index, "size": found.size, "facts": found.facts,
     }  # fmt: skip
+    if found.cosigned_by:
+        body["cosigned_by"] = list(found.cosigned_by)
+    if found.unchecked:
+        body["unchecked"] = list(found.unchecked)
     if found.erased:
         body["erased"] = list(found.erased)
     if found.ok:
@@ -177,15 +193,11 @@ def _proof(path: Path, raw: bytes, ring: Ring, entry: Path | None, language: str
         return _not_verified("", str(broken), language)
     if not proof.holds(found, leaf):
         return _not_verified(signer, "3 path to the root", language)
-    said = {
-        "ok": True,
-        "signer": signer,
-        "trusted": True,
-        **_said(leaf),
-        "index": found.index,
-        "size": head.size,
-    }
-    return Answer(said)
+    by = _cosigned(ring, head)
+    if by is None:
+        return _not_verified(signer, "4 cosignatures of the policy", language)
+    said = {"ok": True, "signer": signer, "trusted": True, **_said(leaf), "index": found.index}
+    return Answer({**said, "size": head.size, **by})
 
 
 def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
@@ -197,8 +209,8 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
     with nullcontext(mirror.below(Path(what))) if here else mirror.at(what) as source:
         if ring.document is None and (said := source("keys")) is not None:
             # It need not be trusted: it proves what it adds, and else only takes away.
-            ring = _ring(ring.pinned, said)
-        known = ring if ring.pinned else _ring(mirror.vkeys_of(source), None)
+            ring = _ring(ring.pinned, said, ring.policy)
+        known = ring if ring.pinned else _ring(mirror.vkeys_of(source), None, ring.policy)
         if not known.pinned:
             raise Refused(ARGUMENT_MISSING, name="--vkey")
         try:
@@ -223,6 +235,9 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
     if raw is None:
         raise Broken("1 checkpoint is missing")
     head, signer = _signed(raw, ring, "")
+    by = _cosigned(ring, head)
+    if by is None:
+        raise Broken("7 cosignatures of the policy")
     before = None if old is None else _signed(old, ring, "6 the checkpoint that was kept: ")[0]
     if before is not None and before.size > head.size:
         raise Broken("6 growth: the checkpoint that was kept is newer")
@@ -231,7 +246,8 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
         raise Broken("5 root: the entries give another one than the checkpoint says")
     if before is not None and found.earlier != before.root:
         raise Broken("6 growth: the log does not continue the checkpoint that was kept")
-    body = {"ok": True, "signer": signer, "size": head.size, "root": base64.b64encode(head.root).decode()}
+    body: dict[str, Any] = {"ok": True, "signer": signer, "size": head.size, **by}
+    body["root"] = base64.b64encode(head.root).decode()
     return body if before is None else {**body, "extends": before.size}
 
 
@@ -247,32 +263,49 @@ def _signed(raw: bytes, ring: Ring, where: str) -> tuple[Checkpoint, str]:
         head = note.read_checkpoint(raw.decode())
     except (note.NotANote, UnicodeDecodeError):
         raise Broken(f"{where}1 form of the checkpoint") from None
-    lines = {(name, signed[:4]) for name, signed in head.signatures}
-    own = [
-        (line, name, public)
-        for line, name, public in _own(ring.trusted, head.origin)
-        if (name, note.key_id(name, public)) in lines
-    ]
-    if not own or not all(note.signed_by(head, name, public) for _, name, public in own):
+    try:
+        lines = note.signatures(head, _own(ring.trusted, head.origin))
+    except note.Spoiled:
+        lines = []
+    if not lines:
         raise Broken(f"{where}2 signature of the checkpoint")
-    if all(head.size > ring.ends.get(line, head.size) for line, *_ in own):
-        raise Broken(f"{where}2 key disowned beyond {max(ring.ends[line] for line, *_ in own)} entries")
+    if all(head.size > ring.ends.get(each.key.line, head.size) for each in lines):
+        beyond = max(ring.ends[each.key.line] for each in lines)
+        raise Broken(f"{where}2 key disowned beyond {beyond} entries")
     return head, head.origin
 
 
-def _own(keys: list[str], origin: str) -> list[tuple[str, str, bytes]]:
+def _own(keys: list[str], origin: str) -> list[Key]:
     """The keys that may sign for an origin; those of a kind nobody here can read are passed over."""
     from dujiang.ledger import note
 
-    found: list[tuple[str, str, bytes]] = []
+    found: list[Key] = []
     for line in keys:
         try:
-            name, public = note.read_vkey(line)
+            found.append(note.read_key(line))
         except note.NotANote:
             continue
-        if name == origin:
-            found.append((line, name, public))
-    return found
+    return [key for key in found if key.name == origin]
+
+
+def _policy(path: Path) -> Policy:
+    from dujiang.ledger import note, witness
+
+    try:
+        return witness.read_policy(_file(path).decode())
+    except (note.NotANote, UnicodeDecodeError):
+        raise Refused(NOT_A_POLICY) from None
+
+
+def _cosigned(ring: Ring, head: Checkpoint) -> dict[str, Any] | None:
+    """By whom a head is cosigned, where a policy asks; None if not as it demands."""
+    from dujiang.ledger import witness
+
+    if ring.policy is None:
+        return {}
+    if not witness.satisfied(ring.policy, head):
+        return None
+    return {"cosigned_by": list(witness.cosigners(ring.policy, head))}
 
 
 def _said(leaf: bytes) -> dict[str, Any]:

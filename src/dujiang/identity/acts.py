@@ -44,6 +44,7 @@ from dujiang.identity.model import (
     Person,
     Role,
 )
+from dujiang.identity.rekeying import Rotate, Rotated, lost, prepare_rotate, rotate
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import new_id
@@ -54,7 +55,8 @@ from dujiang.kernel.tables import Session
 __all__ = [
     "Enter", "Leave", "Left", "Link", "Linked", "Login", "Opened", "Password", "caller_of_session", "enter", "leave",
     "link", "login", "password", "prepare_enter", "prepare_login", "prepare_password",
-    "Erase", "Erased", "erase", "prepare_erase",
+    "Erase", "Erased", "erase", "prepare_erase", "Rotate",
+    "Rotated", "lost", "prepare_rotate", "rotate",
 ]  # fmt: skip
 
 

@@ -52,6 +52,7 @@ _FAILURE = Table(
 )  # fmt: skip
 
 _ORG_ADD = Sql(insert(_ORG))
+_ORG_KEY = Sql(text("UPDATE identity_organisation SET public = :public, sealed = :sealed WHERE id = :of_id"))
 _ORG_COLUMNS = (
     _ORG.c.id, _ORG.c.name, _ORG.c.did, _ORG.c.public, _ORG.c.sealed, _ORG.c.operator, _ORG.c.province, _ORG.c.sector,
 )  # fmt: skip
@@ -152,6 +153,11 @@ def add_organisation(db: Session, org: Organisation) -> None:
 def describe(db: Session, org: str, province: str, sector: str) -> None:
     """Says an organisation's province and sector."""
     db.run(_ORG_DESCRIBE, of_id=org, to_province=province, to_sector=sector)
+
+
+def set_key(db: Session, org: str, public: bytes, sealed: bytes) -> None:
+    """Says an organisation's signing key."""
+    db.run(_ORG_KEY, of_id=org, public=public, sealed=sealed)
 
 
 def organisation(db: Session, org: str) -> Organisation | None:

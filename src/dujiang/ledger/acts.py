@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dujiang.kernel.act import Caller, Tx
-from dujiang.kernel.errors import Refused
+from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, fsck, rules, store
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
@@ -25,7 +25,8 @@ from dujiang.ledger.cosigning import (
 )
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming, unname
-from dujiang.ledger.model import NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.model import LOG_DAMAGED, NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.note import read_checkpoint
 from dujiang.ledger.rekeying import (
     Disown,
     Disowned,
@@ -125,6 +126,8 @@ class Restore:
     """In hexadecimal."""
     parties: tuple[str, ...] = ()
     """The organisations of the home: what they count on since that checkpoint may be lost."""
+    lost_key: bool = False
+    """Whether the old name's key is lost; no entry is lost then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +156,7 @@ def prove(tx: Tx, caller: Caller, ask: Show) -> Receipt:
 def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     """The proof that the log only grew between two sizes.
 
-    Raises: Refused no_such_tree.
+    Raises: Refused no_such_tree; Unavailable log_damaged.
     """
     del caller
     head = store.checkpoint(tx.db)
@@ -167,8 +170,16 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
         return store.tile(tx.db, level, number)
 
     grown = Prover(new, fetch)
-    proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
-    roots = [base64.b64encode(root).decode() for root in (Prover(ask.old, fetch).root(), grown.root())]
+    try:
+        proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
+        found = Prover(ask.old, fetch).root(), grown.root()
+    except IndexError:
+        raise Unavailable(LOG_DAMAGED) from None
+    for at, root in zip((ask.old, new), found, strict=True):
+        known = store.checkpoint_at(tx.db, at)
+        if known is not None and read_checkpoint(known).root != root:
+            raise Unavailable(LOG_DAMAGED)
+    roots = [base64.b64encode(root).decode() for root in found]
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
 
 
@@ -176,6 +187,8 @@ def restore(tx: Tx, caller: Caller, ask: Restore) -> Restored:
     """Writes that the log goes on under a new name, and from which checkpoint of the old one."""
     del caller
     tx.tell(before=ask.origin, size=ask.size, root=ask.root, parties=list(ask.parties))
+    if ask.lost_key:
+        tx.tell(lost_key=True)
     return Restored()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import DatabaseLost, Unavailable
@@ -43,6 +43,20 @@ def renew(db: Session, vault: Vault, authority: str) -> str:
     return key.origin
 
 
+def opens(db: Session, vault: Vault) -> bool:
+    """Whether the master key opens the key the log goes on with."""
+    try:
+        vault.open(store.keys(db)[-1].sealed, keyring.PURPOSE)
+    except Unavailable:
+        return False
+    return True
+
+
+def unsigned(db: Session) -> bool:
+    """Whether the log goes on under a key that has signed nothing yet: a beginning that was cut short."""
+    return store.keys(db)[-1].since > store.last(db)[0]
+
+
 def head_of(db: Session) -> tuple[str, str]:
     """The newest checkpoint of a database, and the verifier key of the log as it goes on."""
     newest, known = store.checkpoint(db), store.key(db)
@@ -70,7 +84,7 @@ class LedgerBook:
         self._lock = threading.Lock()
         self._sealed_batches: list[_Batch] = []
         self._open: dict[int, Record] = {}
-        self._lots: dict[int, tuple[Lot, int]] = {}
+        self._lots: dict[int, _Sent] = {}
         self._jumped_ms = 0
         self._follower: Callable[[str], None] | None = None
         with database.reading() as db:
@@ -182,7 +196,7 @@ class LedgerBook:
         store.add_about(tx.db, {ACT, *names_of(many.common)}, first, len(many))
         # The database first: where it refuses, the act is undone and the tree has not grown.
         self._full += self._edge.extend(hashes_of(many.heads, self._last_ms))
-        self._lots[first] = many, self._last_ms
+        self._lots[first] = _Sent(many.common, many.salts, many.salt_bytes, self._last_ms)
         return len(many)
 
     def _stands(self, db: Session) -> None:
@@ -285,12 +299,21 @@ def _edge(size: int, levels: list[list[bytes]], signed: str) -> Edge:
     raise DatabaseLost(LOG_DAMAGED)
 
 
+class _Sent(NamedTuple):
+    """What the receipt of a lot needs of it: a tenth of its bytes."""
+
+    common: dict[str, str]
+    salts: bytes
+    salt_bytes: int
+    time_ms: int
+
+
 class _Batch:
     __slots__ = ("first", "lots", "note", "prover", "records", "size", "vkey")
 
     def __init__(
         self, first: int, size: int, signed: str, records: dict[int, Record],
-        lots: dict[int, tuple[Lot, int]], prover: Prover, vkey: str,
+        lots: dict[int, _Sent], prover: Prover, vkey: str,
     ) -> None:  # fmt: skip
         self.first = first
         self.size = size
@@ -305,11 +328,11 @@ class _Batch:
         if entries is None:
             record = self.records[index]
             return rules.receipt_of(record, record.facts, self.prover.inclusion(index), self.note, self.vkey)
-        lot, time_ms = self.lots[index]
-        digits, width = lot.salts.hex(), 2 * lot.salt_bytes
+        sent = self.lots[index]
+        digits, width = sent.salts.hex(), 2 * sent.salt_bytes
         salts = [digits[at : at + width] for at in range(0, len(digits), width)]
         around = self.prover.surroundings(index, index + entries)
-        return receipt_of(index, time_ms, lot.common, salts, around, self.note, self.vkey)
+        return receipt_of(index, sent.time_ms, sent.common, salts, around, self.note, self.vkey)
 
 
 def receipt(
@@ -334,14 +357,20 @@ def receipt(
 
 
 def lot_receipt(db: Session, first: int, entries: int) -> dict[str, object] | None:
-    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased."""
+    """The receipt of a committed lot under the first checkpoint that covers it; None if some of it was erased.
+
+    Raises: Unavailable log_damaged.
+    """
     found = store.stretch(db, first, entries)
     if any(record.erased for record, _ in found):
         return None
     prover, signed, vkey = _covering(db, first)
     common = {name: value for name, value in found[0][0].facts.items() if name != EACH}
     salts = [raw.hex() for _, raw in found]
-    around = prover.surroundings(first, first + entries)
+    try:
+        around = prover.surroundings(first, first + entries)
+    except IndexError:
+        raise Unavailable(LOG_DAMAGED) from None
     return receipt_of(first, found[0][0].time_ms, common, salts, around, signed, vkey)
 
 

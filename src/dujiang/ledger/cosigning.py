@@ -20,7 +20,7 @@ from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.plugs import Vault
 from dujiang.kernel.tables import Session
-from dujiang.ledger import note, standing, store, witness
+from dujiang.ledger import keyring, note, standing, store, witness
 from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST
 from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
 from dujiang.ledger.tree import Prover
@@ -134,9 +134,8 @@ def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:
     assert newest is not None
     size, signed = newest
     kept = standing.lines(tx.db, size)
-    head = note.read_checkpoint(signed)
-    # The head of a log that goes on under a new name is still the old name's: that key does not sign it.
-    if head.origin == origin and not any(f" {origin} " in line for line in kept):
+    if not any(f" {origin} " in line for line in kept):
+        head = note.read_checkpoint(signed)
         for key, sign in _signers(tx.db, tx.node.vault, origin):
             line = note.cosigned(head, key, tx.now_ms // 1000, sign)
             standing.add_line(tx.db, size, origin, key.kind, True, line, tx.now_ms)
@@ -221,12 +220,13 @@ def published(db: Session, now_ms: int, least_size: int = 0) -> tuple[int, str]:
 
 
 def covering(db: Session, index: int) -> tuple[int, str] | None:
-    """The first head that covers an entry and that a witness cosigned, with its lines."""
-    size = standing.cosigned_for(db, index)
+    """The first head that covers an entry and that the quorum cosigned, or else any witness, with its lines."""
+    least, _ = quorum_of(db)
+    size = standing.cosigned_for(db, index, max(least, 1)) or standing.cosigned_for(db, index, 1)
     signed = store.checkpoint_at(db, size) if size is not None else None
-    return (
-        None if size is None or signed is None else (size, note.with_lines(signed, standing.lines(db, size)))
-    )
+    if size is None or signed is None:
+        return None
+    return size, note.with_lines(signed, standing.lines(db, size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +259,7 @@ def look(db: Session, now_ms: int) -> Look:
     pause_s = float(fresh_s)
     last = standing.own_last(db)
     left_s = 0 if last is None else (last[1] - now_ms) / 1000 + fresh_s / 10
-    own = newest is not None and newest[1].startswith(f"{_origin(db)}\n")
-    unsigned = own and (last is None or (last[0] < size and (left_s <= 0 or left_s > fresh_s)))
+    unsigned = last is None or (last[0] < size and (left_s <= 0 or left_s > fresh_s))
     if last is not None and last[0] < size and not unsigned:
         pause_s = min(pause_s, left_s)
     for name, url, _, known, cosigned, _, asked_ms, failures, failure in standing.witnesses(db):
@@ -321,9 +320,8 @@ def lag_ms(db: Session, size: int, now_ms: int) -> int:
 
 
 def _origin(db: Session) -> str:
-    known = store.key(db)
-    assert known is not None
-    return known[0]
+    """The name that the newest head has: what signs beside it and what watches have that name, too."""
+    return keyring.signing(db)[-1].origin
 
 
 def keys_of(vkeys: str) -> list[Key]:

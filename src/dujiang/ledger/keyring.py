@@ -91,6 +91,11 @@ def believed(keys: Sequence[LogKey], size: int, signed: str) -> LogKey | None:
     return None
 
 
+def overview(db: Session) -> tuple[list[LogKey], list[LogKey]]:
+    """The keys that signed the newest checkpoint, the oldest first, and those that are disowned."""
+    return signing(db), [key for key in store.keys(db) if key.disowned is not None]
+
+
 def head_for(db: Session, index: int) -> tuple[int, str, LogKey]:
     """The first checkpoint that covers an entry and that a trusted key signed: size, note and that key.
 

@@ -106,9 +106,9 @@ def receipt_of(
 def receipts_of(receipt: object, records: Sequence[object]) -> list[dict[str, Any]]:
     """The whole receipt of each record, from the lot's receipt and the records that were sent, in their order.
 
-    A record that was changed, or a receipt that is not of these records, makes receipts that do not verify.
+    They lead to the root of the checkpoint: whether it is signed, and by whom, is left to `rules.verify`.
 
-    Raises: ValueError where the receipt has not the form, or not as many records.
+    Raises: ValueError where the receipt has not the form, or is not of these records.
     """
     parts = cast("dict[str, Any]", receipt)
     if not isinstance(receipt, dict) or frozenset(parts) != _MEMBERS or parts["type"] != _TYPE:
@@ -131,9 +131,11 @@ def _opened(parts: dict[str, Any], records: Sequence[object]) -> list[dict[str, 
     width = 2 * made.salt_bytes
     if parts["salts"] != [digits[at : at + width] for at in range(0, len(records) * width, width)]:
         raise ValueError("not the salts of as many records")
-    size = read_checkpoint(parts["checkpoint"]).size
+    head = read_checkpoint(parts["checkpoint"])
     leaves = hashes_of(made.heads, parts["time_ms"])
-    stretch = Stretch(size, first, leaves, [unbase64(step) for step in parts["around"]])
+    stretch = Stretch(head.size, first, leaves, [unbase64(step) for step in parts["around"]])
+    if stretch.root() != head.root:
+        raise ValueError("not the receipt of these records")
     written: dict[bytes, str] = {}
     found: list[dict[str, Any]] = []
     each = 2 * SALT_BYTES

@@ -1,20 +1,26 @@
 """What everybody may read of the log, by its address below `/log/` (C2SP tlog-tiles); the log of one home.
 
-1. `checkpoint` is the newest signed head, `vkeys` the keys that sign it, a line each, `keys` every key there was
-   with the receipts by which one follows from the other.
-2. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
+1. `checkpoint` is the newest head (while it is fresh, the newest that the quorum cosigned), `vkeys` the keys that sign
+   it and those of this node as a witness, a line each; `keys` every key of the log there was, with the receipts by
+   which one follows from the other.
+2. `witness-policy` says whose cosignatures its heads carry (C2SP tlog-policy); `<SHA-256 of an origin>/checkpoint` is
+   the last head of another log that this node cosigned (C2SP tlog-witness).
+3. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
 """
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, keyring, rekeying, store
+from dujiang.ledger import cosigning, keyring, rekeying, store, witnessing
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
-CHECKPOINT, VKEYS, KEYS = "checkpoint", "vkeys", "keys"
+CHECKPOINT, VKEYS, KEYS, POLICY = "checkpoint", "vkeys", "keys", "witness-policy"
+_LAST = re.compile(r"([0-9a-f]{64})/checkpoint")
 _NUMBER_MAX = 2**48
 
 
@@ -29,12 +35,22 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
         return "".join(f"{key}\n" for key in (*keyring.vkeys(db), *cosigning.vkeys(db))).encode()
     if path == KEYS:
         return msgspec.json.encode(rekeying.document(db)) + b"\n"
+    if path == POLICY:
+        return witnessing.policy_text(db).encode()
+    if (other := _LAST.fullmatch(path)) is not None:
+        found = cosigning.last_of(db, other[1])
+        return None if found is None else found.encode()
     try:
         place = place_of(path)
     except NotATile:
         return None
     raw = piece(db, place)
     return None if raw is None else beginning(raw, place)
+
+
+def changes(path: str) -> bool:
+    """Whether what is at an address may be another thing later."""
+    return path in (CHECKPOINT, VKEYS, KEYS, POLICY) or _LAST.fullmatch(path) is not None
 
 
 def piece(db: Session, place: Place) -> bytes | None:

@@ -15,7 +15,7 @@ from dujiang.ledger.note import read_checkpoint
 
 _DAY_MS = 86_400_000
 _OVERLAP_DAYS_MAX = 366
-_SHOWN = ("origin", "old", "new", "until_ms", "before", "size", "root", "disowned", "beyond")
+_SHOWN = ("origin", "old", "new", "until_ms", "before", "size", "root", "disowned", "beyond", "lost_key")
 """What the entries about keys open to everybody: never an organisation or a person."""
 
 

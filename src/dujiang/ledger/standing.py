@@ -85,7 +85,12 @@ _LINES = Sql(
     select(_COSIGNATURE.c.line).where(_COSIGNATURE.c.size == bindparam("size"))
     .order_by(_COSIGNATURE.c.own.desc(), _COSIGNATURE.c.name, _COSIGNATURE.c.kind)
 )  # fmt: skip
-_COSIGNED_FOR = Sql(text("SELECT min(size) FROM ledger_cosignature WHERE size > :idx AND own = 0"))
+_COSIGNED_FOR = Sql(
+    text(
+        "SELECT size FROM ledger_cosignature WHERE size > :idx AND own = 0 "
+        "GROUP BY size HAVING count(DISTINCT name) >= :least ORDER BY size LIMIT 1"
+    )
+)
 _COSIGNED_LAST = Sql(
     text(
         "SELECT c.size FROM ledger_cosignature c JOIN ledger_witness w ON w.name = c.name WHERE c.own = 0 "
@@ -198,10 +203,10 @@ def lines(db: Session, size: int) -> list[str]:
     return [str(row[0]) for row in db.run(_LINES, size=size)]
 
 
-def cosigned_for(db: Session, index: int) -> int | None:
-    """The size of the first checkpoint that covers the entry at an index and that a witness cosigned."""
-    (row,) = db.run(_COSIGNED_FOR, idx=index)
-    return None if row[0] is None else _int(row[0])
+def cosigned_for(db: Session, index: int, least: int) -> int | None:
+    """The size of the first checkpoint that covers the entry at an index and that so many witnesses cosigned."""
+    rows = db.run(_COSIGNED_FOR, idx=index, least=least)
+    return _int(rows[0][0]) if rows else None
 
 
 def cosigned_last(db: Session, least: int) -> int:

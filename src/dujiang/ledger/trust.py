@@ -16,6 +16,7 @@ from typing import Any, cast
 from dujiang.ledger import rules
 from dujiang.ledger.model import Verdict
 from dujiang.ledger.note import NotANote, read_vkey
+from dujiang.ledger.witness import Policy
 
 TYPE = "dujiang-log-keys"
 _STEP = "5 key disowned beyond {size} entries"
@@ -25,20 +26,21 @@ class NotKeys(ValueError):
     """The text is not a document of a log's keys."""
 
 
-def verify(receipt: object, pinned: str | None, document: object) -> Verdict:
+def verify(receipt: object, pinned: str | None, document: object, policy: Policy | None = None) -> Verdict:
     """The verdict on a receipt, by the keys a document proves from the pinned one, or (None) by the receipt's own.
 
     Raises: NotKeys.
     """
     disowned = ends(document)
     if pinned is None:
-        return _standing(rules.verify(receipt, None), _named(receipt), disowned)
+        return _standing(rules.verify(receipt, None, policy), _named(receipt), disowned)
     verdicts = [
-        _standing(rules.verify(receipt, key), key, disowned) for key in trusted(pinned.strip(), document)
+        _standing(rules.verify(receipt, key, policy), key, disowned)
+        for key in trusted(pinned.strip(), document)
     ]
     # The pinned key's own verdict where no key says yes: it names the step that failed, or the theft.
     good = [verdict for verdict in verdicts if verdict.ok]
-    stolen = [verdict for verdict in verdicts if verdict.step and verdict.step.startswith("5")]
+    stolen = [verdict for verdict in verdicts if verdict.step and verdict.step.startswith("5 key")]
     return [*good, *stolen, *verdicts][0]
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, note, standing, store, witness
+from dujiang.ledger import cosigning, keyring, note, standing, store, witness
 from dujiang.ledger.cosigning import FRESH_S, keys_of
 from dujiang.ledger.model import NOT_A_URL, NOT_A_VKEY, QUORUM_TOO_LARGE
 from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
@@ -203,7 +204,7 @@ def appoint(tx: Tx, caller: Caller, ask: Appoint) -> Appointed:
     if name == cosigning.witness_name(tx.db):
         raise Refused(NOT_A_VKEY)
     standing.put_witness(tx.db, name, url, "\n".join(lines))
-    tx.tell(witness=name, url=url, vkeys=list(lines))
+    tx.tell(witness=name, url=url, **_named(keys))
     return Appointed(name, url)
 
 
@@ -230,12 +231,11 @@ def watch(tx: Tx, caller: Caller, ask: Watch) -> Watched:
     del caller
     keys = _keys_of(ask.vkeys, (ED25519, MLDSA44))
     origin = keys[0].name
-    known = store.key(tx.db)
-    if not any(key.kind == ED25519 for key in keys) or (known is not None and origin == known[0]):
+    if not any(key.kind == ED25519 for key in keys) or origin in {key.origin for key in store.keys(tx.db)}:
         raise Refused(NOT_A_VKEY)
     lines = [key.line for key in keys]
     standing.put_watched(tx.db, origin, cosigning.place_of(origin), "\n".join(lines))
-    tx.tell(log=origin, vkeys=lines)
+    tx.tell(log=origin, **_named(keys))
     return Watched(origin, int(standing.watched(tx.db, origin)[0][4]))
 
 
@@ -287,9 +287,7 @@ def forks(tx: Tx, caller: Caller, ask: Forks) -> Found:
 
 def policy_text(db: Session) -> str:
     """The trust policy of this log as a file (C2SP tlog-policy)."""
-    known = store.key(db)
-    assert known is not None
-    log = [Key(known[0], known[1])]
+    log = [Key(key.origin, key.public) for key in keyring.signing(db)]
     least, _ = cosigning.quorum_of(db)
     chosen = [(keys_of(each[2])[0], each[1]) for each in standing.witnesses(db)]
     return witness.write_policy(log, chosen, least)
@@ -313,6 +311,13 @@ def overview(db: Session, now_ms: int) -> Overview:
         tuple(Seen(each[0], bool(each[3]), each[4], each[7]) for each in standing.watched(db)),
         sum(tally.values()), unproved, _own_vkey(db),
     )  # fmt: skip
+
+
+def _named(keys: list[Key]) -> dict[str, object]:
+    """How an entry names keys: those of Ed25519 as they are, and the hash of all lines (ML-DSA-44 keys are long)."""
+    lines = [key.line for key in keys]
+    short = [key.line for key in keys if key.kind != MLDSA44]
+    return {"vkeys": short, "vkeys_sha256": sha256("\n".join(lines).encode()).hexdigest()}
 
 
 def _own_vkey(db: Session) -> str | None:

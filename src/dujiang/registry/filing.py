@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from dujiang.kernel.act import Caller, Node
-from dujiang.kernel.errors import Refused
+from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.ids import new_id, prefix_of
 from dujiang.registry import rules, store
 from dujiang.registry.model import (
@@ -107,15 +107,23 @@ def _upload_key(org: str, upload: str) -> str:
     return f"uploads/{org}/{upload}"
 
 
+def salt_of(node: Node, org: str, sealed: bytes) -> bytes | None:
+    """An organisation's salt, or None where it was lost with the master key that sealed it."""
+    try:
+        return node.vault.open(sealed, f"registry-salt:{org}")
+    except Unavailable:
+        return None
+
+
 def _salt(node: Node, org: str) -> tuple[bytes, bytes | None]:
     """The organisation's salt; and, if it is a fresh one, the same sealed."""
-    purpose = f"registry-salt:{org}"
     with node.database.reading() as db:
-        known = store.salt(db, org)
+        sealed = store.salt(db, org)
+    known = None if sealed is None else salt_of(node, org, sealed)
     if known is not None:
-        return node.vault.open(known, purpose), None
+        return known, None
     salt = secrets.token_bytes(32)
-    return salt, node.vault.seal(salt, purpose)
+    return salt, node.vault.seal(salt, f"registry-salt:{org}")
 
 
 def proposal_of(sketch: Sketch, table: Table, noise: tuple[NoiseRow, ...]) -> Proposal:

@@ -87,7 +87,12 @@ _FILES = Sql(
 )
 _CERTIFICATE = Sql(text("SELECT certificate FROM registry_version WHERE org = :org AND id = :id"))
 _SALT_GET = Sql(text("SELECT sealed FROM registry_salt WHERE org = :org"))
-_SALT_ADD = Sql(text("INSERT INTO registry_salt (org, sealed) VALUES (:org, :sealed)"))
+_SALT_ADD = Sql(
+    text(
+        "INSERT INTO registry_salt (org, sealed) VALUES (:org, :sealed) "
+        "ON CONFLICT (org) DO UPDATE SET sealed = excluded.sealed"
+    )
+)
 _SERIAL_UP = Sql(
     text(
         "INSERT INTO registry_serial (month, last) VALUES (:month, 1)"
@@ -232,7 +237,7 @@ def salt(db: Session, org: str) -> bytes | None:
 
 
 def add_salt(db: Session, org: str, sealed: bytes) -> None:
-    """Keeps an organisation's sealed salt, once and for all."""
+    """Keeps an organisation's sealed salt, once and for all, or in place of one that nobody can open any more."""
     db.run(_SALT_ADD, org=org, sealed=sealed)
 
 

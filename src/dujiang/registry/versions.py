@@ -7,7 +7,7 @@ from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.registry import granting, store
-from dujiang.registry.filing import Prepared, drop_files
+from dujiang.registry.filing import Prepared, drop_files, salt_of
 from dujiang.registry.model import CONTENT_ELSEWHERE, REGISTRATION_RACED, TABLES, Version, keys_of
 from dujiang.registry.right import CONTENT_TRANSFERRED, Source
 
@@ -123,6 +123,7 @@ def _says_the_same(version: Version, prepared: Prepared) -> bool:
 def _keep_salt(tx: Tx, org: str, sealed: bytes | None) -> None:
     if sealed is None:
         return
-    if store.salt(tx.db, org) is not None:
+    known = store.salt(tx.db, org)
+    if known is not None and salt_of(tx.node, org, known) is not None:
         raise Refused(REGISTRATION_RACED)
     store.add_salt(tx.db, org, sealed)

@@ -55,7 +55,8 @@ def _compact(row: Any) -> dict[str, Any]:
     index, act, time_ms, org, leaf, facts, salts = row
     commitments, told, opening = json.loads(leaf)["commitments"], json.loads(facts), json.loads(salts)
     # A fact that is no longer there, or cannot be opened, stands as erased: no salt, but its commitment.
-    told.update(dict.fromkeys(commitments.keys() - told.keys()))
+    opening = {field: salt for field, salt in opening.items() if field in told}
+    told.update(dict.fromkeys(commitments.keys() - opening.keys()))
     fields = [field for field in told if field in commitments]
     return {
         "idx": index, "act": act, "time_ms": time_ms, "org": org,
