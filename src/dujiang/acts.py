@@ -32,6 +32,12 @@ ACTS: dict[str, Act] = {
             "ledger.export", READS, _ANY, "Write an evidence bundle", "导出证据包",
             examples=("dujiang ledger export --contract CONTRACT --out evidence.zip",),
         ),
+        Act(
+            "ledger.retain", WRITES, ("operator",), "Publish how long records are kept", "公布记录留存政策", None,
+            ("days",), examples=("dujiang ledger retain 365",),
+        ),
+        Act("ledger.prune", WRITES, ("operator",), "Prune records kept long enough", "清理到期记录"),
+        Act("ledger.fsck", READS, ("auditor", "operator"), "Examine the whole log", "检查整份日志"),
         Act("ledger.show", READS, _ANY, "Show a log entry", "查看存证条目", shows=("entry",)),
         Act("ledger.prove", READS, _ANY, "Get the receipt of an entry", "获取条目回执", "receipt", ("entry",)),
         Act("ledger.consistency", READS, _ANY, "Prove that the log only grew", "证明日志只增不改"),

@@ -81,6 +81,7 @@ class Scenario:
 def play(life: Life) -> Scenario:
     """The whole life; what it is about still stands at its end."""
     made = Scenario(life)
+    _pruning(made)
     _people(made)
     product = _table(made)
     _rights(made)
@@ -283,11 +284,23 @@ def _log(made: Scenario) -> None:
         run("ledger.search", caller, ledger.Search(contract=made.contract, act="cleanroom.ask"))
         run("ledger.replay", caller, ledger.Replay(made.contract))
         run("ledger.export", caller, ledger.Export(made.contract))
+    assert run("ledger.fsck", life.auditor, ledger.Fsck()).agrees
     run("ledger.consistency", life.insurer, ledger.Consistency(3))
     readings = ({"meter": "m-1", "kwh": 1.5}, {"meter": "m-2", "kwh": 2})
     run("ledger.attest", life.insurer, ledger.Attest(readings, "meter.reading", made.contract))
     _witnesses(made)
     run("ledger.restore", NODE, ledger.Restore("data.example.org", 3, "00" * 32))
+
+
+def _pruning(made: Scenario) -> None:
+    """Records that are kept as long as a policy says, which was published before."""
+    life, run = made.life, made.run
+    run("ledger.attest", life.insurer, ledger.Attest(({"meter": "m-0"},), "meter.reading"))
+    made.refuse("ledger.retain", life.hospital, ledger.Retain(179))
+    run("ledger.retain", life.hospital, ledger.Retain(180))
+    made.refuse("ledger.prune", life.hospital, ledger.Prune())
+    life.clock.move(181 * 86_400_000)
+    assert run("ledger.prune", life.hospital, ledger.Prune()).pruned == 1
 
 
 def _witnesses(made: Scenario) -> None:
@@ -319,7 +332,7 @@ def _figures(made: Scenario) -> None:
     life, run = made.life, made.run
     for caller in (life.insurer, life.hospital, life.auditor):
         for by in By:
-            run("observatory.show", caller, observatory.Show(by, period="2026-05", exact=True))
+            run("observatory.show", caller, observatory.Show(by, period="2026-11", exact=True))
         run("observatory.list", caller, observatory.List("35-44"))
     run("observatory.show", life.auditor, observatory.Show())
     found = run("observatory.reconcile", life.auditor, observatory.Reconcile())

@@ -34,6 +34,7 @@ OVERSIGHT = {
         "ledger.search",
         "ledger.replay",
         "ledger.export",
+        "ledger.fsck",
         "observatory.show",
         "observatory.list",
         "observatory.reconcile",

@@ -233,6 +233,10 @@ def test_the_log_and_the_packages_agree(life: Life) -> None:
         "answer": 4,
         "bill": 0,
         "settlement": 0,
+        "payment": 0,
+        "hold": 0,
+        "use": 0,
+        "fee": 0,
     }
     for caller in (life.insurer, life.rival):
         assert life.refused("observatory.reconcile", caller, observatory.Reconcile()) == "forbidden"

@@ -133,7 +133,13 @@ def hold_uses(
     priced = [(one.id, wanted) for one, wanted, _ in found if wanted is not None]
     if priced:
         tx.tell(
-            held=[_told(contract, wanted.amount_minor, wanted.price.currency) for contract, wanted in priced]
+            held=[
+                {
+                    **_told(contract, wanted.amount_minor, wanted.price.currency),
+                    "fees_minor": wanted.amount_minor - wanted.question_minor,
+                }
+                for contract, wanted in priced
+            ]
         )
     return None
 
@@ -210,6 +216,26 @@ def end_use(tx: Tx, use: str, rows: int, *, done: bool) -> None:
         told.append(_told(one.contract, ended.amount_minor, has.currency))
     if told:
         tx.tell(cost=told)
+
+
+def costs(
+    db: Session,
+) -> tuple[dict[tuple[str, str], int | None], dict[tuple[str, str], int], dict[str, int]]:
+    """What uses hold (None: they ended) and what they cost, by use and contract, and each contract's fees.
+
+    In minor units; a question's fees are not in what it holds.
+    """
+    held: dict[tuple[str, str], int | None] = {}
+    cost: dict[tuple[str, str], int] = {}
+    fees: dict[str, int] = {}
+    for use, contract, kind, held_minor, amount in store.every_use(db):
+        if kind is not Kind.question:
+            fees[contract] = fees.get(contract, 0) + (amount or 0)
+            continue
+        held[use, contract] = held_minor if amount is None else None
+        if amount is not None:
+            cost[use, contract] = amount
+    return held, cost, fees
 
 
 def provided(db: Session, contract_id: str) -> Contract | None:

@@ -208,6 +208,9 @@ _USE_COLUMNS = (
     _USE.c.unit_minor, _USE.c.rows, _USE.c.row_minor, _USE.c.held_minor, _USE.c.amount_minor, _USE.c.no,
 )  # fmt: skip
 _USE_ALL = Sql(select(*_USE_COLUMNS).where(_USE.c.id == bindparam("id")).order_by(_USE.c.contract))
+_USE_EVERY = Sql(
+    select(_USE.c.id, _USE.c.contract, _USE.c.kind, _USE.c.held_minor, _USE.c.amount_minor, _USE.c.no)
+)
 _USE_RANGE = Sql(
     select(*_USE_COLUMNS).where(
         _USE.c.org == bindparam("org"), _USE.c.contract == bindparam("contract"), _USE.c.no > bindparam("after"),
@@ -405,6 +408,20 @@ def add_use(db: Session, one: Use, ended_ms: int | None) -> None:
         quantity=one.quantity, unit_minor=one.unit_minor, rows=one.rows, row_minor=one.row_minor,
         held_minor=one.held_minor, amount_minor=one.amount_minor, ended_ms=ended_ms, no=one.no,
     )  # fmt: skip
+
+
+def every_use(db: Session) -> list[tuple[str, str, Kind, int, int | None]]:
+    """Every use of a priced contract: id, contract, kind, what it held, and what it cost once it ended."""
+    return [
+        (
+            str(name),
+            str(contract),
+            Kind(str(kind)),
+            cast("int", held),
+            None if no is None else cast("int", amount),
+        )
+        for name, contract, kind, held, amount, no in db.run(_USE_EVERY)
+    ]
 
 
 def uses(db: Session, use_id: str) -> list[Use]:

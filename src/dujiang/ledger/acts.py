@@ -10,7 +10,8 @@ from typing import Any
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.kernel.tables import Session
-from dujiang.ledger import book, fsck, rules, store
+from dujiang.ledger import book, rules, store
+from dujiang.ledger import fsck as fsck_rules
 from dujiang.ledger.attesting import Attest, Attested, attest, prepare_attest
 from dujiang.ledger.bundle import Export, Exported, export
 from dujiang.ledger.cosigning import (
@@ -39,6 +40,7 @@ from dujiang.ledger.rekeying import (
     keys,
     rotate,
 )
+from dujiang.ledger.retaining import Prune, Pruned, Retain, Retained, prune, retain
 from dujiang.ledger.searching import (
     Entries,
     Entry,
@@ -74,11 +76,11 @@ from dujiang.ledger.witnessing import (
 
 __all__ = [
     "Appoint", "Attest", "Attested", "Collect", "Cosign", "Dismiss", "Disown", "Disowned", "Entries", "Entry",
-    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Publish", "Quorum", "Replay", "Replayed",
-    "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch", "Witnesses", "appoint", "attest", "collect",
-    "cosign", "dismiss", "disown", "erase_facts", "export", "forks", "keys", "list_", "naming", "oversees",
-    "prepare_attest", "prepare_cosign", "publish", "quorum", "replay", "rotate", "search", "unname", "unwatch",
-    "watch", "witnesses",
+    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Prune", "Pruned", "Publish", "Quorum",
+    "Replay", "Replayed", "Retain", "Retained", "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch",
+    "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss", "disown", "erase_facts", "export",
+    "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign", "prune", "publish",
+    "quorum", "replay", "retain", "rotate", "search", "unname", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
 
 
@@ -107,6 +109,25 @@ class Grown:
     new_root: str
     proof: tuple[str, ...]
     checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fsck:
+    """The whole log in the database, against what was signed; `limit` differences are named."""
+
+    limit: int = 100
+    """How many differences at most are named; all are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What was read and what of it is not what was signed; nothing is changed."""
+
+    agrees: bool
+    entries: int
+    checkpoints: int
+    found: int
+    differences: tuple[fsck_rules.Difference, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +204,14 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
 
 
+def fsck(tx: Tx, caller: Caller, ask: Fsck) -> Examined:
+    """Everything in which the log in the database is not the log that was signed, however much it is."""
+    del caller
+    found = fsck_rules.examine(tx.db, max(0, ask.limit))
+    named = tuple(found.differences)
+    return Examined(not found.found, found.entries, found.checkpoints, found.found, named)
+
+
 def restore(tx: Tx, caller: Caller, ask: Restore) -> Restored:
     """Writes that the log goes on under a new name, and from which checkpoint of the old one."""
     del caller
@@ -235,5 +264,5 @@ def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept, 
         for index, day, month, flow, counted in store.of_entries(db, page[-1].index, before):
             if days.get(index, day) == day and month == rules.month_of(day):
                 kept.setdefault(index, {})[flow] = counted
-        yield page, kept, fsck.strange(db, page)
+        yield page, kept, fsck_rules.strange(db, page)
         before = page[-1].index

@@ -112,10 +112,26 @@ HEAD_NOT_SIGNED = Code(
     "Send it with the log's Ed25519 line; after a change of keys, have the log watched anew.",
     "检查点未由本节点所知的该日志密钥有效签署。", "请附上该日志的 Ed25519 签名行；更换密钥后请重新登记监看。",
 )  # fmt: skip
+RETENTION_SHORT = Code(
+    "retention_short", 400, Exit.usage,
+    "Records are kept for {least} to {most} days.", "Give a number of days in that range.",
+    "记录的留存期为 {least} 至 {most} 天。", "请填写该范围内的天数。",
+)  # fmt: skip
+POLICY_UNPUBLISHED = Code(
+    "policy_unpublished", 409, Exit.refused,
+    "Nothing is pruned before a policy was published for {days} days.",
+    "Publish one with `dujiang ledger retain DAYS`, and prune once it was there for so long.",
+    "留存政策公布满 {days} 天之前不得清理任何记录。", "请先用 `dujiang ledger retain 天数` 公布政策，期满后再清理。",
+)  # fmt: skip
+NOTHING_TO_PRUNE = Code(
+    "nothing_to_prune", 409, Exit.refused,
+    "No record is old enough to be pruned.", "See `GET /log/policy` for how long records are kept.",
+    "没有到期可清理的记录。", "留存期限见 `GET /log/policy`。",
+)  # fmt: skip
 CODES = (
     NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, LOG_MOVED, LOG_DAMAGED, ROTATION_RUNS, OVERLAP_UNFIT, NOT_OUR_KEY,
     RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE, NOT_A_WITNESS_REQUEST,
-    LOG_NOT_WATCHED, HEAD_NOT_SIGNED,
+    LOG_NOT_WATCHED, HEAD_NOT_SIGNED, RETENTION_SHORT, POLICY_UNPUBLISHED, NOTHING_TO_PRUNE,
 )  # fmt: skip
 
 

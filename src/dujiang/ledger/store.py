@@ -453,6 +453,7 @@ _RUNS, _RUNS_UP = (
     }
     for bound, order in (("< :below", "DESC"), ("> :after", "ASC"))
 )
+_UNNAME = Sql(text("DELETE FROM ledger_about WHERE name = :name AND idx = :idx"))
 _FORGET = Sql(text("DELETE FROM ledger_about WHERE name = :name"))
 _TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
 
@@ -475,6 +476,18 @@ def forget(db: Session, names: Iterable[str]) -> None:
     """Takes names out of the index of what entries are about."""
     for name in names:
         db.run(_FORGET, name=number_of(name))
+
+
+def unname(db: Session, names: Iterable[str], index: int) -> None:
+    """Takes what the entries of a run that begins at an index are about out of the index."""
+    for name in names:
+        db.run(_UNNAME, name=number_of(name), idx=index)
+
+
+def run_above(db: Session, name: str, after: int) -> tuple[int, int] | None:
+    """The oldest run about a name that begins above an index."""
+    rows = db.run(_RUNS_UP["name"], value=number_of(name), after=after, count=1)
+    return cast("list[tuple[int, int]]", rows)[0] if rows else None
 
 
 def runs(db: Session, kind: str, value: str, below: int, count: int) -> list[tuple[int, int]]:
@@ -503,6 +516,45 @@ def led(db: Session, kind: str, value: str, after: int) -> Iterator[int]:
 def time_at(db: Session, index: int) -> int:
     """When the entry at an index that is there was written."""
     return _int(db.run(_TIME_GET, idx=index)[0][0])
+
+
+# The examination of the whole log.
+SIGHT_MODULUS = 32_749  # its square fits 32 bits
+_CHECKPOINTS = Sql(
+    select(_CHECKPOINT.c.size, _CHECKPOINT.c.note).where(_CHECKPOINT.c.size > bindparam("after"))
+    .order_by(_CHECKPOINT.c.size).limit(bindparam("count"))
+)  # fmt: skip
+_SIGHT_SUMS = Sql(
+    text(
+        f"SELECT org, count(*), sum(idx), sum((idx % {SIGHT_MODULUS}) * (idx % {SIGHT_MODULUS})) FROM ledger_sight "
+        "WHERE entries = 1 GROUP BY org"
+    )
+)
+_SIGHT_LONG = Sql(text("SELECT org, idx, entries FROM ledger_sight WHERE entries <> 1"))
+
+
+def raw(db: Session, first: int, count: int) -> list[Any]:
+    """Entries from an index on as they are kept: index, act, time, organisation, facts (text), commitments, salts."""
+    return cast("list[Any]", db.run(_STRETCH, first=first, last=first + count - 1))
+
+
+def checkpoints(db: Session) -> Iterator[tuple[int, str]]:
+    """Every checkpoint, the smallest size first."""
+    after = -1
+    while rows := db.run(_CHECKPOINTS, after=after, count=_RUNS_READ):
+        after = _int(rows[-1][0])
+        yield from cast("list[tuple[int, str]]", rows)
+
+
+def sight_sums(db: Session) -> dict[str, list[int]]:
+    """By organisation: how many entries it may see, the sum of their indexes, and of their squared remainders."""
+    found = {str(org): [int(cast("int", each)) for each in sums] for org, *sums in db.run(_SIGHT_SUMS)}
+    for org, first, entries in cast("list[tuple[str, int, int]]", db.run(_SIGHT_LONG)):
+        sums = found.setdefault(org, [0, 0, 0])
+        sums[0] += entries
+        sums[1] += sum(range(first, first + entries))
+        sums[2] += sum((index % SIGHT_MODULUS) ** 2 for index in range(first, first + entries))
+    return found
 
 
 def _record(row: Row) -> Record:

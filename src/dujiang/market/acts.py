@@ -524,11 +524,20 @@ def _written(db: Session, caller: Caller, bill_id: str) -> tuple[Bill, Contract]
     return made, _provided(db, caller, made.contract)
 
 
-def papers(db: Session) -> tuple[list[str], list[str]]:
-    """The ids of all bills and credit notes, and of the bills that were settled; for the packages downstream."""
+def papers(db: Session) -> tuple[dict[str, int], dict[str, int]]:
+    """The amounts of all bills and credit notes, and of the bills that were settled; for the packages downstream."""
     found = store.papers(db)
-    settled = [name for name, paper, state in found if paper is Paper.bill and state is not State.open]
-    return [name for name, _, _ in found], settled
+    settled = {
+        name: amount
+        for name, paper, state, amount in found
+        if paper is Paper.bill and state is not State.open
+    }
+    return {name: amount for name, _, _, amount in found}, settled
+
+
+def moved(db: Session) -> dict[tuple[int, str], int]:
+    """What was moved by each entry, by entry and currency, in minor units; for the packages downstream."""
+    return store.moved(db)
 
 
 def _tell(tx: Tx, made: Bill, amount: Money, *parties: str, **facts: object) -> None:

@@ -157,7 +157,13 @@ _QUOTE_GET = Sql(
     )
 )
 _QUOTE_SWEEP = Sql(text("DELETE FROM market_quote WHERE until_ms < :before_ms"))
-_BILL_ALL = Sql(text("SELECT id, paper, state FROM market_bill"))
+_BILL_ALL = Sql(text("SELECT id, paper, state, amount_minor FROM market_bill"))
+_MOVED = Sql(
+    text(
+        "SELECT t.entry, t.currency, coalesce(sum(CASE WHEN p.amount_minor > 0 THEN p.amount_minor ELSE 0 END), 0) "
+        "FROM market_transaction t LEFT JOIN market_posting p ON p.no = t.no GROUP BY t.entry, t.currency"
+    )
+)
 _BILL_ADD = Sql(insert(_BILL))
 _BILL_COLUMNS = (
     "SELECT id, paper, org, number, consumer, contract, product, amount_minor, currency, fee_bp, at_ms, state, "
@@ -326,9 +332,18 @@ def bills(db: Session, org: str, before: str, count: int) -> list[Bill]:
     return [_bill(row) for row in db.run(_BILL_LIST, org=org, before=before, count=count)]
 
 
-def papers(db: Session) -> list[tuple[str, Paper, State]]:
-    """Every bill and credit note of the node with its state."""
-    return [(str(row[0]), Paper(str(row[1])), State(str(row[2]))) for row in db.run(_BILL_ALL)]
+def papers(db: Session) -> list[tuple[str, Paper, State, int]]:
+    """Every bill and credit note of the node with its state and amount in minor units."""
+    return [
+        (str(row[0]), Paper(str(row[1])), State(str(row[2])), _whole(row[3])) for row in db.run(_BILL_ALL)
+    ]
+
+
+def moved(db: Session) -> dict[tuple[int, str], int]:
+    """What the transactions of each entry moved, by entry and currency, in minor units."""
+    return {
+        (_whole(entry), str(currency)): int(cast("int", amount)) for entry, currency, amount in db.run(_MOVED)
+    }
 
 
 def credits(db: Session, bill_id: str) -> list[Bill]:

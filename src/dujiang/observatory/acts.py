@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from dujiang.catalogue import acts as catalogue
 from dujiang.cleanroom import acts as cleanroom
 from dujiang.contract import acts as contracts
+from dujiang.contract import performance
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
@@ -186,14 +187,21 @@ def reconcile(tx: Tx, caller: Caller, ask: Reconcile) -> Reconciled:
     for records, kept, strange in ledger.whole(tx.db):
         one.read(records, kept, strange)
     bills, settled = market.papers(tx.db)
+    holds, costs, fees = performance.costs(tx.db)
     held: dict[str, Mapping[str, int | None]] = {
         "organisation": dict.fromkeys(each.id for each in identity.organisations(tx.db, 2**31)),
         "version": dict.fromkeys(registry.registered(tx.db)),
         "product": dict.fromkeys(catalogue.products(tx.db)),
         "contract": contracts.performed(tx.db),
         "answer": cleanroom.answered(tx.db),
-        "bill": dict.fromkeys(bills),
-        "settlement": dict.fromkeys(settled),
+        "bill": bills,
+        "settlement": settled,
+        "payment": {
+            f"{entry} {currency}": amount for (entry, currency), amount in market.moved(tx.db).items()
+        },
+        "hold": {f"{use} {contract}": amount for (use, contract), amount in holds.items()},
+        "use": {f"{use} {contract}": amount for (use, contract), amount in costs.items()},
+        "fee": fees,
     }
     one.end(held)
     named = tuple(one.findings[: max(0, ask.limit)])

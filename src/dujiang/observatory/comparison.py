@@ -5,6 +5,9 @@
 3. A contract was used as often as entries say.
 4. A record opens its leaf: what figures are summed from is what was committed to.
 5. The tables that figures are summed from hold, of each entry, what its record tells and nothing else.
+6. Money that was moved, billed, settled, held or charged is what an entry says of it, to the last minor unit, and
+   what an entry says of it was: a deposit, an order, a settlement or a refund without its entry is found, and one
+   of which only the entry is left, too.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from dujiang.observatory.model import Finding
 from dujiang.policy.rules import purpose_class
 
 Held = Mapping[str, Mapping[str, int | None]]
-"""By kind and id: the entry an object names, or how often it was used, or None."""
+"""By kind and id: the entry an object names, how often it was used, its amount in minor units, or None."""
+_MOVING = frozenset({"market.deposit", "market.withdraw", "market.order", "market.settle", "market.refund"})
+_SUMMED = frozenset({"payment", "bill", "settlement", "use", "fee"})
 _VERSIONS = frozenset({"registry.register", "catalogue.offer", "catalogue.publish"})
 
 
@@ -34,6 +39,10 @@ class Comparison:
     findings: list[Finding] = field(default_factory=list[Finding])
     _said: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
     _uses: Counter[str] = field(default_factory=Counter[str])
+    _sums: dict[str, Counter[str]] = field(default_factory=dict[str, "Counter[str]"])
+    """By kind and id what entries say of it, in minor units."""
+    _unpriced: set[str] = field(default_factory=set[str])
+    """Contracts used by entries of a time when these did not say which part of what was held are fees."""
     _uncounted: set[str] = field(default_factory=set[str])
     """Contracts used by entries of a time when these did not say whether a use was counted."""
 
@@ -53,6 +62,12 @@ class Comparison:
             self.size = record.index
             for kind, made in objects_of(record):
                 self._said.setdefault(kind, {}).setdefault(made, record.index)
+            for kind, made, amount in sums_of(record):
+                self._said.setdefault(kind, {}).setdefault(made, record.index)
+                self._sums.setdefault(kind, Counter())[made] += amount
+            self._unpriced.update(
+                str(told["contract"]) for told in record.facts.get("held", ()) if "fees_minor" not in told
+            )
             self._count(record)
             if record.index in strange:
                 self._found("differs", "record", record.index, str(record.index))
@@ -67,6 +82,9 @@ class Comparison:
             self._found("missing", "entry", self.size - 1, str(self.size - 1))
         for kind, objects in held.items():
             said = self._said.get(kind, {})
+            if kind == "fee":
+                objects = {each: fees for each, fees in objects.items() if each not in self._unpriced}
+                said = {each: entry for each, entry in said.items() if each not in self._unpriced}
             for made in said.keys() - objects.keys():
                 self._found("without_object", kind, said[made], made)
             for made in objects.keys() - said.keys():
@@ -78,6 +96,10 @@ class Comparison:
     def _fits(self, kind: str, made: str, entry: int, held: int | None) -> bool:
         if kind == "answer":
             return held == entry
+        if kind == "hold":
+            return held is None or held == self._sums[kind][made]
+        if kind in _SUMMED:
+            return held == self._sums[kind][made]
         return kind != "contract" or made in self._uncounted or held == self._uses[made]
 
     def _count(self, record: Record) -> None:
@@ -115,6 +137,34 @@ def objects_of(record: Record) -> Iterator[tuple[str, str]]:
         yield "settlement", str(facts.get("bill"))
     if record.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
         yield "answer", str(facts.get("job"))
+
+
+def sums_of(record: Record) -> Iterator[tuple[str, str, int]]:
+    """What an entry says of money: kind, id and minor units.
+
+    `payment`: what it moved, under its own index and currency; `hold` and `use`: what a question held under a
+    contract and what it cost; `fee`: the fees due with it.
+    """
+    facts = record.facts
+    if "declined" in facts and record.act.startswith("market."):
+        return
+    amount = facts.get("amount_minor")
+    if isinstance(amount, int):
+        if record.act in _MOVING:
+            yield "payment", f"{record.index} {facts.get('currency')}", amount
+        if record.act in ("market.bill", "market.refund"):
+            yield "bill", str(facts.get("bill")), amount
+        if record.act == "market.settle":
+            yield "settlement", str(facts.get("bill")), amount
+    if "job" not in facts:
+        return
+    for told in facts.get("held", ()):
+        fees = int(told.get("fees_minor", 0))
+        yield "hold", f"{facts['job']} {told['contract']}", int(told["amount_minor"]) - fees
+        if fees:
+            yield "fee", str(told["contract"]), fees
+    for told in facts.get("cost", ()):
+        yield "use", f"{facts['job']} {told['contract']}", int(told["amount_minor"])
 
 
 def counted_by(record: Record) -> dict[Flow, dict[str, int]]:

@@ -103,11 +103,13 @@ class Finding:
     what: str
     """without_object: an entry's object is gone; without_entry: an object has none; differs; missing: an entry."""
     kind: str
-    """organisation, version, product, contract, answer, bill, settlement, figure, record, entry."""
+    """organisation, version, product, contract, answer, bill, settlement, payment, hold, use, fee, figure, record or
+    entry."""
     entry: int | None
     """The entry it is about; None where there is none."""
     id: str
-    """The object's id; of figures and entries their index."""
+    """The object's id; of figures and entries their index; of a payment its entry's index and currency; of what a
+    question held or cost its id and the contract's."""
 
 
 PERIOD_UNFIT = Code(
