@@ -19,7 +19,7 @@ from dujiang.ledger import lot, store
 from dujiang.ledger.model import NOTHING_TO_PRUNE, POLICY_UNPUBLISHED, RETENTION_SHORT
 from dujiang.ledger.subject import names_of
 
-RETAIN = "ledger.retain"
+RETAIN, PRUNE = "ledger.retain", "ledger.prune"
 DAYS_MIN, NOTICE_DAYS = 180, 30
 _DAYS_MAX = 36_500
 _DAY_MS = 86_400_000
@@ -90,7 +90,8 @@ def prune(tx: Tx, caller: Caller, ask: Prune) -> Pruned:
     if days is None:
         raise Refused(POLICY_UNPUBLISHED, days=NOTICE_DAYS)
     before_ms = tx.now_ms - days * _DAY_MS
-    most, after, pruned, first = max(1, min(ask.limit, _PRUNED_MAX)), -1, 0, -1
+    most, pruned, first = max(1, min(ask.limit, _PRUNED_MAX)), 0, -1
+    after = _looked_at(tx.db)
     for _ in range(_RUNS_MAX):
         run = store.run_above(tx.db, lot.ACT, after)
         if run is None or store.time_at(tx.db, run[0]) >= before_ms or pruned >= most:
@@ -102,8 +103,16 @@ def prune(tx: Tx, caller: Caller, ask: Prune) -> Pruned:
         run = None
     if not pruned:
         raise Refused(NOTHING_TO_PRUNE)
-    tx.tell(pruned=pruned, first=first, days=days)
+    tx.tell(pruned=pruned, first=first, last=after, days=days)
     return Pruned(pruned, run is not None and store.time_at(tx.db, run[0]) < before_ms)
+
+
+def _looked_at(db: Session) -> int:
+    """The records up to which an earlier pruning came: nothing below is due any more."""
+    for index, _ in store.runs(db, "name", PRUNE, 2**53, 1):
+        record = store.entry(db, index)
+        return int(record.facts.get("last", -1)) if record is not None else -1
+    return -1
 
 
 def _pruned(db: Session, first: int, entries: int) -> int:
@@ -111,7 +120,7 @@ def _pruned(db: Session, first: int, entries: int) -> int:
     record = store.entry(db, first)
     if record is None or "contract" in record.facts or "contract" in record.erased:
         return 0
-    store.unname(db, {lot.ACT, *names_of(record.facts)}, first)
+    store.unname(db, names_of(record.facts), first)
     for index in range(first, first + entries):
         store.erase(db, index, (record.facts.keys() | set(record.erased)) - {"org"})
     return entries

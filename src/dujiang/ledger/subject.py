@@ -43,6 +43,9 @@ def names_of(facts: Mapping[str, Any]) -> set[str]:
     """The names in the facts of an entry."""
     found: set[str] = set()
     for member, value in facts.items():
+        # Most facts are texts that are no ids: they are passed over here, as every write comes by.
+        if type(value) is str and member not in _HOLDING and not 29 <= len(value) <= 31:
+            continue
         if member not in _SKIPPED:
             found.update(_names(member, value))
     org = str(facts.get("org", ""))
