@@ -52,6 +52,7 @@ ORDER = (
     "single acts to a signed checkpoint, 64 callers, PostgreSQL, p99",
     "receipt with inclusion proof, log of 10⁷, p99",
     "search of the log, 10⁶ entries, slowest page",
+    "`ledger.fsck` of 10⁶ entries",
     "bytes on disk per attested entry",
     "`verify` of 10⁶ entries from tiles, whole process",
     "tiles read over HTTP, one connection",

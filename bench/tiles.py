@@ -18,7 +18,8 @@ from bench.measure import command, environment, process_cpu_s, spent
 from bench.readings import BYTES, CALL, readings
 from bench.space import folder, opened
 from dujiang import home as homes
-from dujiang.kernel.act import Caller
+from dujiang.acts import ACTS
+from dujiang.kernel.act import Caller, bind
 from dujiang.ledger import store
 from dujiang.ledger.acts import Attest, Search
 
@@ -44,8 +45,8 @@ def figures(entries: int = ENTRIES) -> Iterator[Figure]:
             assert caller is not None
             with spent() as filling:
                 count = attested(home, caller, entries)
-            searching = searched(home, operator, insurer)
-        yield searching
+            found = [searched(home, operator, insurer), *_examined(home, operator)]
+        yield from found
         yield _size(place / "home", before, count, filling.wall_s)
         yield from _files(place, vkey, count)
         yield _door(place / "home", count)
@@ -74,6 +75,17 @@ def searched(home: homes.Home, operator: Caller, insurer: Caller) -> Figure:
     return Figure(
         "search of the log, 10⁶ entries, slowest page", max(times.values()), "ms", "≤ 50", {"by": times}
     )
+
+
+def _examined(home: homes.Home, operator: Caller) -> Iterator[Figure]:
+    """The time of `ledger.fsck`, which reads every record, leaf, tile and checkpoint."""
+    act = ACTS.get("ledger.fsck")
+    if act is None:
+        return
+    with spent() as one:
+        said = home.run(act.name, operator, bind(act).ask()).reply
+    assert not said.differences, said
+    yield Figure("`ledger.fsck` of 10⁶ entries", one.wall_s, "s", "≤ 15", {"cpu_s": one.own_s})
 
 
 def _size(home: Path, before: int, count: int, wall_s: float) -> Figure:

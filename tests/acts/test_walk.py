@@ -120,6 +120,7 @@ def test_the_log_holds_no_secret_no_row_and_no_password(scenario: Scenario) -> N
         assert secret not in told
 
 
+@pytest.mark.parametrize("scenario", ["sqlite"], indirect=True)
 def test_replayed_as_anybody_else_an_ask_gives_only_their_own(scenario: Scenario) -> None:
     owners = owners_of_ids(scenario)
     hidden = secrets(scenario)

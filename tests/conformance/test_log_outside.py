@@ -314,3 +314,28 @@ def test_logs_of_other_programs_are_checked_by_us(tmp_path: Path) -> None:
         assert json.loads(judges.walked(made, vkey).stdout)["ok"]
         entry = ("--entry", keys / "0.entry")
         assert judges.ran(*dujiang("verify", keys / "0.tlog-proof", *entry, "--vkey", vkey)).returncode == 0
+
+
+def test_the_demonstration_left_behind_verifies_with_outside_tools(tmp_path: Path) -> None:
+    """Its whole log and each of its receipts, as a visitor finds them."""
+    path = tmp_path / "demo"
+    done = cli(path, "demo", "--once", "--keep", str(path))
+    assert done.exit == 0, done
+    key = path / "receipts" / "log.vkey"
+    vkey = key.read_text("utf-8").strip()
+    tiles(tmp_path / "log")(Options(path))
+    done = judges.walked(tmp_path / "log", vkey)
+    size = json.loads(done.stdout)["size"]
+    assert done.returncode == 0 and size > 50, done
+    assert judges.fscked(tmp_path / "log", key)
+    log = ("--tiles", tmp_path / "log", "--vkey-file", key)
+    for index in (0, size - 1):
+        done = judges.ran(judges.packaged(AICS), "verify-inclusion", *log, "--index", str(index))
+        assert done.returncode == 0, done
+    proofs = sorted((path / "receipts").glob("*.tlog-proof"))
+    assert len(proofs) > 10
+    for proof in proofs:
+        done = judges.ran(
+            judges.built("verify"), "-vkey", vkey, "-proof", proof, "-entry", proof.with_suffix(".entry")
+        )
+        assert done.returncode == 0, done

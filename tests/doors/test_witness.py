@@ -238,3 +238,20 @@ def test_who_may_and_what_is_no_key(node: over_http.Node, log: ForeignLog) -> No
     assert node.post("ledger.dismiss", {"name": "v"}, 0).json()["code"] == "not_found"
     node.post("ledger.quorum", {"least": 0}, 0)
     assert node.post("ledger.dismiss", {"name": "w"}, 0).status_code == 200
+
+
+def test_the_page_of_who_oversees_says_how_the_log_stands_with_its_witnesses(
+    node: over_http.Node, log: ForeignLog
+) -> None:
+    def page(which: int) -> str:
+        cookie = f"dujiang_session={node.signed_in(which)}"
+        return node.client.get("/", headers={"cookie": cookie, "accept-language": "en"}).text
+
+    sent(node, log.request(0, 11))
+    assert log.origin in page(0) and log.origin not in page(1) and "has forked" not in page(0)
+    forked = ForeignLog().grow(11)
+    forked.leaves[4] = bytes(32)
+    assert sent(node, forked.grow(25).request(11)).status_code == 422
+    key = note.Key("w.example.org", log.keys[0].public, note.COSIGNATURE).line
+    node.post("ledger.appoint", {"url": "http://127.0.0.1:1", "vkeys": [key]}, 0)
+    assert "has forked" in page(0) and "w.example.org" in page(0) and "has forked" not in page(1)

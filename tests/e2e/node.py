@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import httpx2
 
-from dujiang.kernel.errors import Exit
 from tests.house.source import SRC
 
 MAIN = [sys.executable, "-c", "from dujiang.doors.cli import main; main()"]
@@ -126,12 +125,14 @@ class Node:
         timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
-        if not line and self._process.wait() == Exit.conflict:
+        said = json.loads(line or b"{}")
+        if said.get("code") in ("home_busy", "database_held"):
             # It stood by for longer than a program waits for a home that another one holds.
+            _end(self._process, signal.SIGKILL)
             self.start()
             return
-        assert line, f"the node did not start: {self.log.read_text()[-2000:]}"
-        self.url = json.loads(line)["url"]
+        assert "url" in said, f"the node did not start: {line!r} {self.log.read_text()[-2000:]}"
+        self.url = said["url"]
         self.up.set()
 
     def kill(self) -> None:

@@ -68,7 +68,7 @@ def test_it_is_served_again_and_its_log_is_the_same_from_there_and_from_files(
             "verify", f"{url}/log/", "--vkey", key, "--old", str(tmp_path / "files" / "checkpoint")
         )
         assert there["extends"] == files["size"] and there["root"] == files["root"]
-        assert httpx2.get(f"{url}/log/vkeys").text == Path(key).read_text("utf-8")
+        assert httpx2.get(f"{url}/log/vkeys").text.startswith(Path(key).read_text("utf-8"))
         assert dujiang("ledger", "tiles", str(tmp_path / "more"), "--node", url)["size"] == files["size"]
         assert (
             dujiang("ledger", "tiles", str(tmp_path / "held"), "--home", str(kept))["size"] == files["size"]
@@ -81,4 +81,10 @@ def test_it_is_served_again_and_its_log_is_the_same_from_there_and_from_files(
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """Its tiles and bundles; of the head what is signed: who signs it beside may have grown."""
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("tile/**/*")
+        if path.is_file()
+    }
+    return {**files, "checkpoint": (folder / "checkpoint").read_bytes().partition(b"\n\n")[0]}

@@ -23,7 +23,7 @@ from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Refused, Unavailable
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, rules
-from dujiang.plugs import databases, postgres
+from dujiang.plugs import databases, migrations, postgres
 from tests import cluster, life
 
 ONE = [("甲", ("operator", "provider"))]
@@ -46,12 +46,17 @@ def contents(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Every table of the home, whatever it lies in, with its rows in order."""
     copied = path.parent / "contents.sqlite"
     home.place_of(path).copy(copied)
-    with closing(sqlite3.connect(copied)) as db:
-        names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        mine = [name for name in names if not name.startswith("sqlite_")]
-        found = {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in mine}
+    found = rows_of(copied)
     copied.unlink()
     return found
+
+
+def rows_of(file: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every table of a SQLite file with its rows in order."""
+    with closing(sqlite3.connect(file)) as db:
+        names = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        mine = [name for name in names if not name.startswith("sqlite_")]
+        return {name: sorted(db.execute(f"SELECT * FROM {name}"), key=repr) for name in mine}
 
 
 def test_a_home_in_a_database_is_made_and_opens_again(tmp_path: Path) -> None:
@@ -127,6 +132,11 @@ def test_an_older_copy_of_the_database_is_refused(tmp_path: Path) -> None:
     described["database"] = url.replace(f"/{name}?", f"/old_{name}?")
     (path / "home.json").write_text(json.dumps(described))
     assert code(lambda: home.open_home(path, wait_s=0)) == "log_would_fork"
+    assert code(lambda: restore.restore()(Options(path))) == "log_would_fork"
+    said: Any = restore.restore(new_log=True)(Options(path)).body
+    assert said["log"] == "new" and rules.verify(said["receipt"], said["vkey"]).ok
+    with home.opened(path) as again, again.node.database.reading() as db:
+        assert fsck.whole(db) is None and again.place.url.endswith(described["database"].partition("@")[2])
 
 
 def test_a_home_without_its_server_is_unreachable_and_doctor_says_so(
@@ -221,3 +231,37 @@ def test_a_database_that_is_taken_is_not_restored_over(tmp_path: Path) -> None:
 def test_the_row_of_the_fence_is_in_no_backup(tmp_path: Path) -> None:
     home.create(tmp_path / "home", ONE, database=cluster.fresh())[0].close()
     assert postgres.FENCE not in contents(tmp_path / "home")
+
+
+def test_a_copy_of_an_older_schema_upgraded_is_the_upgraded_database_copied(tmp_path: Path) -> None:
+    """The steps do the same to rows on both databases; a copy is made in the version the database has."""
+    url, place = cluster.fresh(), databases.Place(tmp_path)
+    migrations.upgrade(url, "0010")
+    with psycopg.connect(url) as db:
+        for index in range(300):
+            commitments = {name: f"{index:064x}" for name in ("org", "person", "contract")}
+            leaf = {
+                "v": 1,
+                "act": "contract.offer",
+                "time_ms": 2**41,
+                "suite": "intl",
+                "commitments": commitments,
+            }
+            facts = {"org": "org_a", "person": "per_a", "contract": f"ctr_{index:026d}"}
+            salts = dict.fromkeys(facts, f"{index:032x}")
+            db.execute(
+                "INSERT INTO ledger_entry (idx, act, time_ms, org, leaf, facts, salts) "
+                "VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                [index, "contract.offer", 2**41, "org_a", *map(json.dumps, (leaf, facts, salts))],
+            )
+    grown = databases.Place(tmp_path, url)
+    assert grown.version() == "0010"
+    grown.copy(place.file)
+    assert place.version() == "0010"
+    place.upgrade()
+    grown.upgrade()
+    assert grown.version() == place.version() == migrations.HEAD
+    found = rows_of(place.file)
+    assert len(found["ledger_entry"]) == 300
+    grown.copy(tmp_path / "after.sqlite")
+    assert rows_of(tmp_path / "after.sqlite") == found

@@ -115,6 +115,10 @@ def test_what_is_listed_says_erased(life: Life) -> None:
     shown = life.run("ledger.list", life.insurer, ledger.List(limit=10)).items
     assert sum("member" in entry.erased for entry in shown) == 5
     assert [entry.act for entry in shown if "person" in entry.erased] == ["identity.grant"] * 3
+    assert all(
+        ("ask_sha256" in entry.erased) is ("member" in entry.erased or "revoked" in entry.erased)
+        for entry in shown
+    )
     assert all(not entry.facts.get(field) for entry in shown for field in entry.erased)
 
 

@@ -17,15 +17,17 @@ from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, rules, store
 from dujiang.ledger.note import read_checkpoint, signed_by
 from dujiang.ledger.tree import consistent
+from tests import cluster
 from tests.life import Life, opened
 
 ENTRIES = 300
 
 
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def life(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """One node with more entries than a tile has."""
-    with opened(tmp_path_factory.mktemp("ledger")) as made:
+    database = cluster.fresh() if request.param == "postgres" else ""
+    with opened(tmp_path_factory.mktemp("ledger"), database) as made:
         for n in range(ENTRIES):
             made.run(
                 "identity.invite", (made.insurer, made.rival)[n % 2], identity.Invite(f"人{n}", ("consumer",))

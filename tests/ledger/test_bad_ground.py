@@ -175,6 +175,10 @@ def test_receipts_of_another_log_and_heads_of_an_unknown_key_are_refused(life: L
     assert rules.verify(forged, None).ok, "it is a true receipt of a stranger's"
     assert rules.verify(forged, life.home.book.vkey).step == "4 signature of the checkpoint"
     assert rules.verify({**forged, "vkey": life.home.book.vkey}, None).step == "4 signature of the checkpoint"
+    claims = {**ours, "vkey": note.vkey(head.origin, public)}
+    assert rules.verify(claims, life.home.book.vkey).step == "4 signature of the checkpoint", (
+        "it did not sign"
+    )
     # A true line of the stranger beside ours harms nothing; ours is what counts.
     both = {**ours, "checkpoint": ours["checkpoint"] + forged["checkpoint"].rpartition("\n\n")[2]}
     assert rules.verify(both, life.home.book.vkey).trusted

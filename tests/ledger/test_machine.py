@@ -19,7 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -33,64 +33,28 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from pymerkle import InmemoryTree
+from sqlalchemy import text
 
 from dujiang import home
 from dujiang.doors.local import Options
 from dujiang.doors.restore import restore
 from dujiang.identity import acts as identity
-from dujiang.kernel.act import Caller
+from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import DatabaseLost, Refused
+from dujiang.kernel.tables import Sql
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, note, rules, store
 from dujiang.ledger.lot import receipts_of
 from dujiang.ledger.model import Verdict
 from dujiang.plugs.sqlite import DISK_FULL
+from tests.ledger.homes import Database, OnPostgres, OnSqlite
 from tests.ledger.rfc6962 import Leaves
 
-KINDS = ("act", "act", "refused", "bug", "attest 1", "attest 3", "attest 300", "repeat")
+KINDS = ("act", "act", "refused", "bug", "attest 1", "attest 3", "attest 300", "repeat", "twin")
 ENTRIES = {"act": 1, "attest 1": 1, "attest 3": 3, "attest 300": 300}
 """How many entries a request of a kind leaves."""
+KEYS = Sql(text("SELECT count(*) FROM identity_key"))
 MOMENTS = ("idle", "in the transaction", "committed", "answering")
-
-
-class Database(Protocol):
-    """Homes on one kind of database: how they are made, how they are copied while they work, how one is set back."""
-
-    def make(self, folder: Path) -> tuple[Path, str]:
-        """A new home of one organisation in an empty folder, closed; and an API key of its operator."""
-        ...
-
-    def copy(self, path: Path, folder: Path) -> Path:
-        """The home in an empty folder as it would be found if its process had been killed right now."""
-        ...
-
-    def put_back(self, older: Path, path: Path) -> None:
-        """Sets what the database of a closed home holds back to what that of its older copy holds."""
-        ...
-
-
-class OnSqlite:
-    """Homes with their database in a file."""
-
-    def make(self, folder: Path) -> tuple[Path, str]:
-        """See Database."""
-        made, organisations = home.create(folder / "home", [("甲", ("operator",))], "data.example.org")
-        made.close()
-        return folder / "home", organisations[0]["api_key"]
-
-    def copy(self, path: Path, folder: Path) -> Path:
-        """See Database: a killed process loses nothing of what it gave to the system, written or synced."""
-        shutil.copytree(path, folder / "home", ignore=shutil.ignore_patterns("*-shm", "lock"))
-        for beside in ("home.key", "home.high"):
-            shutil.copy(path.with_name(beside), folder / beside)
-        return folder / "home"
-
-    def put_back(self, older: Path, path: Path) -> None:
-        """See Database."""
-        for name in ("state.sqlite", "state.sqlite-wal"):
-            (path / name).unlink(missing_ok=True)
-            if (older / name).exists():
-                shutil.copy(older / name, path / name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +110,7 @@ class Life(RuleBasedStateMachine):
 
     def open(self, path: Path) -> None:
         """Opens a home and learns what its log holds beyond what was heard: that may be, the reverse may not."""
-        self.path, self.home = path, home.open_home(path, wait_s=0)
+        self.path, self.home = path, home.open_home(path, wait_s=10)
         found = self.home.caller_of_key(self.template[1])
         assert found is not None
         self.caller: Caller = found
@@ -161,10 +125,16 @@ class Life(RuleBasedStateMachine):
         with self.home.node.database.reading() as db:
             size, _ = store.last(db)
             leaves = [store.entry(db, index).leaf.encode() for index in range(since, size)]  # type: ignore[union-attr]
+            ((keys,),) = db.run(KEYS)
             notes = [(at, said) for at in range(since, size + 1) if (said := store.checkpoint_at(db, at))]
         known = self.leaves[since:]
         assert leaves[: len(known)] == known, "an entry is gone or another"
         self.leaves[since:] = leaves
+        granted = sum(
+            leaf.startswith((b'{"act":"identity.grant"', b'{"act":"identity.register"'))
+            for leaf in self.leaves
+        )
+        assert keys == granted, "work without an entry, or an entry without its work"
         tree = Leaves(self.leaves)
         assert not self.leaves or notes[-1][0] == size, "entries that no checkpoint covers"
         for at, said in notes:
@@ -204,6 +174,16 @@ class Life(RuleBasedStateMachine):
             assert self.verdict(each).act == asked.act and each["index"] not in taken
         self.heard.append(Heard(asked, given))
 
+    @property
+    def heard_last(self) -> Asked | None:
+        """What was acknowledged last."""
+        return self.heard[-1].asked if self.heard else None
+
+    def fails(self, tx: Tx) -> None:
+        """The work of an act, up to where its entry would be left, and then a bug."""
+        identity.grant(tx, self.caller, identity.Grant(("operator",)))
+        raise ZeroDivisionError
+
     def verdict(self, receipt: dict[str, Any]) -> Verdict:
         """The verdict on a receipt, by a key this log is known to have had; it must be good."""
         name = note.read_checkpoint(receipt["checkpoint"]).origin
@@ -235,8 +215,10 @@ class Life(RuleBasedStateMachine):
         for kind in kinds:
             before = self.home.writer.waiting
             asked = self.heard[-1].asked if kind == "repeat" and self.heard else self.new(kind)
+            if kind == "twin" and queued and queued[-1][0] in ENTRIES:
+                asked = queued[-1][1]
             bug = kind == "bug"
-            future = self.home.writer.submit(_fails) if bug else self.pool.submit(self.run, asked)
+            future = self.home.writer.submit(self.fails) if bug else self.pool.submit(self.run, asked)
             queued.append((kind, asked, future))
             deadline = time.monotonic() + 30
             while self.home.writer.waiting == before and not future.done() and time.monotonic() < deadline:
@@ -256,6 +238,8 @@ class Life(RuleBasedStateMachine):
                         future.result(30)
                 elif kind == "repeat" and last is not None:
                     assert first_of(future.result(30).receipt) == last.receipts[0]["index"]
+                elif kind == "twin" and asked == self.heard_last:
+                    assert first_of(future.result(30).receipt) == self.heard[-1].receipts[0]["index"]
                 else:
                     self.hear(asked, future.result(30).receipt)
 
@@ -337,7 +321,7 @@ class Life(RuleBasedStateMachine):
         folder, before = self.fresh(), len(self.leaves)
         kinds = [*kinds, "act"]
         if moment == "idle":
-            left = self.database.copy(self.path, folder)
+            left = self.database.killed(self.path, folder)
         else:
             left = self._killed_in_batch(moment, kinds, folder)
         self.home.close()
@@ -351,7 +335,7 @@ class Life(RuleBasedStateMachine):
 
         def copy(_: object) -> None:
             if not left:
-                left.append(self.database.copy(self.path, folder))
+                left.append(self.database.killed(self.path, folder))
 
         raised = self.home.mark.raise_to
         if moment == "committed":
@@ -365,7 +349,7 @@ class Life(RuleBasedStateMachine):
             go()
             for *_, future in queued:
                 future.exception(30)
-        self.home.writer.submit(lambda _: None).result(30)
+        self.home.writer.submit(lambda _: None).exception(30)
         return left[0]
 
     @rule()
@@ -386,7 +370,9 @@ class Life(RuleBasedStateMachine):
     @rule()
     def remember(self) -> None:
         """A copy is put aside, as a backup by hand."""
+        self.home.close()
         self.older = Older(self.database.copy(self.path, self.fresh()), len(self.leaves))
+        self.open(self.path)
 
     @precondition(lambda self: self.older is not None and self.older.size < len(self.leaves))
     @rule()
@@ -452,15 +438,11 @@ def first_of(receipt: Any) -> int:
     return receipt["first"] if "first" in receipt else receipt["index"]
 
 
-def _fails(_: object) -> None:
-    raise ZeroDivisionError
-
-
 def _breaks(_: object) -> None:
     raise DatabaseLost(DISK_FULL)
 
 
-@pytest.fixture(params=[OnSqlite], ids=["sqlite"])
+@pytest.fixture(params=[OnSqlite, OnPostgres], ids=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest) -> Database:
     """Every kind of database a home may have."""
     return request.param()
@@ -473,7 +455,7 @@ def test_a_log_through_every_life(database: Database, tmp_path: Path) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25, stateful_step_count=25, deadline=None,
+            max_examples=database.lives, stateful_step_count=25, deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )  # fmt: skip

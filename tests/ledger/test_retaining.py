@@ -30,7 +30,7 @@ def attested(life: Life, count: int, contract: str | None = None) -> dict[str, o
 def policy(life: Life) -> list[str]:
     """The policy as everybody reads it."""
     with life.home.node.database.reading() as db:
-        raw = published.file(db, published.RETENTION, life.clock.now_ms())
+        raw = published.file(db, published.POLICY, life.clock.now_ms())
     assert raw is not None
     return raw.decode().splitlines()
 

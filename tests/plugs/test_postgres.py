@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -48,6 +49,20 @@ class TestPostgres(DatabaseContract):
         db.run(ADD, n=2, word="")
         writing.commit()
         assert self.rows(database) == [(2, "")]
+
+    def test_a_key_that_no_index_takes_fails_the_act_and_not_the_database(self, database: Database) -> None:
+        writing = database.writing()
+        db = writing.begin()
+        db.run(Sql(text("CREATE TABLE named (name text PRIMARY KEY)")))
+        writing.savepoint()
+        with pytest.raises(Unavailable) as failed:
+            # Random, so that it cannot be compressed into the page.
+            db.run(Sql(text("INSERT INTO named (name) VALUES (:name)")), name=os.urandom(4000).hex())
+        assert not isinstance(failed.value, DatabaseLost)
+        writing.undo()
+        db.run(ADD, n=1, word="x")
+        writing.commit()
+        assert self.rows(database) == [(1, "x")]
 
     def test_times_of_today_and_sums_of_them_are_whole_numbers(self, database: Database) -> None:
         db = database.writing().begin()

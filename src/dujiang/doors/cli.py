@@ -47,6 +47,7 @@ _WITHIN = {
         "Write the log as files anybody can check",
         "将日志导出为可公开验证的文件",
     ),
+    ("ledger", "meet"): ("meet", "Have another node cosign, and cosign it", "与另一节点互为见证方"),
 }
 """Commands of a package that are no act, and the file that holds each."""
 _FILED = {"ledger.replay": "dossier", "ledger.export": "dossier", "ledger.attest": "attest"}

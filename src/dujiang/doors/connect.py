@@ -68,6 +68,7 @@ def verify(
     entry: str | Path | None = None,
     old: str | Path | None = None,
     keys: str | Path | None = None,
+    policy: str | Path | None = None,
     language: str | None = None,
 ) -> Reply:
     """What the check of a receipt, a proof, a certificate or a whole log found (`ok`, and `step` where it failed).
@@ -75,7 +76,7 @@ def verify(
     It needs no home and no account. `what`: a file, or a log's folder or address; `vkey`: the verifier key you
     expect (a line, or a file that holds it), or several; `entry`: of a `.tlog-proof`, if its entry does not lie
     beside it; `old`: a checkpoint you kept, which the log must continue; `keys`: the document of the log's keys,
-    by which those that follow from yours are trusted.
+    by which those that follow from yours are trusted; `policy`: a file that says which witnesses must have cosigned.
 
     Raises: Refusal where there is nothing to check.
     """
@@ -86,7 +87,7 @@ def verify(
         known, _ = usage.split([], os.environ)
         options = replace(known, language=language or known.language)
         pinned = [vkey] if isinstance(vkey, str) else None if vkey is None else list(vkey)
-        files = {"entry": entry, "old": old, "keys": keys}
+        files = {"entry": entry, "old": old, "keys": keys, "policy": policy}
         given: dict[str, Any] = {name: path and Path(path) for name, path in files.items()}
         deed = command(str(what), vkey=pinned, **given)
         return Reply(deed(options).body, options.language)

@@ -32,6 +32,7 @@ from dujiang.kernel.shape import build, plain
 from dujiang.ledger import proof as proofs
 from dujiang.observatory import acts as observatory
 
+_OVERSEERS = frozenset({"operator", "auditor"})
 _ROWS = 10
 _DIRECTION = re.compile(r"[0-9]*-[0-9]*")
 """The key of a figure that is not a sum of others: from a province to a province."""
@@ -131,8 +132,16 @@ class Pages:
             inbox=inbox,
             news=[_news(each, language) for each in inbox["news"]],
             form=_form(request, "/"),
+            stand=await self._stand(caller),
             **await self._flows(caller, language),
         )
+
+    async def _stand(self, caller: Caller) -> dict[str, Any] | None:
+        """How the log stands with its witnesses, for who oversees it; nothing where nobody witnesses."""
+        if not caller.roles & _OVERSEERS:
+            return None
+        found = await self._read("ledger.witnesses", caller, {})
+        return found if found["witnesses"] or found["watched"] else None
 
     async def _flows(self, caller: Caller, language: str) -> dict[str, Any]:
         """What flows between provinces: drawn, and the same as rows; overseers see all, others their own."""

@@ -97,14 +97,16 @@ def verify(
         raw = _file(Path(what))
         if raw.startswith(_HEADS_PROOF):
             return _proof(Path(what), raw, ring, entry, options.language)
-        from dujiang.doors import certificate
-
-        shown = certificate.found_in(raw)
-        if shown is not None:
-            return certificate.checked(shown, did_key, options.language)
         if what.endswith(".jsonl"):
             return _receipts(raw, ring, options.language)
-        return _told(_verdict(_opened(raw), ring), options.language)
+        opened = _opened(raw)
+        if not isinstance(opened, dict) or "leaf" not in opened:
+            from dujiang.doors import certificate
+
+            shown = certificate.found_in(raw)
+            if shown is not None:
+                return certificate.checked(shown, did_key, options.language)
+        return _told(_verdict(opened, ring), options.language)
 
     return deed
 

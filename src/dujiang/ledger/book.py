@@ -21,7 +21,6 @@ from dujiang.ledger.model import LOG_DAMAGED, LOG_MOVED, Flow, LogKey, Record
 from dujiang.ledger.subject import names_of
 from dujiang.ledger.tree import WIDTH, Edge, Prover, included, leaf_hash
 
-_KEPT = 4
 _FLOWS_MAX = 4096
 """Flows whose numbers are kept in memory; forgotten with a transaction that failed."""
 
@@ -82,7 +81,7 @@ class LedgerBook:
         self._clock = clock
         self._step_ms_max = step_ms_max
         self._lock = threading.Lock()
-        self._sealed_batches: list[_Batch] = []
+        self._batch: _Batch | None = None
         self._open: dict[int, Record] = {}
         self._lots: dict[int, _Sent] = {}
         self._jumped_ms = 0
@@ -111,7 +110,7 @@ class LedgerBook:
             raise DatabaseLost(LOG_MOVED)
         with self._lock:
             # What a failed commit took back was sealed, too.
-            self._sealed_batches = [batch for batch in self._sealed_batches if batch.size <= size]
+            self._batch = None
             self._head = self._sealed_head = head[1]
         self._name(keyring.signers(store.keys(db), size + 1, self._last_ms))
         levels: list[list[bytes]] = []
@@ -242,7 +241,8 @@ class LedgerBook:
             keyring.vkey(self._ring[0]),
         )
         with self._lock:
-            self._sealed_batches = [*self._sealed_batches[-_KEPT + 1 :], batch]
+            # Only this one: of an earlier batch something may have been erased since.
+            self._batch = batch
             self._sealed_head = signed
         self._open, self._lots, self._full = {}, {}, []
 
@@ -252,9 +252,8 @@ class LedgerBook:
         None of a lot of which something was erased: what is left is proved entry by entry.
         """
         with self._lock:
-            for batch in reversed(self._sealed_batches):
-                if batch.first <= index < batch.size:
-                    return batch.receipt(index, entries)
+            if self._batch is not None and self._batch.first <= index < self._batch.size:
+                return self._batch.receipt(index, entries)
         with self._database.reading() as db:
             if entries is not None:
                 return lot_receipt(db, index, entries)

@@ -2,9 +2,9 @@
 
 1. `checkpoint` is the newest head (while it is fresh, the newest that the quorum cosigned), `vkeys` the keys that sign
    it and those of this node as a witness, a line each; `keys` every key of the log there was, with the receipts by
-   which one follows from the other; `policy` how long records are kept.
+   which one follows from the other.
 2. `witness-policy` says whose cosignatures its heads carry (C2SP tlog-policy); `<SHA-256 of an origin>/checkpoint` is
-   the last head of another log that this node cosigned (C2SP tlog-witness).
+   the last head of another log that this node cosigned (C2SP tlog-witness). `policy` says how long records are kept.
 3. A tile or bundle is there once a committed tree has it; it never changes, nor does what is left of it.
 """
 
@@ -19,8 +19,8 @@ from dujiang.ledger import cosigning, keyring, rekeying, retaining, store, witne
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
-CHECKPOINT, VKEYS, KEYS, POLICY = "checkpoint", "vkeys", "keys", "witness-policy"
-RETENTION = "policy"
+CHECKPOINT, VKEYS, KEYS = "checkpoint", "vkeys", "keys"
+POLICY, WITNESS_POLICY = "policy", "witness-policy"
 _LAST = re.compile(r"([0-9a-f]{64})/checkpoint")
 _NUMBER_MAX = 2**48
 
@@ -37,12 +37,12 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
     if path == KEYS:
         return msgspec.json.encode(rekeying.document(db)) + b"\n"
     if path == POLICY:
+        return retaining.document(db, now_ms).encode()
+    if path == WITNESS_POLICY:
         return witnessing.policy_text(db).encode()
     if (other := _LAST.fullmatch(path)) is not None:
         found = cosigning.last_of(db, other[1])
         return None if found is None else found.encode()
-    if path == RETENTION:
-        return retaining.document(db, now_ms).encode()
     try:
         place = place_of(path)
     except NotATile:

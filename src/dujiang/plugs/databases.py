@@ -5,11 +5,14 @@ A copy is always one SQLite file, whatever it was taken of: a home grows into Po
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -186,9 +189,9 @@ def named(given: str) -> str:
 
 def _unloaded(address: str, target: Path, version: str) -> None:
     """Writes what a database holds into a new SQLite file of the same version, from one snapshot."""
-    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
-        migrations.upgrade(f"sqlite:///{target}", version)
+        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(_empty(version))
         with closing(postgres.connect(address)) as source, closing(sqlite3.connect(target)) as written:
             written.execute("PRAGMA synchronous=OFF")  # the whole file is flushed at the end
             _run(source, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -208,6 +211,17 @@ def _unloaded(address: str, target: Path, version: str) -> None:
         raise sqlite.lost(error) from None
     except SQLAlchemyError:
         raise Unavailable(sqlite.DATABASE_FAILED) from None
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise Unavailable(sqlite.DISK_FULL if full else sqlite.DATABASE_FAILED) from None
+
+
+@cache
+def _empty(version: str) -> bytes:
+    """A SQLite file with the tables of a version and nothing in them; its steps take a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        migrations.upgrade(f"sqlite:///{folder}/empty.sqlite", version)
+        return (Path(folder) / "empty.sqlite").read_bytes()
 
 
 def _loaded(source: Path, address: str) -> None:

@@ -68,6 +68,8 @@ FENCE = "dujiang_writer"
 _READERS_IDLE_MAX = 16
 _READERS_MAX = 48
 _WAIT_S = 10.0
+_AGAIN_S = 2.0
+"""How long a cut connection's lock is waited for: requests wait meanwhile."""
 _LOCK = 0x64756A69616E67
 """The key of the advisory lock; the server keeps one lock of a key in each database."""
 _IS_NULL = re.compile(r"%\((\w+)\)s IS NULL\b")
@@ -139,9 +141,11 @@ def lost(error: Exception) -> DatabaseLost:
 
 
 def _failed(error: Exception) -> Unavailable:
-    """A broken constraint or a value no column can hold is one act's fault: it must not take the batch with it."""
+    """A broken constraint or a value that fits nowhere is one act's fault: it must not take the batch with it."""
     psycopg = driver()
     if isinstance(error, psycopg.IntegrityError | psycopg.DataError) or not isinstance(error, psycopg.Error):
+        return Unavailable(DATABASE_FAILED)
+    if str(getattr(error, "sqlstate", "")).startswith("54"):  # program_limit_exceeded: a key of more than 2,700 bytes, say
         return Unavailable(DATABASE_FAILED)
     return lost(error)
 
@@ -312,7 +316,7 @@ class _Writing:
         if self._fenced:
             raise DatabaseLost(WRITER_FENCED)
         if self._connection is None or self._connection.closed or self._connection.broken:
-            self._open(_WAIT_S)
+            self._open(_AGAIN_S)
             # Whoever began this transaction read the tree before the lock was held again: once more.
             raise DatabaseLost(DATABASE_FAILED)
         # Until the transaction ends, nobody can raise the number: what is checked now holds at the commit.
