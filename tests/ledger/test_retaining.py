@@ -118,4 +118,4 @@ def test_nothing_goes_earlier_than_any_policy_says_that_could_still_be_relied_on
 
 
 def test_a_policy_is_no_tile_that_is_kept_for_ever() -> None:
-    assert published.changes(published.RETENTION) and not published.changes("tile/0/000")
+    assert published.changes(published.POLICY) and not published.changes("tile/0/000")

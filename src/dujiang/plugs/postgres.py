@@ -145,7 +145,9 @@ def _failed(error: Exception) -> Unavailable:
     psycopg = driver()
     if isinstance(error, psycopg.IntegrityError | psycopg.DataError) or not isinstance(error, psycopg.Error):
         return Unavailable(DATABASE_FAILED)
-    if str(getattr(error, "sqlstate", "")).startswith("54"):  # program_limit_exceeded: a key of more than 2,700 bytes, say
+    if str(getattr(error, "sqlstate", "")).startswith(
+        "54"
+    ):  # program_limit_exceeded: a key of more than 2,700 bytes, say
         return Unavailable(DATABASE_FAILED)
     return lost(error)
 
