@@ -115,3 +115,7 @@ def test_nothing_goes_earlier_than_any_policy_says_that_could_still_be_relied_on
         newest = [each for each in known if each.time_ms <= day * DAY_MS]
         assert not newest or (found is not None and found >= newest[-1].days)
     assert found in {each.days for each in known} and found >= retaining.DAYS_MIN
+
+
+def test_a_policy_is_no_tile_that_is_kept_for_ever() -> None:
+    assert published.changes(published.POLICY) and not published.changes("tile/0/000")
