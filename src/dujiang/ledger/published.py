@@ -53,7 +53,7 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
 
 def changes(path: str) -> bool:
     """Whether what is at an address may be another thing later."""
-    return path in (CHECKPOINT, VKEYS, KEYS, POLICY) or _LAST.fullmatch(path) is not None
+    return path in (CHECKPOINT, VKEYS, KEYS, POLICY, WITNESS_POLICY) or _LAST.fullmatch(path) is not None
 
 
 def piece(db: Session, place: Place) -> bytes | None:
