@@ -5,8 +5,9 @@ What an organisation sees of them (show, list, inbox) stands in `inbox`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
+from typing import Any
 
 from dujiang.catalogue import acts as catalogue
 from dujiang.contract import hearing, rules, store, wire
@@ -46,8 +47,10 @@ from dujiang.identity import acts as identity
 from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Declined, Refused
 from dujiang.kernel.runner import FORBIDDEN, NOT_FOUND
-from dujiang.kernel.shape import MALFORMED
+from dujiang.kernel.shape import MALFORMED, SECRET
 from dujiang.kernel.tables import Session
+from dujiang.ledger import acts as ledger
+from dujiang.ledger.acts import Proof
 from dujiang.policy.model import PURPOSE_LONG, TERMS_WRONG, TEXT_CHARACTERS_MAX, Noise, Price, Terms
 from dujiang.policy.rules import check, check_columns, normal, permits, terms_sha256
 from dujiang.policy.wire import odrl_offer, terms_of_odrl
@@ -92,9 +95,11 @@ class Requested:
 
 @dataclass(frozen=True, slots=True)
 class Hear:
-    """A signed message of another organisation."""
+    """A signed message of another organisation, and its receipt of the entry that wrote it, if one came along."""
 
     envelope: str
+    # Not part of what a repeat must equal: sent again, it may be under a newer key.
+    receipt: dict[str, Any] | None = field(default=None, metadata={SECRET: True})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,8 @@ class Heeded:
 
     negotiation: str
     state: str
+    kept: bool = False
+    """Whether the receipt that came along is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,24 +224,26 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     return Requested(one.id, one.state, one.product)
 
 
-def prepare_hear(node: Node, caller: Caller, ask: Hear) -> Heard:
-    """The message, its signature verified.
+def prepare_hear(node: Node, caller: Caller, ask: Hear) -> tuple[Heard, Proof | None]:
+    """The message, its signature verified, and what its receipt proves if that verifies.
 
     Raises: Refused message_unverified.
     """
     del caller
     with node.database.reading() as db:
-        return post.opened(db, ask.envelope)
+        heard = post.opened(db, ask.envelope)
+        return heard, ledger.proof_of(db, ask.receipt) if ask.receipt is not None else None
 
 
-def hear(tx: Tx, caller: Caller, ask: Hear, heard: Heard) -> Heeded:
-    """Answers a message of the other side, in the same transaction.
+def hear(tx: Tx, caller: Caller, ask: Hear, found: tuple[Heard, Proof | None]) -> Heeded:
+    """Answers a message of the other side, in the same transaction; whatever its receipt is worth.
 
     Raises: Refused message_unverified, message_known, out_of_turn, not_found.
     """
     del caller, ask
+    heard, proof = found
     one = hearing.answer(tx, heard)
-    return Heeded(one.id, one.state)
+    return Heeded(one.id, one.state, hearing.keep(tx, heard, one, proof))
 
 
 def accept(tx: Tx, caller: Caller, ask: Accept) -> Shown | Declined:

@@ -31,6 +31,8 @@ from dujiang.kernel.canonical import sha256_hex
 from dujiang.kernel.errors import Code, Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
+from dujiang.ledger import acts as ledger
+from dujiang.ledger.acts import Proof
 from dujiang.policy.rules import permits, terms_sha256
 from dujiang.policy.wire import terms_of_odrl
 from dujiang.post import acts as post
@@ -81,6 +83,16 @@ def answer(tx: Tx, heard: Heard) -> Negotiation:
     return one
 
 
+def keep(tx: Tx, heard: Heard, one: Negotiation, proof: Proof | None) -> bool:
+    """Whether the sender's receipt of the entry that wrote a message is kept: if it is of that very message."""
+    sender = identity.by_did(tx.db, heard.from_did)
+    word = wire.word_of(heard.message)
+    if proof is None or sender is None or not rules.proves(proof.facts, one, word, sender.id):
+        return False
+    ledger.keep(tx.db, one.org, str(one.contract), proof)
+    return True
+
+
 def close(tx: Tx, one: Negotiation, reason: str) -> Negotiation:
     """A negotiation terminated by this side: kept, and the other side told."""
     store.save_negotiation(tx.db, one, tx.now_ms)
@@ -102,7 +114,7 @@ def agree(tx: Tx, one: Negotiation) -> Negotiation:
     one = replace(one, state=rules.stepped(one.state, "agree", Side.provider), contract=contract)
     store.save_negotiation(tx.db, one, tx.now_ms)
     _keep(tx, one, agreed, signature, None)
-    say(tx, one, wire.agreement(one.id, str(one.peer_pid), agreed, signature))
+    say(tx, one, wire.agreement(one.id, str(one.peer_pid), agreed, signature), proved=True)
     return one
 
 
@@ -246,7 +258,7 @@ def _agreed(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     _keep(tx, one, agreed, str(signature), own)
     one = replace(one, state=rules.stepped(one.state, "verify", Side.consumer))
     store.save_negotiation(tx.db, one, tx.now_ms)
-    say(tx, one, wire.verification(*pids(one), own))
+    say(tx, one, wire.verification(*pids(one), own), proved=True)
     return one
 
 
@@ -261,7 +273,7 @@ def _verified(tx: Tx, heard: Heard, one: Negotiation) -> Negotiation:
     store.save_negotiation(tx.db, one, tx.now_ms)
     store.set_state(tx.db, one.org, held.id, ACTIVE, signature)
     tx.tell(figures=[flow(tx.db, held, contracts=1)])
-    say(tx, one, wire.event(*pids(one), "FINALIZED"))
+    say(tx, one, wire.event(*pids(one), "FINALIZED"), proved=True)
     return one
 
 
@@ -336,9 +348,15 @@ def _signed(db: Session, did: str, signature: str | None, agreed: dict[str, Any]
     return verified(signature, signer.public) == rules.signing(agreed)
 
 
-def say(tx: Tx, one: Negotiation, message: dict[str, Any], about: str | None = None) -> str:
-    """The id of a message to the other side of a negotiation; `about`: what it is about, else the negotiation."""
-    return post.send(tx, identity.organisation(tx.db, one.org), one.peer_did, message, about or one.id)
+def say(
+    tx: Tx, one: Negotiation, message: dict[str, Any], about: str | None = None, *, proved: bool = False
+) -> str:
+    """The id of a message to the other side of a negotiation; `about`: what it is about, else the negotiation.
+
+    `proved`: the other side is to keep the receipt of this transaction's entry.
+    """
+    sender = identity.organisation(tx.db, one.org)
+    return post.send(tx, sender, one.peer_did, message, about or one.id, proved=proved)
 
 
 def pids(one: Negotiation) -> tuple[str, str]:

@@ -95,6 +95,8 @@ class Shown:
     """Remarks of both sides, oldest first: in `show` alone."""
     allowance: Allowance | None = None
     """Money on a contract that has a price: in `show` alone."""
+    kept: int | None = None
+    """How many receipts of the other side's entries are kept: in `show` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,7 @@ def show(tx: Tx, caller: Caller, ask: Show) -> Shown:
         changes=_changes(tx.db, one),
         comments=tuple(Said(c.side, c.text, c.time_ms, True if c.id in lost else None) for c in said),
         allowance=performance.shown(tx.db, one.contract),
+        kept=ledger.kept_count(tx.db, caller.org, one.contract) if one.contract else None,
     )
 
 

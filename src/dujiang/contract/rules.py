@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -44,6 +45,19 @@ def stepped(state: State, word: str, sender: Side) -> State:
         return State(NEGOTIATION.step(state, word, sender))
     except OutOfTurn:
         raise Refused(OUT_OF_TURN) from None
+
+
+_LEAVES = {"agree": State.agreed, "verify": State.verified, "finalize": State.finalized}
+"""The messages that make a contract, and the state their sender's negotiation is in after one."""
+
+
+def proves(facts: Mapping[str, Any], one: Negotiation, word: str | None, sender: str) -> bool:
+    """Whether facts are those of the entry that wrote a message, as heard in a negotiation from an organisation."""
+    of_message = {
+        "org": sender, "negotiation": one.peer_pid, "contract": one.contract, "terms_sha256": one.terms_sha256,
+        "state": _LEAVES.get(word or ""),
+    }  # fmt: skip
+    return all(value is not None and facts.get(name) == value for name, value in of_message.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@
 
 1. Every receipt: each opened fact and its salt give the commitment in the entry, SHA-256(salt, JSON of [field, value]).
 2. The entry's hash and the path lead to the root of the checkpoint (RFC 6962). 3. The checkpoint is signed by a key
-of `vkeys`. 4. The first checkpoint's tree is a prefix of the last one's. Whose the keys are it cannot know: hold the
+of `vkeys`. 4. The first checkpoint's tree is a prefix of the last one's. 5. The receipts in `kept`, each under its
+own checkpoint; what both hold of an entry is the same. Whose the keys are it cannot know: hold the
 keys it prints against those you were given by another way, or name one with --vkey.
 """
 
@@ -130,6 +131,24 @@ def receipt_fails(receipt: "dict[str, Any]", root: bytes, size: int) -> str:
     return ""
 
 
+def kept_verified(keys: "list[str]", origin: str) -> "tuple[int, list[str]]":
+    """How many receipts are in `kept`, and the keys that signed them; one that is wrong ends everything."""
+    count, by = 0, dict[str, None]()
+    for file in sorted(HERE.glob("kept/*.json")):
+        receipt = json.loads(file.read_text(encoding="utf-8"))
+        head = receipt["checkpoint"].split("\n")
+        signed = [key for key in signers(receipt["checkpoint"], keys) if key.split("+")[0] == head[0]]
+        if receipt["vkey"] not in signed:
+            sys.exit(f"FAILED: {file.name}: its checkpoint is not signed by a key of this bundle")
+        if wrong := receipt_fails(receipt, base64.b64decode(head[2]), int(head[1])):
+            sys.exit(f"FAILED: {file.name}: {wrong}")
+        ours = HERE / f"entries/{receipt['index'] // 1000:06d}/{receipt['index']:09d}.json"
+        if head[0] == origin and ours.exists() and json.loads(ours.read_text())["leaf"] != receipt["leaf"]:
+            sys.exit(f"FAILED: {file.name}: the log says another thing of this entry: it was rewritten")
+        count, by = count + 1, by | {receipt["vkey"]: None}
+    return count, list(by)
+
+
 def main(words: "list[str]") -> None:
     """Nothing; prints what was verified, or ends with what was not."""
     pinned = words[words.index("--vkey") + 1] if "--vkey" in words else None
@@ -157,8 +176,11 @@ def main(words: "list[str]") -> None:
         if wrong := receipt_fails(receipt, roots[1], sizes[1]):
             sys.exit(f"FAILED: {file.name}: {wrong}")
         count += 1
+    held, by = kept_verified(keys, parts[1][0])
     print(f"OK: {count} entries verified under a tree of {sizes[1]} entries, root {roots[1].hex()}")
     print("signed by:", *signed[1], sep="\n  ")
+    if held:
+        print(f"OK: {held} receipts kept of the other side, signed by:", *by, sep="\n  ")
 
 
 if __name__ == "__main__":

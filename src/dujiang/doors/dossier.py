@@ -132,16 +132,20 @@ def _bundle(client: Client, ask: Mapping[str, Any], page: Mapping[str, Any], put
         put(name, raw)
         sums.append(f"{hashlib.sha256(raw).hexdigest()}  {name}\n")
 
+    def prove(name: str, receipt: Mapping[str, Any]) -> None:
+        text, entry = proof.of_receipt(receipt)
+        told = json.dumps(receipt, ensure_ascii=False, indent=1, sort_keys=True)
+        keep(f"{name}.json", told.encode() + b"\n")
+        keep(f"{name}.tlog-proof", text.encode())
+        keep(f"{name}.entry", entry)
+
+    for place, receipt in enumerate(first.get("kept") or ()):
+        prove(f"kept/{place:03d}-{int(receipt['index']):09d}", receipt)
     while True:
         for receipt in page["receipts"]:
             count += 1
             index = int(receipt["index"])
-            name = f"entries/{index // _PER_FOLDER:06d}/{index:09d}"
-            text, entry = proof.of_receipt(receipt)
-            told = json.dumps(receipt, ensure_ascii=False, indent=1, sort_keys=True)
-            keep(f"{name}.json", told.encode() + b"\n")
-            keep(f"{name}.tlog-proof", text.encode())
-            keep(f"{name}.entry", entry)
+            prove(f"entries/{index // _PER_FOLDER:06d}/{index:09d}", receipt)
         if page.get("next") is None:
             break
         more = client.run(ACTS["ledger.export"], {**ask, "after": page["next"], "size": first["size"]})

@@ -119,8 +119,12 @@ class Loops:
             return 0
         delivered = refused = False
         try:
-            self._home.run("contract.hear", NODE, contract.Hear(letter.envelope), key=letter.id)
+            receipt = self._receipt(letter)
+            ask = contract.Hear(letter.envelope, receipt)
+            heeded = self._home.run("contract.hear", NODE, ask, key=letter.id).reply
             delivered = True
+            if receipt is not None and not heeded.kept:
+                _log.warning("receipt not kept", message=letter.id)
         except Refused as error:
             delivered, refused = error.code is MESSAGE_KNOWN, error.code not in _EARLY
             if not delivered:
@@ -129,6 +133,16 @@ class Loops:
             _log.warning("message not delivered", message=letter.id, code=spoken_error(error)[0].name)
         self._home.run("post.deliver", NODE, post.Deliver(letter.id, delivered, refused))
         return int(delivered)
+
+    def _receipt(self, letter: post.Due) -> dict[str, Any] | None:
+        """The sender's receipt that goes with a message, if one does and can be given: else it goes without."""
+        if letter.entry is None:
+            return None
+        try:
+            return self._home.book.receipt_for(letter.to_org, letter.entry)
+        except Unavailable as error:
+            _log.warning("receipt not given", message=letter.id, code=error.code.name)
+            return None
 
     def _pending(self) -> list[str]:
         return list(self._home.run("cleanroom.pending", NODE, cleanroom.Pending()).reply.jobs)

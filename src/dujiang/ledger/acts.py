@@ -26,6 +26,7 @@ from dujiang.ledger.cosigning import (
 )
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming, unname
+from dujiang.ledger.keeping import Proof, keep, kept_count, proof_of
 from dujiang.ledger.model import LOG_DAMAGED, NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
 from dujiang.ledger.note import read_checkpoint
 from dujiang.ledger.rekeying import (
@@ -76,11 +77,12 @@ from dujiang.ledger.witnessing import (
 
 __all__ = [
     "Appoint", "Attest", "Attested", "Collect", "Cosign", "Dismiss", "Disown", "Disowned", "Entries", "Entry",
-    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Prune", "Pruned", "Publish", "Quorum",
-    "Replay", "Replayed", "Retain", "Retained", "Rotate", "Rotated", "Search", "Step", "Unwatch", "Watch",
-    "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss", "disown", "erase_facts", "export",
-    "forks", "keys", "list_", "naming", "oversees", "prepare_attest", "prepare_cosign", "prune", "publish",
-    "quorum", "replay", "retain", "rotate", "search", "unname", "unwatch", "watch", "witnesses",
+    "Export", "Exported", "Forks", "Keys", "Known", "List", "Listed", "Proof", "Prune", "Pruned", "Publish",
+    "Quorum", "Replay", "Replayed", "Retain", "Retained", "Rotate", "Rotated", "Search", "Step", "Unwatch",
+    "Watch", "Witnesses", "appoint", "attest", "collect", "cosign", "dismiss", "disown", "erase_facts",
+    "export", "forks", "keep", "kept_count", "keys", "list_", "naming", "oversees", "prepare_attest",
+    "prepare_cosign", "proof_of", "prune", "publish", "quorum", "replay", "retain", "rotate", "search",
+    "unname", "unwatch", "watch", "witnesses",
 ]  # fmt: skip
 
 

@@ -261,6 +261,20 @@ class LedgerBook:
             assert record is not None
             return receipt(db, record, record.facts)
 
+    def receipt_for(self, org: str, index: int) -> dict[str, object] | None:
+        """The receipt of an entry opened as far as an organisation may see; None where it may not see it."""
+        with self._lock:
+            batch = self._batch
+            if batch is not None and (record := batch.records.get(index)) is not None:
+                parties = cast("list[str]", record.facts.get("parties") or [])
+                seen = org == record.org or org in parties
+                return batch.opened(record, rules.visible(record, org, oversees=False)) if seen else None
+        with self._database.reading() as db:
+            found = store.entry(db, index)
+            if found is None or not store.sees(db, org, index):
+                return None
+            return receipt(db, found, rules.visible(found, org, oversees=False))
+
     def _fetch(self, fresh: dict[tuple[int, int], list[bytes]]) -> Any:
         def fetch(level: int, number: int) -> list[bytes]:
             known = fresh.get((level, number))
@@ -326,12 +340,16 @@ class _Batch:
         """The receipt of an entry or of a lot of this batch."""
         if entries is None:
             record = self.records[index]
-            return rules.receipt_of(record, record.facts, self.prover.inclusion(index), self.note, self.vkey)
+            return self.opened(record, record.facts)
         sent = self.lots[index]
         digits, width = sent.salts.hex(), 2 * sent.salt_bytes
         salts = [digits[at : at + width] for at in range(0, len(digits), width)]
         around = self.prover.surroundings(index, index + entries)
         return receipt_of(index, sent.time_ms, sent.common, salts, around, self.note, self.vkey)
+
+    def opened(self, record: Record, fields: Mapping[str, Any]) -> dict[str, object]:
+        """The receipt of an entry of this batch that opens these facts."""
+        return rules.receipt_of(record, fields, self.prover.inclusion(record.index), self.note, self.vkey)
 
 
 def receipt(

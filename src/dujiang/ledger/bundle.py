@@ -15,7 +15,7 @@ from typing import Any
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
-from dujiang.ledger import cosigning, keyring, standing, store
+from dujiang.ledger import cosigning, keeping, keyring, standing, store
 from dujiang.ledger.model import NO_SUCH_TREE, Record
 from dujiang.ledger.searching import between, head, linked, may_see, oversees, taken, told, visible
 from dujiang.ledger.tree import Prover
@@ -58,6 +58,8 @@ class Exported:
     consistency: tuple[str, ...] = ()
     """Base64 (RFC 6962, 2.1.2): the tree of `first_size` is a prefix of that of `size`."""
     next: int | None = None
+    kept: tuple[dict[str, Any], ...] = ()
+    """Of the first page: the receipts of the other side's entries of the contract that the caller's side keeps."""
 
 
 def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
@@ -83,8 +85,10 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     steps = Prover(size, partial(store.tile, tx.db)).consistency(first)
     proof = tuple(base64.b64encode(step).decode() for step in steps)
     others = [line for row in standing.witnesses(tx.db) for line in str(row[2]).split()]
-    vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *cosigning.vkeys(tx.db), *others]))
-    return Exported(receipts, size, signed, vkeys, first, old_note, proof, more)
+    held = keeping.kept(tx.db, caller.org, ask.contract) if ask.contract else ()
+    signed_by = [str(each["vkey"]) for each in held]
+    vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *signed_by, *cosigning.vkeys(tx.db), *others]))
+    return Exported(receipts, size, signed, vkeys, first, old_note, proof, more, held)
 
 
 def _names(tx: Tx, caller: Caller, ask: Export) -> tuple[str, ...]:

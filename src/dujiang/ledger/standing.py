@@ -1,4 +1,5 @@
-"""The tables of witnesses: who cosigns this log, which logs this node cosigns, what was shown that may not be.
+"""The tables of witnesses: who cosigns this log, which logs this node cosigns, what was shown that may not be;
+and of the receipts that parties keep of each other.
 
 It is the store's second half and as private: only this package's acts use it.
 """
@@ -9,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     Column,
+    Index,
     Integer,
     LargeBinary,
     PrimaryKeyConstraint,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     delete,
+    func,
     insert,
     select,
     text,
@@ -63,6 +66,13 @@ _FORK = Table(
     Column("time_ms", Integer, nullable=False), Column("request", LargeBinary, nullable=False),
     PrimaryKeyConstraint("origin", "size", "root"),
 )  # fmt: skip
+
+_KEPT = Table(
+    "ledger_kept", META, Column("org", Text), Column("about", Text, nullable=False), Column("origin", Text),
+    Column("idx", Integer), Column("receipt", Text, nullable=False), PrimaryKeyConstraint("org", "origin", "idx"),
+    Index("ledger_kept_about", "org", "about"),
+)  # fmt: skip
+"""Receipts an organisation holds of others' entries, of this log or another, by what they are about."""
 
 _COSIGNER_ADD = Sql(insert(_COSIGNER))
 _COSIGNER_GET = Sql(
@@ -321,3 +331,35 @@ def _int(value: object) -> int:
 def _bytes(value: object) -> bytes:
     assert isinstance(value, bytes)
     return value
+
+
+# Receipts that are kept of others.
+_KEEP = Sql(
+    text(
+        "INSERT INTO ledger_kept (org, about, origin, idx, receipt) VALUES (:org, :about, :origin, :idx, :receipt) "
+        "ON CONFLICT (org, origin, idx) DO NOTHING"
+    )
+)
+_KEPT_OF = Sql(
+    select(_KEPT.c.receipt).where(_KEPT.c.org == bindparam("org"), _KEPT.c.about == bindparam("about"))
+    .order_by(_KEPT.c.origin, _KEPT.c.idx)
+)  # fmt: skip
+_KEPT_COUNT = Sql(
+    select(func.count()).select_from(_KEPT)
+    .where(_KEPT.c.org == bindparam("org"), _KEPT.c.about == bindparam("about"))
+)  # fmt: skip
+
+
+def keep(db: Session, org: str, about: str, origin: str, index: int, receipt: str) -> None:
+    """Keeps a receipt for an organisation; the first of an entry stands."""
+    db.run(_KEEP, org=org, about=about, origin=origin, idx=index, receipt=receipt)
+
+
+def kept(db: Session, org: str, about: str) -> list[str]:
+    """The receipts an organisation keeps about an id, in the order of their logs and entries."""
+    return [str(row[0]) for row in db.run(_KEPT_OF, org=org, about=about)]
+
+
+def kept_count(db: Session, org: str, about: str) -> int:
+    """How many these are."""
+    return int(str(db.run(_KEPT_COUNT, org=org, about=about)[0][0]))

@@ -34,6 +34,10 @@ class Due:
     envelope: str
     thread: str
     """Letters of one thread are delivered one after the other, in this order."""
+    entry: int | None = None
+    """The log entry whose receipt goes with it, if one does."""
+    to_org: str = ""
+    """The receiver as an organisation of this home, where a receipt goes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,14 @@ def deliver(tx: Tx, caller: Caller, ask: Deliver) -> Marked:
     return Marked(letter.id, state)
 
 
-def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any], about: str | None = None) -> str:
+def send(
+    tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any], about: str | None = None,
+    *, proved: bool = False,
+) -> str:  # fmt: skip
     """The id of a new letter from an organisation, in this transaction's outbox; signed when it leaves.
 
-    `about`: the sender's own id of what it is about, as `undelivered` gives it back.
+    `about`: the sender's own id of what it is about, as `undelivered` gives it back; `proved`: the receipt
+    of this transaction's entry goes with it.
 
     Raises: Refused message_large.
     """
@@ -98,7 +106,8 @@ def send(tx: Tx, sender: Organisation, to_did: str, message: dict[str, Any], abo
     claims = msgspec.json.encode(rules.payload(letter, sender.did, to_did, tx.now_ms, message))
     if len(claims) > rules.CLAIMS_BYTES_MAX:
         raise Refused(LETTER_LARGE, limit=rules.CLAIMS_BYTES_MAX)
-    store.add(tx.db, Letter(letter, sender.id, to_did, claims.decode(), WAITING, 0, tx.now_ms, about))
+    entry = tx.entry if proved else None
+    store.add(tx.db, Letter(letter, sender.id, to_did, claims.decode(), WAITING, 0, tx.now_ms, about, entry))
     return letter
 
 
@@ -112,7 +121,11 @@ def _signed(tx: Tx, letter: Letter) -> Due:
     sender = identity.organisation(tx.db, letter.org)
     claims = msgspec.json.decode(letter.claims)
     envelope = identity.sign_jws(tx, sender, {"typ": TYPE}, claims)
-    return Due(letter.id, letter.org, letter.to_did, envelope, rules.thread_of(letter.id, claims["body"]))
+    thread = rules.thread_of(letter.id, claims["body"])
+    receiver = identity.by_did(tx.db, letter.to_did) if letter.entry is not None else None
+    return Due(
+        letter.id, letter.org, letter.to_did, envelope, thread, letter.entry, receiver.id if receiver else ""
+    )
 
 
 def opened(db: Session, envelope: str) -> Heard:

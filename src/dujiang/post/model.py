@@ -49,6 +49,8 @@ class Letter:
     due_ms: int
     about: str | None = None
     """The sender's own id of what it is about, to find what became of it."""
+    entry: int | None = None
+    """The log entry that wrote it, where its receipt goes with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ _OUT = Table(
     "post_outbox", META, Column("id", Text, primary_key=True), Column("org", Text, nullable=False),
     Column("to_did", Text, nullable=False), Column("claims", Text, nullable=False),
     Column("state", Text, nullable=False), Column("attempts", Integer, nullable=False),
-    Column("due_ms", Integer, nullable=False), Column("about", Text), Index("post_outbox_due", "state", "due_ms"),
-    Index("post_outbox_org", "org", "state"),
+    Column("due_ms", Integer, nullable=False), Column("about", Text), Column("entry", Integer),
+    Index("post_outbox_due", "state", "due_ms"), Index("post_outbox_org", "org", "state"),
 )  # fmt: skip
 _IN = Table(
     "post_inbox", META, Column("org", Text), Column("from_did", Text), Column("letter", Text),
@@ -34,6 +34,7 @@ _IN = Table(
 _OUT_ADD = Sql(insert(_OUT))
 _COLUMNS = (
     _OUT.c.id, _OUT.c.org, _OUT.c.to_did, _OUT.c.claims, _OUT.c.state, _OUT.c.attempts, _OUT.c.due_ms, _OUT.c.about,
+    _OUT.c.entry,
 )  # fmt: skip
 _DUE = Sql(
     select(*_COLUMNS).where(_OUT.c.state == WAITING, _OUT.c.due_ms <= bindparam("now_ms"))
@@ -63,6 +64,7 @@ def add(db: Session, letter: Letter) -> None:
     db.run(
         _OUT_ADD, id=letter.id, org=letter.org, to_did=letter.to_did, claims=letter.claims,
         state=letter.state, attempts=letter.attempts, due_ms=letter.due_ms, about=letter.about,
+        entry=letter.entry,
     )  # fmt: skip
 
 
@@ -104,9 +106,10 @@ def hear(db: Session, org: str, from_did: str, letter_id: str, time_ms: int) -> 
 
 
 def _letter(row: Row) -> Letter:
-    letter_id, org, to_did, claims, state, attempts, due_ms, about = row
+    letter_id, org, to_did, claims, state, attempts, due_ms, about, entry = row
     assert isinstance(attempts, int) and isinstance(due_ms, int)
+    assert entry is None or isinstance(entry, int)
     return Letter(
         str(letter_id), str(org), str(to_did), str(claims), str(state), attempts, due_ms,
-        None if about is None else str(about),
+        None if about is None else str(about), entry,
     )  # fmt: skip

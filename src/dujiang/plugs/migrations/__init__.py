@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-HEAD = "0014"
+HEAD = "0015"
 """The schema this program works with."""
 
 
