@@ -85,9 +85,10 @@ def answer(tx: Tx, heard: Heard) -> Negotiation:
 
 def keep(tx: Tx, heard: Heard, one: Negotiation, proof: Proof | None) -> bool:
     """Whether the sender's receipt of the entry that wrote a message is kept: if it is of that very message."""
-    sender = identity.by_did(tx.db, heard.from_did)
-    word = wire.word_of(heard.message)
-    if proof is None or sender is None or not rules.proves(proof.facts, one, word, sender.id):
+    sender = identity.by_did(tx.db, heard.from_did) if proof is not None else None
+    if proof is None or sender is None:
+        return False
+    if not rules.proves(proof.facts, one, wire.word_of(heard.message), sender.id):
         return False
     ledger.keep(tx.db, one.org, str(one.contract), proof)
     return True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidSignature
@@ -207,10 +208,19 @@ def signed_by(head: Checkpoint, name: str, public: bytes) -> bool:
         return False
 
 
+@lru_cache(maxsize=256)
+def _ed25519(public: bytes, signature: bytes, text: str) -> None:
+    """Nothing where the signature is true; the receipts of one commit share their checkpoint.
+
+    Raises: InvalidSignature, ValueError.
+    """
+    Ed25519PublicKey.from_public_bytes(public).verify(signature, text.encode())
+
+
 def _true(head: Checkpoint, key: Key, raw: bytes, time_s: int | None) -> bool:
     try:
         if key.kind == ED25519:
-            Ed25519PublicKey.from_public_bytes(key.public).verify(raw[4:], head.text.encode())
+            _ed25519(key.public, raw[4:], head.text)
             return True
         if time_s is None or len(raw) <= 4 + _TIME_BYTES:
             return False
