@@ -258,7 +258,7 @@ def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept, 
     leaf is not the one in the tree, or whose record does not open it.
     """
     before = 2**53
-    while page := store.page(db, None, before, count):
+    while page := store.page(db, before, count):
         days = {record.index: rules.day_of(record.time_ms) for record in page}
         kept: Kept = {}
         for index, day, month, flow, counted in store.of_entries(db, page[-1].index, before):

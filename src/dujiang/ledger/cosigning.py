@@ -298,11 +298,6 @@ def growth(db: Session, old: int, new: int) -> list[str]:
     return [base64.b64encode(step).decode() for step in proof]
 
 
-def last_of(db: Session, place: str) -> str | None:
-    """The last cosigned head of a watched log, by the SHA-256 (hexadecimal) of its origin."""
-    return standing.watched_at(db, place)
-
-
 def place_of(origin: str) -> str:
     """Where the last cosigned head of a log is read: the SHA-256 of its origin in hexadecimal."""
     return sha256(origin.encode()).hexdigest()

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dujiang.ledger.note import NotANote, read_checkpoint, signed_by, unbase64
+from dujiang.ledger.note import NotANote, read_checkpoint, unbase64
 from dujiang.ledger.tree import included, leaf_hash
 
 _HEAD = "c2sp.org/tlog-proof@v1"
@@ -87,14 +87,6 @@ def read(text: str) -> Proof:
     if len(path) > _PATH_MAX or any(len(step) != 32 for step in path):
         raise NotAProof("not a path")
     return Proof(int(first.removeprefix(_INDEX)), path, checkpoint, extra)
-
-
-def failed(proof: Proof, entry: bytes, name: str, public: bytes) -> str | None:
-    """The first step of a proof that does not hold for an entry and a key of the log, or None."""
-    head = read_checkpoint(proof.checkpoint)
-    if head.origin != name or not signed_by(head, name, public):
-        return "2 signature of the checkpoint"
-    return None if holds(proof, entry) else "3 path to the root"
 
 
 def holds(proof: Proof, entry: bytes) -> bool:

@@ -75,12 +75,7 @@ _FIGURE = Table(
 )  # fmt: skip
 """Its rows lie in the order in which figures sum them: by flow, then by time."""
 
-_EVER = 2**62
 _KEY_ADD = Sql(insert(_KEY))
-_KEY_GET = Sql(
-    select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed).where(_KEY.c.since <= bindparam("size"))
-    .order_by(_KEY.c.since.desc()).limit(1)
-)  # fmt: skip
 _KEY_LIST = Sql(
     select(
         _KEY.c.origin, _KEY.c.public, _KEY.c.sealed, _KEY.c.since, _KEY.c.until_ms, _KEY.c.disowned, _KEY.c.disowned_by
@@ -116,15 +111,9 @@ _LEAVES = Sql(
     select(_ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.facts, _ENTRY.c.commitments)
     .where(_ENTRY.c.idx.between(bindparam("first"), bindparam("last"))).order_by(_ENTRY.c.idx)
 )  # fmt: skip
-_PAGE_ALL = Sql(
+_PAGE = Sql(
     select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx < bindparam("before")).order_by(_ENTRY.c.idx.desc())
     .limit(bindparam("count"))
-)  # fmt: skip
-_PAGE_OWN = Sql(
-    select(*_ENTRY_COLUMNS)
-    .join(_SIGHT, (_ENTRY.c.idx >= _SIGHT.c.idx) & (_ENTRY.c.idx < _SIGHT.c.idx + _SIGHT.c.entries))
-    .where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx < bindparam("before"), _ENTRY.c.idx < bindparam("before"))
-    .order_by(_SIGHT.c.idx.desc(), _ENTRY.c.idx.desc()).limit(bindparam("count"))
 )  # fmt: skip
 _SIGHT_ADD = Sql(insert(_SIGHT))
 _SIGHT_GET = Sql(
@@ -230,12 +219,6 @@ def disown_key(db: Session, public: bytes, beyond: int, entry: int) -> None:
 def drop_unused_keys(db: Session) -> None:
     """Removes keys that have not signed yet: a beginning that was cut short."""
     db.run(_KEY_DROP)
-
-
-def key(db: Session, size: int = _EVER) -> tuple[str, bytes, bytes] | None:
-    """The origin, public key (32 bytes) and sealed private key that sign a checkpoint of `size` entries."""
-    rows = db.run(_KEY_GET, size=size)
-    return (str(rows[0][0]), _bytes(rows[0][1]), _bytes(rows[0][2])) if rows else None
 
 
 def add_entry(db: Session, record: Record, commitments: bytes, salts: bytes, sight: Iterable[str]) -> None:
@@ -386,11 +369,9 @@ def sees(db: Session, org: str, index: int) -> bool:
     return bool(rows) and index < _int(rows[0][0])
 
 
-def page(db: Session, org: str | None, before: int, count: int) -> list[Record]:
-    """Entries below `before`, newest first; of one organisation or (None) all."""
-    if org is None:
-        return [_record(row) for row in db.run(_PAGE_ALL, before=before, count=count)]
-    return [_record(row) for row in db.run(_PAGE_OWN, org=org, before=before, count=count)]
+def page(db: Session, before: int, count: int) -> list[Record]:
+    """Entries below `before`, newest first."""
+    return [_record(row) for row in db.run(_PAGE, before=before, count=count)]
 
 
 def leaves(db: Session, first: int, count: int) -> list[bytes]:
