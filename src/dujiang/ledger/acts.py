@@ -56,7 +56,6 @@ from dujiang.ledger.searching import (
     search,
     seen,
 )
-from dujiang.ledger.tree import Prover
 from dujiang.ledger.witnessing import (
     Appoint,
     Dismiss,
@@ -186,14 +185,10 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     new = size if ask.new is None else ask.new
     if not 0 < ask.old <= new <= size:
         raise Refused(NO_SUCH_TREE, size=size)
-
-    def fetch(level: int, number: int) -> list[bytes]:
-        return store.tile(tx.db, level, number)
-
-    grown = Prover(new, fetch)
+    grown = store.tree(tx.db, new)
     try:
         proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
-        found = Prover(ask.old, fetch).root(), grown.root()
+        found = store.tree(tx.db, ask.old).root(), grown.root()
     except IndexError:
         raise Unavailable(LOG_DAMAGED) from None
     for at, root in zip((ask.old, new), found, strict=True):

@@ -380,5 +380,4 @@ def _covering(db: Session, index: int, under: tuple[int, str] | None = None) -> 
         size, signed, key = keyring.head_for(db, index)
     else:
         size, signed = under
-    prover = Prover(size, lambda level, number: store.tile(db, level, number))
-    return prover, signed, keyring.vkey(key)
+    return store.tree(db, size), signed, keyring.vkey(key)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from dujiang.kernel.act import Caller, Tx
@@ -18,7 +17,6 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.ledger import cosigning, keyring, standing, store
 from dujiang.ledger.model import NO_SUCH_TREE, Record
 from dujiang.ledger.searching import between, head, linked, may_see, oversees, taken, told, visible
-from dujiang.ledger.tree import Prover
 
 _PAGE_MAX = 500
 
@@ -80,7 +78,7 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     if ask.after >= 0 or not records:
         return Exported(receipts, size, signed, (key,), next=more)
     first, old_note, old = keyring.head_for(tx.db, records[0].index)
-    steps = Prover(size, partial(store.tile, tx.db)).consistency(first)
+    steps = store.tree(tx.db, size).consistency(first)
     proof = tuple(base64.b64encode(step).decode() for step in steps)
     others = [line for row in standing.witnesses(tx.db) for line in str(row[2]).split()]
     vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *cosigning.vkeys(tx.db), *others]))

@@ -23,7 +23,6 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, standing, store, witness
 from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST
 from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
-from dujiang.ledger.tree import Prover
 
 _PURPOSE = "witness"
 _EVIDENCE_MAX = 16
@@ -284,7 +283,7 @@ def contradicts(db: Session) -> bool:
     if signed is None:
         return True
     try:
-        root = Prover(size, lambda level, number: store.tile(db, level, number)).root()
+        root = store.tree(db, size).root()
     except IndexError:
         return True
     return note.read_checkpoint(signed).root != root
@@ -294,7 +293,7 @@ def growth(db: Session, old: int, new: int) -> list[str]:
     """The proof in base64 that the tree of `old` leaves is a prefix of the one of `new`; none from 0 or to itself."""
     if not 0 < old < new:
         return []
-    proof = Prover(new, lambda level, number: store.tile(db, level, number)).consistency(old)
+    proof = store.tree(db, new).consistency(old)
     return [base64.b64encode(step).decode() for step in proof]
 
 

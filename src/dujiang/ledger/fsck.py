@@ -17,7 +17,7 @@ import msgspec
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, lot, note, rules, store
 from dujiang.ledger.model import Flow, Record
-from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash, node_hash, perfect_root
+from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, node_hash, perfect_root
 
 _PAGE = 1000
 _BLOCK = 4096
@@ -37,7 +37,7 @@ def head(db: Session) -> str | None:
     if not keyring.holds(checkpoint, keyring.signing(db)):
         return "5 signature"
     try:
-        root = Prover(size, lambda level, number: store.tile(db, level, number)).root()
+        root = store.tree(db, size).root()
     except IndexError:
         return "3 tiles"
     return None if checkpoint.size == size and checkpoint.root == root else "4 root"

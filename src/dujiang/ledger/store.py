@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import msgspec
@@ -27,6 +27,7 @@ from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.ledger.model import QUANTITIES, Counted, Flow, LogKey, Record, Scope, Sum
 from dujiang.ledger.rules import SALT_BYTES, leaf_of, month_of, record_of
 from dujiang.ledger.subject import number_of
+from dujiang.ledger.tree import Prover
 
 _KEY = Table(
     "ledger_key", META, Column("public", LargeBinary, primary_key=True), Column("origin", Text, nullable=False),
@@ -399,6 +400,11 @@ def tile(db: Session, level: int, number: int) -> list[bytes]:
     rows = db.run(_TILE_GET, level=level, number=number)
     raw = _bytes(rows[0][0]) if rows else b""
     return [raw[at : at + 32] for at in range(0, len(raw), 32)]
+
+
+def tree(db: Session, size: int) -> Prover:
+    """The tree of the first `size` entries, by its tiles."""
+    return Prover(size, partial(tile, db))
 
 
 def add_checkpoint(db: Session, size: int, note: str) -> None:
