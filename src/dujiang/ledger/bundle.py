@@ -80,7 +80,7 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     first, old_note, old = keyring.head_for(tx.db, records[0].index)
     steps = store.tree(tx.db, size).consistency(first)
     proof = tuple(base64.b64encode(step).decode() for step in steps)
-    others = [line for row in standing.witnesses(tx.db) for line in str(row[2]).split()]
+    others = [line for each in standing.witnesses(tx.db) for line in each.vkeys.split()]
     vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *cosigning.vkeys(tx.db), *others]))
     return Exported(receipts, size, signed, vkeys, first, old_note, proof, more)
 

@@ -93,7 +93,7 @@ def prepare_cosign(node: Node, caller: Caller, ask: Cosign) -> tuple[witness.Req
     except (NotANote, UnicodeEncodeError):
         raise Refused(NOT_A_WITNESS_REQUEST) from None
     with node.database.reading() as db:
-        vkeys = _watched_keys(db, request.head.origin)
+        vkeys = _watched(db, request.head.origin).vkeys
     _truly_signed(request.head, vkeys)
     return request, vkeys
 
@@ -106,14 +106,14 @@ def cosign(tx: Tx, caller: Caller, ask: Cosign, facts: tuple[witness.Request, st
     del caller
     request, checked = facts
     head = request.head
-    if (vkeys := _watched_keys(tx.db, head.origin)) != checked:
-        _truly_signed(head, vkeys)
-    (known,) = standing.watched(tx.db, head.origin)
-    size, root = int(known[4]), known[5]
-    found = witness.verdict(request, size, root, standing.seen(tx.db, head.origin, head.size))
+    log = _watched(tx.db, head.origin)
+    if log.vkeys != checked:
+        _truly_signed(head, log.vkeys)
+    size = log.size
+    found = witness.verdict(request, size, log.root, standing.seen(tx.db, head.origin, head.size))
     if found.status == 200:
         lines = _cosigned(tx, head)
-        signed = note.with_lines(_log_lines_only(request.note, head, vkeys), lines)
+        signed = note.with_lines(_log_lines_only(request.note, head, log.vkeys), lines)
         standing.move_watched(tx.db, head.origin, head.size, head.root, signed, tx.now_ms)
         return Cosigned(200, head.size, "".join(lines))
     if found.conflict is not None and (
@@ -146,14 +146,14 @@ def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:
 def collect(tx: Tx, caller: Caller, ask: Collect) -> Collected:
     """How many true lines a witness's answer had; they are kept, and what came of asking it."""
     del caller
-    known = next((each for each in standing.witnesses(tx.db) if each[0] == ask.name), None)
+    known = next((each for each in standing.witnesses(tx.db) if each.name == ask.name), None)
     if known is None:
         return Collected(0)
-    _, _, vkeys, before, cosigned, cosigned_ms, _, failures, _ = known
+    before, cosigned, cosigned_ms = known.known, known.cosigned, known.cosigned_ms
     kept, failure = 0, ask.failure
     if ask.lines:
         try:
-            kept = _keep(tx, ask.size, ask.lines, keys_of(vkeys))
+            kept = _keep(tx, ask.size, ask.lines, keys_of(known.vkeys))
         except NotANote as odd:
             failure = "lied" if isinstance(odd, note.Spoiled) else "odd"
         else:
@@ -164,7 +164,7 @@ def collect(tx: Tx, caller: Caller, ask: Collect) -> Collected:
         before = ask.known
     standing.tried(
         tx.db, ask.name, known=before, cosigned=cosigned, cosigned_ms=cosigned_ms, asked_ms=tx.now_ms,
-        failures=failures + 1 if failure else 0, failure=failure,
+        failures=known.failures + 1 if failure else 0, failure=failure,
     )  # fmt: skip
     return Collected(kept)
 
@@ -261,14 +261,14 @@ def look(db: Session, now_ms: int) -> Look:
     unsigned = last is None or (last[0] < size and (left_s <= 0 or left_s > fresh_s))
     if last is not None and last[0] < size and not unsigned:
         pause_s = min(pause_s, left_s)
-    for name, url, _, known, cosigned, _, asked_ms, failures, failure in standing.witnesses(db):
-        if cosigned >= size and not failure:
+    for each in standing.witnesses(db):
+        if each.cosigned >= size and not each.failure:
             continue
-        wait_ms = _wait_ms(fresh_s, failures)
-        left_ms = asked_ms + wait_ms - now_ms
+        wait_ms = _wait_ms(fresh_s, each.failures)
+        left_ms = each.asked_ms + wait_ms - now_ms
         # A clock that was put back must not silence a witness.
         if left_ms <= 0 or left_ms > wait_ms:
-            due.append(Turn(name, url, known))
+            due.append(Turn(each.name, each.url, each.known))
         else:
             pause_s = min(pause_s, left_ms / 1000)
     return Look(tuple(due), unsigned, pause_s)
@@ -323,11 +323,11 @@ def keys_of(vkeys: str) -> list[Key]:
     return [note.read_key(line) for line in vkeys.split("\n")]
 
 
-def _watched_keys(db: Session, origin: str) -> str:
-    known = standing.watched(db, origin)
-    if not known or not known[0][3]:
+def _watched(db: Session, origin: str) -> standing.Log:
+    known = standing.log(db, origin)
+    if known is None or not known.active:
         raise Refused(LOG_NOT_WATCHED)
-    return str(known[0][2])
+    return known
 
 
 def _truly_signed(head: note.Checkpoint, vkeys: str) -> None:

@@ -233,10 +233,10 @@ def watch(tx: Tx, caller: Caller, ask: Watch) -> Watched:
     origin = keys[0].name
     if not any(key.kind == ED25519 for key in keys) or origin in {key.origin for key in store.keys(tx.db)}:
         raise Refused(NOT_A_VKEY)
-    lines = [key.line for key in keys]
+    before, lines = standing.log(tx.db, origin), [key.line for key in keys]
     standing.put_watched(tx.db, origin, cosigning.place_of(origin), "\n".join(lines))
     tx.tell(log=origin, **_named(keys))
-    return Watched(origin, int(standing.watched(tx.db, origin)[0][4]))
+    return Watched(origin, before.size if before else 0)
 
 
 def unwatch(tx: Tx, caller: Caller, ask: Unwatch) -> Unwatched:
@@ -277,10 +277,10 @@ def forks(tx: Tx, caller: Caller, ask: Forks) -> Found:
     return Found(
         tuple(
             Evidence(
-                origin, size, base64.b64encode(root).decode(), conflict, witness.Conflict(conflict).proves,
-                known, time_ms, request.decode(),
+                each.origin, each.size, base64.b64encode(each.root).decode(), each.conflict,
+                witness.Conflict(each.conflict).proves, each.known, each.time_ms, each.request.decode(),
             )
-            for origin, size, root, conflict, known, time_ms, request in standing.forks(tx.db)
+            for each in standing.forks(tx.db)
         )
     )  # fmt: skip
 
@@ -289,7 +289,7 @@ def policy_text(db: Session) -> str:
     """The trust policy of this log as a file (C2SP tlog-policy)."""
     log = [Key(key.origin, key.public) for key in keyring.signing(db)]
     least, _ = cosigning.quorum_of(db)
-    chosen = [(keys_of(each[2])[0], each[1]) for each in standing.witnesses(db)]
+    chosen = [(keys_of(each.vkeys)[0], each.url) for each in standing.witnesses(db)]
     return witness.write_policy(log, chosen, least)
 
 
@@ -305,10 +305,13 @@ def overview(db: Session, now_ms: int) -> Overview:
     return Overview(
         size, cosigned, fresh, least, fresh_s,
         tuple(
-            Standing(name, url, cosigned, cosigned_ms, failures, failure, FAILURES.get(failure, ""))
-            for name, url, _, _, cosigned, cosigned_ms, _, failures, failure in standing.witnesses(db)
+            Standing(
+                each.name, each.url, each.cosigned, each.cosigned_ms, each.failures, each.failure,
+                FAILURES.get(each.failure, ""),
+            )
+            for each in standing.witnesses(db)
         ),
-        tuple(Seen(each[0], bool(each[3]), each[4], each[7]) for each in standing.watched(db)),
+        tuple(Seen(each.origin, bool(each.active), each.size, each.time_ms) for each in standing.watched(db)),
         sum(tally.values()), unproved, _own_vkey(db),
     )  # fmt: skip
 
