@@ -32,7 +32,7 @@ from dujiang.kernel.plugs import Database
 from dujiang.ledger import book, fsck, note
 from dujiang.ledger.acts import Restore
 from dujiang.plugs import databases, highwater, migrations, vault
-from dujiang.plugs.folder import sync_folder
+from dujiang.plugs.folder import sync_file, sync_folder
 
 _Flag = Annotated[bool, Parameter(negative=())]
 
@@ -182,7 +182,7 @@ def _copy(folder: Path, staged: Path, made: backup.Manifest, safe: vault.SealedV
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, staged / name)
         os.chmod(staged / name, 0o444 if name.startswith("files/") else 0o600)
-        _sync(staged / name)
+        sync_file(staged / name)
     migrations.upgrade(f"sqlite:///{staged / backup.DATABASE_FILE}")
     if known := backup.profiles_of(folder, safe):
         profiles.write(staged, known)
@@ -200,11 +200,3 @@ def _master(folder: Path, path: Path) -> tuple[bytes, bool]:
     if not (folder / backup.KEY_FILE).is_file():
         raise Unavailable(vault.KEY_UNREADABLE)
     return backup.master_of(folder, os.environ.get(backup.PASSPHRASE, "")), False
-
-
-def _sync(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
