@@ -21,7 +21,6 @@ from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, node_hash, perfect_root
 
 _PAGE = 1000
 _BLOCK = 4096
-_GONE = bytes(rules.SALT_BYTES)
 
 
 def head(db: Session) -> str | None:
@@ -276,7 +275,7 @@ class _Sight:
 
     def add(self, index: int, org: str, facts: dict[str, Any], salts: bytes) -> None:
         """Takes in whom an entry names."""
-        if _GONE in salts and any(
+        if rules.GONE in salts and any(
             name in facts and facts[name] is None for name in ("org", "parties", "contract")
         ):
             self._unsure = True  # whom an erased fact named nobody can say

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.ledger.model import QUANTITIES, Counted, Flow, LogKey, Record, Scope, Sum
-from dujiang.ledger.rules import SALT_BYTES, leaf_of, month_of, record_of
+from dujiang.ledger.rules import GONE, SALT_BYTES, leaf_of, month_of, record_of
 from dujiang.ledger.subject import number_of
 from dujiang.ledger.tree import Prover
 
@@ -268,7 +268,7 @@ def erase(db: Session, index: int, fields: Collection[str] | None = None) -> tup
     gone = [(at, name) for at, name in enumerate(facts) if fields is None or name in fields]
     for at, name in gone:
         facts[name] = None
-        salts[at * SALT_BYTES : (at + 1) * SALT_BYTES] = bytes(SALT_BYTES)
+        salts[at * SALT_BYTES : (at + 1) * SALT_BYTES] = GONE
     org = "" if any(name == "org" for _, name in gone) else str(rows[0][3])
     db.run(
         _ENTRY_ERASE, at=index, org=org, facts=msgspec.json.encode(facts).decode(), salts=bytes(salts)
