@@ -7,7 +7,6 @@ The first step that does not hold is named. Who pinned an earlier key of the log
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -233,6 +232,7 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
 
     Raises: ledger.walk.Broken.
     """
+    from dujiang.ledger.note import in_base64
     from dujiang.ledger.walk import Broken, roots
 
     raw = source("checkpoint")
@@ -251,7 +251,7 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
     if before is not None and found.earlier != before.root:
         raise Broken("6 growth: the log does not continue the checkpoint that was kept")
     body: dict[str, Any] = {"ok": True, "signer": signer, "size": head.size, **by}
-    body["root"] = base64.b64encode(head.root).decode()
+    body["root"] = in_base64(head.root)
     return body if before is None else {**body, "extends": before.size}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,7 @@ from dujiang.ledger.cosigning import (
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming, unname
 from dujiang.ledger.model import LOG_DAMAGED, NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
-from dujiang.ledger.note import read_checkpoint
+from dujiang.ledger.note import in_base64, read_checkpoint
 from dujiang.ledger.rekeying import (
     Disown,
     Disowned,
@@ -187,7 +186,7 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
         raise Refused(NO_SUCH_TREE, size=size)
     grown = store.tree(tx.db, new)
     try:
-        proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
+        proof = tuple(in_base64(step) for step in grown.consistency(ask.old))
         found = store.tree(tx.db, ask.old).root(), grown.root()
     except IndexError:
         raise Unavailable(LOG_DAMAGED) from None
@@ -195,7 +194,7 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
         known = store.checkpoint_at(tx.db, at)
         if known is not None and read_checkpoint(known).root != root:
             raise Unavailable(LOG_DAMAGED)
-    roots = [base64.b64encode(root).decode() for root in found]
+    roots = [in_base64(root) for root in found]
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -78,8 +77,7 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     if ask.after >= 0 or not records:
         return Exported(receipts, size, signed, (key,), next=more)
     first, old_note, old = keyring.head_for(tx.db, records[0].index)
-    steps = store.tree(tx.db, size).consistency(first)
-    proof = tuple(base64.b64encode(step).decode() for step in steps)
+    proof = tuple(cosigning.growth(tx.db, first, size))
     others = [line for each in standing.witnesses(tx.db) for line in each.vkeys.split()]
     vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *cosigning.vkeys(tx.db), *others]))
     return Exported(receipts, size, signed, vkeys, first, old_note, proof, more)

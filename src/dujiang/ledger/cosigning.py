@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,7 +21,7 @@ from dujiang.kernel.plugs import Vault
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, standing, store, witness
 from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST
-from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
+from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in_base64
 
 _PURPOSE = "witness"
 _EVIDENCE_MAX = 16
@@ -189,11 +188,12 @@ def witness_name(db: Session) -> str:
 def vkeys(db: Session) -> list[str]:
     """The verifier keys of this node beside the log's Ed25519 ones: its ML-DSA-44 key, then those of the witness."""
     origin = _origin(db)
-    return [
-        note.vkey(name, public, kind)
-        for name in (origin, f"{origin}/witness")
-        for kind, public, _ in standing.cosigner(db, name)
-    ]
+    return [key.line for name in (origin, f"{origin}/witness") for key in keys_under(db, name)]
+
+
+def keys_under(db: Session, name: str) -> list[Key]:
+    """The keys this node cosigns with under a name, in the order of their kinds."""
+    return [Key(name, public, kind) for kind, public, _ in standing.cosigner(db, name)]
 
 
 def quorum_of(db: Session) -> tuple[int, int]:
@@ -294,7 +294,7 @@ def growth(db: Session, old: int, new: int) -> list[str]:
     if not 0 < old < new:
         return []
     proof = store.tree(db, new).consistency(old)
-    return [base64.b64encode(step).decode() for step in proof]
+    return [in_base64(step) for step in proof]
 
 
 def place_of(origin: str) -> str:

@@ -76,7 +76,7 @@ def holds(head: note.Checkpoint, ring: Sequence[LogKey]) -> bool:
 
 def vkey(key: LogKey) -> str:
     """The verifier key of a key in one line."""
-    return note.vkey(key.origin, key.public)
+    return note.Key(key.origin, key.public).line
 
 
 def signing(db: Session) -> list[LogKey]:
@@ -94,7 +94,7 @@ def believed(keys: Sequence[LogKey], size: int, signed: str) -> LogKey | None:
     """The first of the log's keys that signed a checkpoint of that size and is to be believed there."""
     lines = {(name, raw[:4]) for name, raw in note.read_checkpoint(signed).signatures}
     for key in keys:
-        if (key.origin, note.key_id(key.origin, key.public)) in lines and trusted(key, size):
+        if (key.origin, note.Key(key.origin, key.public).id) in lines and trusted(key, size):
             return key
     return None
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,7 +15,7 @@ from itertools import count
 from typing import Any, cast
 
 from dujiang.kernel.canonical import canonical, canonical_pair
-from dujiang.ledger.note import read_checkpoint, unbase64
+from dujiang.ledger.note import in_base64, read_checkpoint, unbase64
 from dujiang.ledger.rules import SALT_BYTES, SUITE, VERSION
 from dujiang.ledger.tree import Stretch
 
@@ -114,7 +113,7 @@ def receipt_of(
     """The receipt of entries side by side, as JSON; `salts`: of each entry, in hexadecimal."""
     return {
         "type": _TYPE, "v": VERSION, "first": first, "count": len(salts), "time_ms": time_ms, "facts": common,
-        "salts": salts, "around": [base64.b64encode(step).decode() for step in around],
+        "salts": salts, "around": [in_base64(step) for step in around],
         "checkpoint": checkpoint, "vkey": key,
     }  # fmt: skip
 
@@ -164,7 +163,7 @@ def _opened(parts: dict[str, Any], records: Sequence[object]) -> list[dict[str, 
         path = stretch.inclusion(first + place)
         for step in path:
             if step not in written:
-                written[step] = base64.b64encode(step).decode()
+                written[step] = in_base64(step)
         found.append({
             "type": "dujiang-receipt", "v": VERSION, "index": first + place,
             "leaf": (made.heads[place] + tail)[1:].decode(), "opened": opened,

@@ -9,7 +9,6 @@ The caller must decide whether the key belongs to whom it should: pin it with `v
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from typing import Any, cast
 
 from dujiang.kernel.canonical import canonical_pair
 from dujiang.ledger.model import DAY_MS, QUANTITIES, Flow, Record, Verdict
-from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by, unbase64
+from dujiang.ledger.note import NotANote, in_base64, read_checkpoint, read_vkey, signed_by, unbase64
 from dujiang.ledger.tree import included, leaf_hash
 from dujiang.ledger.witness import Policy, cosigners, satisfied
 
@@ -138,7 +137,7 @@ def receipt_of(
         opened[field] = {"erased": True}
     return {
         "type": "dujiang-receipt", "v": VERSION, "index": record.index, "leaf": record.leaf, "opened": opened,
-        "path": [base64.b64encode(step).decode() for step in path], "checkpoint": checkpoint, "vkey": key,
+        "path": [in_base64(step) for step in path], "checkpoint": checkpoint, "vkey": key,
     }  # fmt: skip
 
 

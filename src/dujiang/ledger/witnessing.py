@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +13,7 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import cosigning, keyring, note, standing, store, witness
 from dujiang.ledger.cosigning import FRESH_S, keys_of
 from dujiang.ledger.model import NOT_A_URL, NOT_A_VKEY, QUORUM_TOO_LARGE
-from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
+from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in_base64
 
 _VKEYS_MAX = 8
 _URL_CHARACTERS_MAX = 300
@@ -277,7 +276,7 @@ def forks(tx: Tx, caller: Caller, ask: Forks) -> Found:
     return Found(
         tuple(
             Evidence(
-                each.origin, each.size, base64.b64encode(each.root).decode(), each.conflict,
+                each.origin, each.size, in_base64(each.root), each.conflict,
                 witness.Conflict(each.conflict).proves, each.known, each.time_ms, each.request.decode(),
             )
             for each in standing.forks(tx.db)
@@ -324,8 +323,8 @@ def _named(keys: list[Key]) -> dict[str, object]:
 
 
 def _own_vkey(db: Session) -> str | None:
-    name = cosigning.witness_name(db)
-    return next((note.vkey(name, public, kind) for kind, public, _ in standing.cosigner(db, name)), None)
+    own = cosigning.keys_under(db, cosigning.witness_name(db))
+    return own[0].line if own else None
 
 
 def _keys_of(lines: Iterable[str], kinds: tuple[int, ...]) -> list[Key]:
