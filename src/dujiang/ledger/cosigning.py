@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -295,11 +294,6 @@ def growth(db: Session, old: int, new: int) -> list[str]:
         return []
     proof = store.tree(db, new).consistency(old)
     return [in_base64(step) for step in proof]
-
-
-def place_of(origin: str) -> str:
-    """Where the last cosigned head of a log is read: the SHA-256 of its origin in hexadecimal."""
-    return sha256(origin.encode()).hexdigest()
 
 
 def _wait_ms(fresh_s: int, failures: int) -> int:

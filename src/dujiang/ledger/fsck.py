@@ -17,7 +17,7 @@ import msgspec
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, lot, note, rules, store
 from dujiang.ledger.model import Flow, Record
-from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, node_hash, perfect_root
+from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, node_hash
 
 _PAGE = 1000
 _BLOCK = 4096
@@ -181,9 +181,9 @@ class _Grown:
     def __init__(self, db: Session, found: Examination) -> None:
         self._db, self._found = db, found
         self._keys = store.keys(db)
-        self._levels: list[list[bytes]] = [[]]
+        self._edge = Edge()
         self._peaks: list[bytes] = []
-        self._size = 0
+        """Roots of the perfect trees it consists of: there may be a checkpoint of every size."""
         self._heads = store.checkpoints(db)
         self._head = next(self._heads, None)
         self._check(0)
@@ -191,26 +191,16 @@ class _Grown:
     def add(self, leaf: bytes | None, time_ms: int) -> None:
         """Takes in the next leaf hash; of an entry that is gone the one that stands in its tile."""
         if leaf is None:
-            row = store.tile(self._db, 0, self._size // WIDTH)
-            leaf = row[self._size % WIDTH] if self._size % WIDTH < len(row) else bytes(32)
-        self._levels[0].append(leaf)
-        place, peak = self._size, leaf
+            number, at = divmod(self._edge.size, WIDTH)
+            row = store.tile(self._db, 0, number)
+            leaf = row[at] if at < len(row) else bytes(32)
+        place, peak = self._edge.size, leaf
         while place & 1:
             peak, place = node_hash(self._peaks.pop(), peak), place >> 1
         self._peaks.append(peak)
-        self._size += 1
-        if len(self._levels[0]) == WIDTH:
-            self._carry(0)
+        for full in self._edge.append(leaf):
+            self._held(*full)
         self._check(time_ms)
-
-    def _carry(self, level: int) -> None:
-        row, self._levels[level] = self._levels[level], []
-        self._held(level, (self._size >> 8 * (level + 1)) - 1, row)
-        if level + 1 == len(self._levels):
-            self._levels.append([])
-        self._levels[level + 1].append(perfect_root(row))
-        if len(self._levels[level + 1]) == WIDTH:
-            self._carry(level + 1)
 
     def _held(self, level: int, number: int, row: list[bytes]) -> None:
         kept = store.tile(self._db, level, number)
@@ -229,7 +219,7 @@ class _Grown:
 
     def _check(self, time_ms: int) -> None:
         """Holds the checkpoint of this size against the tree, if there is one."""
-        if self._head is None or self._head[0] != self._size:
+        if self._head is None or self._head[0] != self._edge.size:
             return
         (size, signed), self._head = self._head, next(self._heads, None)
         self._found.checkpoints += 1
@@ -253,9 +243,8 @@ class _Grown:
 
     def end(self, size: int) -> None:
         """Holds what is left of the right edge, and what there is beyond it."""
-        for level, row in enumerate(self._levels):
-            if row:
-                self._held(level, size >> 8 * (level + 1), row)
+        for partial in self._edge.partial():
+            self._held(*partial)
         newest = store.checkpoint(self._db)
         if newest is None or newest[0] != size or self._head is not None:
             self._found.differs("checkpoint", size if newest is None else newest[0])

@@ -233,7 +233,7 @@ def watch(tx: Tx, caller: Caller, ask: Watch) -> Watched:
     if not any(key.kind == ED25519 for key in keys) or origin in {key.origin for key in store.keys(tx.db)}:
         raise Refused(NOT_A_VKEY)
     before, lines = standing.log(tx.db, origin), [key.line for key in keys]
-    standing.put_watched(tx.db, origin, cosigning.place_of(origin), "\n".join(lines))
+    standing.put_watched(tx.db, origin, witness.address_of(origin), "\n".join(lines))
     tx.tell(log=origin, **_named(keys))
     return Watched(origin, before.size if before else 0)
 
