@@ -76,7 +76,7 @@ class Life:
     def records(self) -> list[Record]:
         """The log, oldest first."""
         with self.home.node.database.reading() as db:
-            return list(reversed(ledger.page(db, None, 2**53, 100_000)))
+            return list(reversed(ledger.page(db, 2**53, 100_000)))
 
     def at(self, work: Callable[[Tx], Any]) -> Any:
         """What `work` gives in a transaction of its own, without an entry."""

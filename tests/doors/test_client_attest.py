@@ -17,8 +17,9 @@ import pytest
 
 import dujiang
 from dujiang import Refusal, Space
-from dujiang.doors import frames, records
+from dujiang.doors import frames
 from dujiang.kernel.errors import Refused
+from dujiang.ledger import lot
 from tests.doors.shell import HOSPITAL, INSURER, process
 
 WAYS = ("in this process", "through a node")
@@ -96,7 +97,7 @@ def test_large_records_go_in_as_many_calls_as_a_node_takes(
     found = space.attest(iter(large), kind="large")
     assert len(found.entries) == 3 and [each.facts["record"]["n"] for each in found] == list(range(700))
     if place["url"] is not None:
-        monkeypatch.setattr(records, "_CALL_BYTES", 4_000_000)
+        monkeypatch.setattr(lot, "CALL_BYTES", 4_000_000)
         halves = space.attest(large, kind="large", key="halves")
         assert [len(each) for each in halves.entries] == [175] * 4 and halves[699].verify().trusted
 

@@ -312,7 +312,7 @@ def test_the_command_line_writes_a_log_and_verifies_it_by_its_key(
     assert (found["ok"], found["trusted"], found["size"], found["note"]) == (True, True, said["size"], None)
     unknown = dujiang.json("verify", made["log"])
     assert (unknown["ok"], unknown["trusted"]) == (True, False) and "--vkey" in unknown["note"]
-    other = note.vkey(own.partition("+")[0], bytes(32))
+    other = note.Key(own.partition("+")[0], bytes(32)).line
     refused = dujiang("verify", made["log"], "--vkey", other, "--json", ok=False)
     assert refused.exit == 7 and refused.body["step"] == "2 signature of the checkpoint"
 
@@ -347,7 +347,7 @@ def test_roots_that_the_true_key_signed_falsely_are_found(dujiang: Shell, tmp_pa
         return str(tmp_path / name)
 
     read = reader(files)
-    line, log = ["--vkey", note.vkey("a.example", public), "--json"], str(tmp_path)
+    line, log = ["--vkey", note.Key("a.example", public).line, "--json"], str(tmp_path)
     head("checkpoint", 300, roots(300, read).root)
     true, false = head("true", 257, roots(300, read, 257).earlier or b""), head("false", 257, b"r" * 32)
     assert dujiang("verify", log, *line, "--old", true).body["extends"] == 257

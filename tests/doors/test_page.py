@@ -185,7 +185,8 @@ def test_a_receipt_is_a_file_in_three_forms_and_of_who_may_see_it(node: Node) ->
         assert file.headers["cache-control"] == "no-store"
     assert rules.verify(files["json"].json(), node.home.book.vkey).trusted
     read, key = proof.read(files["tlog-proof"].text), note.read_vkey(node.home.book.vkey)
-    assert proof.failed(read, files["entry"].content, *key) is None
+    assert proof.holds(read, files["entry"].content)
+    assert note.signed_by(note.read_checkpoint(read.checkpoint), *key)
     for path in (f"/receipt/{index}.exe", "/receipt/999999.json", "/receipt/-1.json", "/receipt/x.json"):
         assert look(node, path, hospital).status_code == 404, path
     before = node.post("identity.invite", {"name": "x", "roles": ["provider"]}, 0).json()["receipt"]["index"]

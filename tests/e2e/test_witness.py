@@ -206,9 +206,9 @@ def test_two_nodes_cosign_each_other_and_catch_a_planted_rewrite(tmp_path: Path)
 
 def witness_place(vkey: str) -> str:
     """Where a witness shows the last head of a log."""
-    from dujiang.ledger.cosigning import place_of
+    from dujiang.ledger.witness import address_of
 
-    return place_of(note.read_vkey(vkey)[0])
+    return address_of(note.read_vkey(vkey)[0])
 
 
 def roots(home: Path) -> dict[tuple[str, int], bytes]:

@@ -354,7 +354,7 @@ def test_a_clock_before_the_last_entry_is_told_and_the_times_go_on(made: Path) -
     with home.opened(made, clock=SetClock(early)) as opened:
         opened.run("identity.register", NODE, identity.Register("丙"))
         with opened.node.database.reading() as db:
-            (entry,) = store.page(db, None, 2**53, 1)
+            (entry,) = store.page(db, 2**53, 1)
     assert entry.time_ms == last_ms and entry.facts["clock_jump_ms"] == early - last_ms
 
 

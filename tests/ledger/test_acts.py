@@ -112,8 +112,8 @@ def test_the_log_is_proved_to_have_only_grown(life: Life, old: int, new: int | N
     assert consistent(grown.old, grown.new, one, other, proof)
     head = read_checkpoint(grown.checkpoint)
     with life.home.node.database.reading() as db:
-        known = store.key(db)
-    assert known is not None and signed_by(head, known[0], known[1])
+        (key,) = store.keys(db)
+    assert signed_by(head, key.origin, key.public)
     assert head.size == life.size() and (new is not None or head.root == other)
 
 

@@ -170,12 +170,12 @@ def test_receipts_of_another_log_and_heads_of_an_unknown_key_are_refused(life: L
     public = stranger.public_key().public_bytes_raw()
     forged = {
         **ours, "checkpoint": note.signed(head.text, head.origin, public, stranger.sign(head.text.encode())),
-        "vkey": note.vkey(head.origin, public),
+        "vkey": note.Key(head.origin, public).line,
     }  # fmt: skip
     assert rules.verify(forged, None).ok, "it is a true receipt of a stranger's"
     assert rules.verify(forged, life.home.book.vkey).step == "4 signature of the checkpoint"
     assert rules.verify({**forged, "vkey": life.home.book.vkey}, None).step == "4 signature of the checkpoint"
-    claims = {**ours, "vkey": note.vkey(head.origin, public)}
+    claims = {**ours, "vkey": note.Key(head.origin, public).line}
     assert rules.verify(claims, life.home.book.vkey).step == "4 signature of the checkpoint", (
         "it did not sign"
     )

@@ -130,7 +130,7 @@ def test_who_pinned_the_first_key_follows_two_rotations(life: Life) -> None:
     # What does not prove itself is not followed, and a stranger's key leads nowhere.
     without = {**document, "changes": document["changes"][1:]}
     assert not trust.verify(receipt, first, without).ok
-    other = note.vkey("elsewhere.example.org", b"\1" * 32)
+    other = note.Key("elsewhere.example.org", b"\1" * 32).line
     assert trust.trusted(other, document) == [other]
     forged = json.loads(json.dumps(document))
     forged["changes"][0]["opened"]["new"]["value"] = other

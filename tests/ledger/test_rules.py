@@ -21,7 +21,7 @@ from dujiang.ledger.tree import Edge, Prover, leaf_hash
 ORIGIN = "data.example.org"
 KEY, OTHER = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2))
 PUBLIC, OTHER_PUBLIC = (key.public_key().public_bytes_raw() for key in (KEY, OTHER))
-VKEY = note.vkey(ORIGIN, PUBLIC)
+VKEY = note.Key(ORIGIN, PUBLIC).line
 FACTS: dict[str, Any] = {
     "org": "org_1",
     "person": "per_1",
@@ -64,7 +64,9 @@ def test_a_receipt_verifies_and_says_whether_its_signer_is_known() -> None:
     assert (pinned.index, pinned.size, pinned.act, pinned.facts) == (3, 7, "cleanroom.ask", FACTS)
 
 
-@pytest.mark.parametrize("key", [note.vkey(ORIGIN, OTHER_PUBLIC), note.vkey("other.example.org", PUBLIC)])
+@pytest.mark.parametrize(
+    "key", [note.Key(ORIGIN, OTHER_PUBLIC).line, note.Key("other.example.org", PUBLIC).line]
+)
 def test_another_pinned_key_or_name_does_not_verify(key: str) -> None:
     verdict = rules.verify(WHOLE, key)
     assert (verdict.ok, verdict.trusted, verdict.step) == (False, False, "4 signature of the checkpoint")
@@ -125,7 +127,7 @@ def test_every_character_of_every_text_counts(path: tuple[Any, ...]) -> None:
         ("opened", [], "1"),
         ("checkpoint", "x", "1"),
         ("vkey", "x", "1"),
-        ("vkey", note.vkey(ORIGIN, OTHER_PUBLIC), "4"),
+        ("vkey", note.Key(ORIGIN, OTHER_PUBLIC).line, "4"),
         ("checkpoint", signed(7, b"r" * 32), "3"),
     ],
 )

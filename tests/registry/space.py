@@ -65,7 +65,7 @@ class Space:
         from dujiang.ledger import store
 
         with self.home.node.database.reading() as db:
-            return [record.facts for record in store.page(db, None, 2**53, 1000)]
+            return [record.facts for record in store.page(db, 2**53, 1000)]
 
     def tables(self) -> list[str]:
         """Every file below the registered tables."""

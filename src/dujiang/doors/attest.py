@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -38,8 +38,6 @@ RECEIPTS_FAILED = Code(
 CODES = (RECORDS_TOO_LARGE, RECEIPTS_FAILED)
 Deed = Callable[[Options], Answer]
 _FILE_BYTES_MAX = 256 << 20
-_RECORDS_MAX = 1024
-_CALL_BYTES_MAX = 900_000
 
 
 def attest(
@@ -87,7 +85,7 @@ def _sent(
     lines: list[tuple[int, Any]], more: dict[str, Any], client: Client, file: TextIO, place: Path
 ) -> Answer:
     first, count = None, 0
-    for records in _calls(lines):
+    for records in lot.calls_of(lines) if lines else [[]]:  # a call without any is refused
         answer = client.run(ACTS[lot.ACT], {"records": records, **more})
         if answer.exit:
             return replace(answer, body={**answer.body, "attested": count})
@@ -138,17 +136,3 @@ def _lines(path: Path) -> list[tuple[int, Any]]:
             except (ValueError, RecursionError):
                 raise Refused(flow.FILE_UNREADABLE, name=path.name, line=number) from None
     return found
-
-
-def _calls(lines: list[tuple[int, Any]]) -> Iterator[list[Any]]:
-    """Records for one call each; of an empty file one call without any, which is then refused."""
-    part: list[Any] = []
-    size = 0
-    for length, record in lines:
-        if part and (len(part) == _RECORDS_MAX or size + length > _CALL_BYTES_MAX):
-            yield part
-            part, size = [], 0
-        part.append(record)
-        size += length + 1
-    if part or not lines:
-        yield part

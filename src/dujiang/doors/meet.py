@@ -12,7 +12,7 @@ from dujiang.acts import ACTS
 from dujiang.doors import mirror, show
 from dujiang.doors.flow import NOT_CONFIRMED
 from dujiang.doors.local import Answer, Options, opened
-from dujiang.doors.usage import key_line
+from dujiang.doors.usage import key_lines
 from dujiang.kernel.errors import Refused
 from dujiang.ledger.model import NOT_A_VKEY
 from dujiang.ledger.note import COSIGNATURE, ED25519, Key, NotANote, read_key
@@ -42,7 +42,7 @@ def meet(url: str, *, vkey: list[str] | None = None) -> Deed:
     def deed(options: Options) -> Answer:
         place = f"{url.rstrip('/').removesuffix('/log')}/log"
         log, witness = _keys(place)
-        pinned = {line.strip() for each in vkey or () for line in key_line(each).splitlines() if line.strip()}
+        pinned = set(key_lines(vkey))
         if not pinned <= {key.line for key in (*log, *witness)}:
             raise Refused(NOT_A_VKEY)
         if not pinned and not options.yes:
@@ -67,10 +67,10 @@ def _keys(place: str) -> tuple[list[Key], list[Key]]:
     Raises: Refused not_a_vkey; Unavailable node_unreachable.
     """
     with mirror.at(place) as source:
-        raw = source("vkeys") or b""
+        lines = mirror.vkeys_of(source)
     try:
-        keys = [read_key(line) for line in raw.decode().splitlines()]
-    except (NotANote, UnicodeDecodeError):
+        keys = [read_key(line) for line in lines]
+    except NotANote:
         raise Refused(NOT_A_VKEY) from None
     logs = {key.name for key in keys if key.kind == ED25519}
     witnesses = {key.name for key in keys if key.kind == COSIGNATURE}

@@ -16,7 +16,7 @@ from pathlib import Path
 from dujiang.doors.local import FILE_MISSING, NODE_UNREACHABLE, Answer, Options
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.ledger.note import Checkpoint, NotANote, read_checkpoint
-from dujiang.ledger.tile import NotATile, Place, entries_of, hashes_of, places
+from dujiang.ledger.tile import NotATile, Place, entries_of, hashes_of, places, width_in
 from dujiang.ledger.tree import Prover
 
 LOG_ELSEWHERE = Code(
@@ -183,7 +183,7 @@ def _check(read: Source, head: Checkpoint, old: Checkpoint | None) -> None:
     """Nothing where the tiles give the new root and, of their beginning, the old one."""
 
     def fetch(level: int, number: int) -> list[bytes]:
-        count = min(256, (head.size >> 8 * level) - 256 * number)
+        count = width_in(head.size, level, number)
         return hashes_of(_piece(read, Place(level, number, count)), count)
 
     if Prover(head.size, fetch).root() != head.root:

@@ -18,12 +18,9 @@ from dujiang.doors.calls import Calls, Refusal
 from dujiang.doors.objects import Receipt
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.shape import MALFORMED
-from dujiang.ledger.lot import receipts_of
+from dujiang.ledger.lot import calls_of, receipts_of
 from dujiang.ledger.model import NOT_A_RECEIPT
 
-CALL = 1_024
-"""Records in one call, the most a node takes."""
-_CALL_BYTES = 1_000_000
 _TOO_LARGE = "ask_too_large"
 WAIT_S = 60.0
 """How long a call that is not answered is sent again where nothing else is said."""
@@ -121,7 +118,7 @@ def attested(
     """
     found, name = Attested(calls), key or uuid.uuid4().hex
     try:
-        for some in _lots(calls, records):
+        for some in calls_of(_wired(calls, records)):
             waiting = [some]
             while waiting:
                 part = waiting.pop(0)
@@ -140,26 +137,18 @@ def attested(
     return found
 
 
-def _lots(calls: Calls, records: Iterable[Any]) -> Iterator[list[Any]]:
-    """The records of one call after another, as the wire tells them: what becomes of the caller's own is not ours.
+def _wired(calls: Calls, records: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """The records as the wire tells them, with their bytes: what becomes of the caller's own is not ours.
 
     Raises: Refusal malformed.
     """
-    lot: list[Any] = []
-    left = _CALL_BYTES
     for record in records:
         try:
             text = json.dumps(record, ensure_ascii=False, allow_nan=False)
             size = len(text.encode())
         except (TypeError, ValueError, RecursionError):
             raise calls.refusal(Refused(MALFORMED, place="$.records")) from None
-        if lot and (len(lot) == CALL or size > left):
-            yield lot
-            lot, left = [], _CALL_BYTES
-        lot.append(json.loads(text))
-        left -= size + 2
-    if lot:
-        yield lot
+        yield size, json.loads(text)
 
 
 def _answered(calls: Calls, ask: Mapping[str, Any], key: str, wait_s: float) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from typing import Any
 from dujiang import home
 from dujiang.doors.backup import BACKUP_BROKEN
 from dujiang.doors.local import Answer, Options
+from dujiang.doors.restore import mark_beside, named
 from dujiang.doors.verbs import Deed
 from dujiang.identity import acts as identity
 from dujiang.kernel.act import NODE
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.ledger import book, fsck, note
-from dujiang.ledger.acts import Restore
-from dujiang.plugs import folder, highwater, migrations, vault
+from dujiang.plugs import folder, migrations, vault
 
 KEY_FITS = Code(
     "key_fits", 409, Exit.conflict,
@@ -67,20 +67,17 @@ def _renewed(path: Path, authority: str, mark: str, safe: vault.SealedVault) -> 
         if not fits:
             book.renew(writing.begin(), safe, authority)
             writing.commit()
-    beside = highwater.read(highwater.path_of(path))
-    highwater.write(highwater.path_of(path), highwater.Mark(mark, signed, beside.turn + 1 if beside else 0))
+    mark_beside(path, mark, signed)
     return note.read_checkpoint(signed) if ended or not fits else None
 
 
 def _begun(path: Path, before: note.Checkpoint | None) -> Answer:
     with home.opened(path) as held:
         with held.node.database.reading() as db:
-            known = tuple(each.id for each in identity.organisations(db, 2**31))
             lost = tuple(each.id for each in identity.lost(db, held.node.vault))
         receipts: dict[str, Any] = {}
         if before is not None:
-            ask = Restore(before.origin, before.size, before.root.hex(), known, lost_key=True)
-            receipts["receipt"] = held.run("ledger.restore", NODE, ask).receipt
+            receipts["receipt"] = named(held, before, lost_key=True)
         if lost:
             receipts["keys_receipt"] = held.run("identity.rotate", NODE, identity.Rotate(lost)).receipt
         body: dict[str, Any] = {

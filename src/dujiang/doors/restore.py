@@ -32,7 +32,7 @@ from dujiang.kernel.plugs import Database
 from dujiang.ledger import book, fsck, note
 from dujiang.ledger.acts import Restore
 from dujiang.plugs import databases, highwater, migrations, vault
-from dujiang.plugs.folder import sync_folder
+from dujiang.plugs.folder import sync_file, sync_folder
 
 _Flag = Annotated[bool, Parameter(negative=())]
 
@@ -150,8 +150,7 @@ def _settled(
         writing = database.writing()
         book.renew(writing.begin(), safe, authority)
         writing.commit()
-    turn = beside.turn + 1 if beside else 0
-    highwater.write(highwater.path_of(path), highwater.Mark(mark, signed, turn))
+    mark_beside(path, mark, signed)
     return note.read_checkpoint(signed) if wish.new_log else None
 
 
@@ -160,16 +159,28 @@ def _begun(path: Path, before: note.Checkpoint | None) -> Answer:
     with home.opened(path) as held:
         receipt = None
         if before is not None:
-            with held.node.database.reading() as db:
-                known = tuple(each.id for each in identity.organisations(db, 2**31))
-            ask = Restore(before.origin, before.size, before.root.hex(), known)
-            receipt = held.run("ledger.restore", NODE, ask).receipt
+            receipt = named(held, before)
         head = note.read_checkpoint(held.book.head)
         body: dict[str, Any] = {
             "home": str(path), "entries": head.size, "log": "same" if before is None else "new",
             "origin": held.book.origin, "vkey": held.book.vkey,
         }  # fmt: skip
     return Answer(body if receipt is None else {**body, "receipt": receipt}, human=body)
+
+
+def mark_beside(path: Path, mark: str, signed: str) -> None:
+    """Says beside the home at `path` that its log goes on from this checkpoint."""
+    place = highwater.path_of(path)
+    before = highwater.read(place)
+    highwater.write(place, highwater.Mark(mark, signed, before.turn + 1 if before else 0))
+
+
+def named(held: home.Home, before: note.Checkpoint, *, lost_key: bool = False) -> Any:
+    """The receipt of the entry with which a new log names the old one, for every organisation of the home."""
+    with held.node.database.reading() as db:
+        known = tuple(each.id for each in identity.organisations(db, 2**31))
+    ask = Restore(before.origin, before.size, before.root.hex(), known, lost_key)
+    return held.run("ledger.restore", NODE, ask).receipt
 
 
 def _copy(folder: Path, staged: Path, made: backup.Manifest, safe: vault.SealedVault) -> None:
@@ -182,7 +193,7 @@ def _copy(folder: Path, staged: Path, made: backup.Manifest, safe: vault.SealedV
         (staged / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, staged / name)
         os.chmod(staged / name, 0o444 if name.startswith("files/") else 0o600)
-        _sync(staged / name)
+        sync_file(staged / name)
     migrations.upgrade(f"sqlite:///{staged / backup.DATABASE_FILE}")
     if known := backup.profiles_of(folder, safe):
         profiles.write(staged, known)
@@ -200,11 +211,3 @@ def _master(folder: Path, path: Path) -> tuple[bytes, bool]:
     if not (folder / backup.KEY_FILE).is_file():
         raise Unavailable(vault.KEY_UNREADABLE)
     return backup.master_of(folder, os.environ.get(backup.PASSPHRASE, "")), False
-
-
-def _sync(place: Path) -> None:
-    handle = os.open(place, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -143,6 +143,14 @@ def key_line(vkey: str) -> str:
         raise Refused(FILE_MISSING, name=Path(vkey).name) from None
 
 
+def key_lines(given: Iterable[str] | None) -> list[str]:
+    """Verifier keys: each given as its line, or by a file that holds it or several.
+
+    Raises: Refused file_missing.
+    """
+    return [line.strip() for each in given or () for line in key_line(each).splitlines() if line.strip()]
+
+
 def language(environment: Mapping[str, str]) -> str:
     """The language of the environment: "zh" or "en"."""
     for name in ("DUJIANG_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):

@@ -7,7 +7,6 @@ The first step that does not hold is named. Who pinned an earlier key of the log
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -90,9 +89,11 @@ def verify(
     """
 
     def deed(options: Options) -> Answer:
+        from dujiang.doors.usage import key_lines
+
         demand = None if policy is None else _policy(policy)
-        ring = _ring(_lines(vkey), None if keys is None else _file(keys), demand)
-        if what.startswith(("http://", "https://")) or Path(what).is_dir():
+        ring = _ring(key_lines(vkey), None if keys is None else _file(keys), demand)
+        if _remote(what) or Path(what).is_dir():
             return _log(what, ring, old, options.language)
         raw = _file(Path(what))
         if raw.startswith(_HEADS_PROOF):
@@ -207,8 +208,7 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
     from dujiang.doors.usage import ARGUMENT_MISSING
     from dujiang.ledger.walk import Broken
 
-    here = not what.startswith(("http://", "https://"))
-    with nullcontext(mirror.below(Path(what))) if here else mirror.at(what) as source:
+    with mirror.at(what) if _remote(what) else nullcontext(mirror.below(Path(what))) as source:
         if ring.document is None and (said := source("keys")) is not None:
             # It need not be trusted: it proves what it adds, and else only takes away.
             ring = _ring(ring.pinned, said, ring.policy)
@@ -218,12 +218,13 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
         try:
             body = _walked(source, known, None if old is None else _file(old))
         except Broken as broken:
-            step = str(broken)
-            code, why, fix = LOG_NOT_VERIFIED, *spoken(LOG_NOT_VERIFIED, {"step": step}, language)
-            said = {"ok": False, "trusted": False, "step": step, "code": code.name, "why": why, "fix": fix}
-            return Answer(said, int(code.exit))
+            return _no(LOG_NOT_VERIFIED, "", str(broken), language)
     trusted = bool(ring.pinned)
     return Answer({**body, "trusted": trusted, "note": None if trusted else _SIGNER_UNKNOWN[language]})
+
+
+def _remote(what: str) -> bool:
+    return what.startswith(("http://", "https://"))
 
 
 def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
@@ -231,6 +232,7 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
 
     Raises: ledger.walk.Broken.
     """
+    from dujiang.ledger.note import in_base64
     from dujiang.ledger.walk import Broken, roots
 
     raw = source("checkpoint")
@@ -249,7 +251,7 @@ def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
     if before is not None and found.earlier != before.root:
         raise Broken("6 growth: the log does not continue the checkpoint that was kept")
     body: dict[str, Any] = {"ok": True, "signer": signer, "size": head.size, **by}
-    body["root"] = base64.b64encode(head.root).decode()
+    body["root"] = in_base64(head.root)
     return body if before is None else {**body, "extends": before.size}
 
 
@@ -319,12 +321,6 @@ def _said(leaf: bytes) -> dict[str, Any]:
     if not isinstance(found, dict) or not {"v", "act", "time_ms", "commitments"} <= found.keys():
         return {}
     return {"act": found["act"], "time_ms": found["time_ms"]}
-
-
-def _lines(given: list[str] | None) -> list[str]:
-    from dujiang.doors.usage import key_line
-
-    return [line.strip() for each in given or () for line in key_line(each).splitlines() if line.strip()]
 
 
 def _file(path: Path) -> bytes:

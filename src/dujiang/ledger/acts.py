@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +27,7 @@ from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming, unname
 from dujiang.ledger.keeping import Proof, keep, kept_count, proof_of
 from dujiang.ledger.model import LOG_DAMAGED, NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
-from dujiang.ledger.note import read_checkpoint
+from dujiang.ledger.note import in_base64, read_checkpoint
 from dujiang.ledger.rekeying import (
     Disown,
     Disowned,
@@ -57,7 +56,6 @@ from dujiang.ledger.searching import (
     search,
     seen,
 )
-from dujiang.ledger.tree import Prover
 from dujiang.ledger.witnessing import (
     Appoint,
     Dismiss,
@@ -188,21 +186,17 @@ def consistency(tx: Tx, caller: Caller, ask: Consistency) -> Grown:
     new = size if ask.new is None else ask.new
     if not 0 < ask.old <= new <= size:
         raise Refused(NO_SUCH_TREE, size=size)
-
-    def fetch(level: int, number: int) -> list[bytes]:
-        return store.tile(tx.db, level, number)
-
-    grown = Prover(new, fetch)
+    grown = store.tree(tx.db, new)
     try:
-        proof = tuple(base64.b64encode(step).decode() for step in grown.consistency(ask.old))
-        found = Prover(ask.old, fetch).root(), grown.root()
+        proof = tuple(in_base64(step) for step in grown.consistency(ask.old))
+        found = store.tree(tx.db, ask.old).root(), grown.root()
     except IndexError:
         raise Unavailable(LOG_DAMAGED) from None
     for at, root in zip((ask.old, new), found, strict=True):
         known = store.checkpoint_at(tx.db, at)
         if known is not None and read_checkpoint(known).root != root:
             raise Unavailable(LOG_DAMAGED)
-    roots = [base64.b64encode(root).decode() for root in found]
+    roots = [in_base64(root) for root in found]
     return Grown(ask.old, new, roots[0], roots[1], proof, signed)
 
 
@@ -260,7 +254,7 @@ def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept, 
     leaf is not the one in the tree, or whose record does not open it.
     """
     before = 2**53
-    while page := store.page(db, None, before, count):
+    while page := store.page(db, before, count):
         days = {record.index: rules.day_of(record.time_ms) for record in page}
         kept: Kept = {}
         for index, day, month, flow, counted in store.of_entries(db, page[-1].index, before):

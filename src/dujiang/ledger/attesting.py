@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dujiang.kernel.act import Caller, Node, Tx
@@ -20,7 +20,6 @@ from dujiang.ledger import lot, store
 from dujiang.ledger.model import ENTRY_TOO_LARGE, RECORDS_COUNT
 from dujiang.ledger.rules import SALT_BYTES
 
-_RECORDS_MAX = 1024
 _RECORD_BYTES_MAX = 65_536
 _WORD_CHARACTERS_MAX = 100
 
@@ -51,8 +50,8 @@ def prepare_attest(node: Node, caller: Caller, ask: Attest) -> lot.Lot:
     Raises: Refused records_count, entry_too_large, malformed, not_found.
     """
     del node
-    if not 1 <= len(ask.records) <= _RECORDS_MAX:
-        raise Refused(RECORDS_COUNT, most=_RECORDS_MAX)
+    if not 1 <= len(ask.records) <= lot.RECORDS_MAX:
+        raise Refused(RECORDS_COUNT, most=lot.RECORDS_MAX)
     common = {"org": caller.org, "person": caller.person}
     if ask.kind is not None:
         if not 1 <= len(ask.kind) <= _WORD_CHARACTERS_MAX:
@@ -82,5 +81,5 @@ def attest(tx: Tx, caller: Caller, ask: Attest, made: lot.Lot) -> Attested:
         parties = store.sides(tx.db, ask.contract)
         if caller.org not in parties:
             raise Refused(NOT_FOUND)
-    tx.many = lot.Lot(made.common, parties, made.facts, made.commitments, made.salts, made.heads)
+    tx.many = replace(made, parties=parties)
     return Attested(tx.entry, len(made))

@@ -58,9 +58,9 @@ def unsigned(db: Session) -> bool:
 
 def head_of(db: Session) -> tuple[str, str]:
     """The newest checkpoint of a database, and the verifier key of the log as it goes on."""
-    newest, known = store.checkpoint(db), store.key(db)
-    assert newest is not None and known is not None
-    return newest[1], note.vkey(known[0], known[1])
+    newest = store.checkpoint(db)
+    assert newest is not None
+    return newest[1], keyring.vkey(store.keys(db)[-1])
 
 
 def stands_on(db: Session, signed: str) -> bool:
@@ -398,5 +398,4 @@ def _covering(db: Session, index: int, under: tuple[int, str] | None = None) -> 
         size, signed, key = keyring.head_for(db, index)
     else:
         size, signed = under
-    prover = Prover(size, lambda level, number: store.tile(db, level, number))
-    return prover, signed, keyring.vkey(key)
+    return store.tree(db, size), signed, keyring.vkey(key)

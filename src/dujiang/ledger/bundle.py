@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from dujiang.kernel.act import Caller, Tx
@@ -18,7 +16,6 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.ledger import cosigning, keeping, keyring, standing, store
 from dujiang.ledger.model import NO_SUCH_TREE, Record
 from dujiang.ledger.searching import between, head, linked, may_see, oversees, taken, told, visible
-from dujiang.ledger.tree import Prover
 
 _PAGE_MAX = 500
 
@@ -82,9 +79,8 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     if ask.after >= 0 or not records:
         return Exported(receipts, size, signed, (key,), next=more)
     first, old_note, old = keyring.head_for(tx.db, records[0].index)
-    steps = Prover(size, partial(store.tile, tx.db)).consistency(first)
-    proof = tuple(base64.b64encode(step).decode() for step in steps)
-    others = [line for row in standing.witnesses(tx.db) for line in str(row[2]).split()]
+    proof = tuple(cosigning.growth(tx.db, first, size))
+    others = [line for each in standing.witnesses(tx.db) for line in each.vkeys.split()]
     held = keeping.kept(tx.db, caller.org, ask.contract) if ask.contract else ()
     signed_by = [str(each["vkey"]) for each in held]
     vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *signed_by, *cosigning.vkeys(tx.db), *others]))

@@ -8,10 +8,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -22,8 +20,7 @@ from dujiang.kernel.plugs import Vault
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, standing, store, witness
 from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST
-from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
-from dujiang.ledger.tree import Prover
+from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in_base64
 
 _PURPOSE = "witness"
 _EVIDENCE_MAX = 16
@@ -94,7 +91,7 @@ def prepare_cosign(node: Node, caller: Caller, ask: Cosign) -> tuple[witness.Req
     except (NotANote, UnicodeEncodeError):
         raise Refused(NOT_A_WITNESS_REQUEST) from None
     with node.database.reading() as db:
-        vkeys = _watched_keys(db, request.head.origin)
+        vkeys = _watched(db, request.head.origin).vkeys
     _truly_signed(request.head, vkeys)
     return request, vkeys
 
@@ -107,14 +104,14 @@ def cosign(tx: Tx, caller: Caller, ask: Cosign, facts: tuple[witness.Request, st
     del caller
     request, checked = facts
     head = request.head
-    if (vkeys := _watched_keys(tx.db, head.origin)) != checked:
-        _truly_signed(head, vkeys)
-    (known,) = standing.watched(tx.db, head.origin)
-    size, root = int(known[4]), known[5]
-    found = witness.verdict(request, size, root, standing.seen(tx.db, head.origin, head.size))
+    log = _watched(tx.db, head.origin)
+    if log.vkeys != checked:
+        _truly_signed(head, log.vkeys)
+    size = log.size
+    found = witness.verdict(request, size, log.root, standing.seen(tx.db, head.origin, head.size))
     if found.status == 200:
         lines = _cosigned(tx, head)
-        signed = note.with_lines(_log_lines_only(request.note, head, vkeys), lines)
+        signed = note.with_lines(_log_lines_only(request.note, head, log.vkeys), lines)
         standing.move_watched(tx.db, head.origin, head.size, head.root, signed, tx.now_ms)
         return Cosigned(200, head.size, "".join(lines))
     if found.conflict is not None and (
@@ -147,14 +144,14 @@ def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:
 def collect(tx: Tx, caller: Caller, ask: Collect) -> Collected:
     """How many true lines a witness's answer had; they are kept, and what came of asking it."""
     del caller
-    known = next((each for each in standing.witnesses(tx.db) if each[0] == ask.name), None)
+    known = next((each for each in standing.witnesses(tx.db) if each.name == ask.name), None)
     if known is None:
         return Collected(0)
-    _, _, vkeys, before, cosigned, cosigned_ms, _, failures, _ = known
+    before, cosigned, cosigned_ms = known.known, known.cosigned, known.cosigned_ms
     kept, failure = 0, ask.failure
     if ask.lines:
         try:
-            kept = _keep(tx, ask.size, ask.lines, keys_of(vkeys))
+            kept = _keep(tx, ask.size, ask.lines, keys_of(known.vkeys))
         except NotANote as odd:
             failure = "lied" if isinstance(odd, note.Spoiled) else "odd"
         else:
@@ -165,7 +162,7 @@ def collect(tx: Tx, caller: Caller, ask: Collect) -> Collected:
         before = ask.known
     standing.tried(
         tx.db, ask.name, known=before, cosigned=cosigned, cosigned_ms=cosigned_ms, asked_ms=tx.now_ms,
-        failures=failures + 1 if failure else 0, failure=failure,
+        failures=known.failures + 1 if failure else 0, failure=failure,
     )  # fmt: skip
     return Collected(kept)
 
@@ -190,11 +187,12 @@ def witness_name(db: Session) -> str:
 def vkeys(db: Session) -> list[str]:
     """The verifier keys of this node beside the log's Ed25519 ones: its ML-DSA-44 key, then those of the witness."""
     origin = _origin(db)
-    return [
-        note.vkey(name, public, kind)
-        for name in (origin, f"{origin}/witness")
-        for kind, public, _ in standing.cosigner(db, name)
-    ]
+    return [key.line for name in (origin, f"{origin}/witness") for key in keys_under(db, name)]
+
+
+def keys_under(db: Session, name: str) -> list[Key]:
+    """The keys this node cosigns with under a name, in the order of their kinds."""
+    return [Key(name, public, kind) for kind, public, _ in standing.cosigner(db, name)]
 
 
 def quorum_of(db: Session) -> tuple[int, int]:
@@ -262,14 +260,14 @@ def look(db: Session, now_ms: int) -> Look:
     unsigned = last is None or (last[0] < size and (left_s <= 0 or left_s > fresh_s))
     if last is not None and last[0] < size and not unsigned:
         pause_s = min(pause_s, left_s)
-    for name, url, _, known, cosigned, _, asked_ms, failures, failure in standing.witnesses(db):
-        if cosigned >= size and not failure:
+    for each in standing.witnesses(db):
+        if each.cosigned >= size and not each.failure:
             continue
-        wait_ms = _wait_ms(fresh_s, failures)
-        left_ms = asked_ms + wait_ms - now_ms
+        wait_ms = _wait_ms(fresh_s, each.failures)
+        left_ms = each.asked_ms + wait_ms - now_ms
         # A clock that was put back must not silence a witness.
         if left_ms <= 0 or left_ms > wait_ms:
-            due.append(Turn(name, url, known))
+            due.append(Turn(each.name, each.url, each.known))
         else:
             pause_s = min(pause_s, left_ms / 1000)
     return Look(tuple(due), unsigned, pause_s)
@@ -284,7 +282,7 @@ def contradicts(db: Session) -> bool:
     if signed is None:
         return True
     try:
-        root = Prover(size, lambda level, number: store.tile(db, level, number)).root()
+        root = store.tree(db, size).root()
     except IndexError:
         return True
     return note.read_checkpoint(signed).root != root
@@ -294,18 +292,8 @@ def growth(db: Session, old: int, new: int) -> list[str]:
     """The proof in base64 that the tree of `old` leaves is a prefix of the one of `new`; none from 0 or to itself."""
     if not 0 < old < new:
         return []
-    proof = Prover(new, lambda level, number: store.tile(db, level, number)).consistency(old)
-    return [base64.b64encode(step).decode() for step in proof]
-
-
-def last_of(db: Session, place: str) -> str | None:
-    """The last cosigned head of a watched log, by the SHA-256 (hexadecimal) of its origin."""
-    return standing.watched_at(db, place)
-
-
-def place_of(origin: str) -> str:
-    """Where the last cosigned head of a log is read: the SHA-256 of its origin in hexadecimal."""
-    return sha256(origin.encode()).hexdigest()
+    proof = store.tree(db, new).consistency(old)
+    return [in_base64(step) for step in proof]
 
 
 def _wait_ms(fresh_s: int, failures: int) -> int:
@@ -329,11 +317,11 @@ def keys_of(vkeys: str) -> list[Key]:
     return [note.read_key(line) for line in vkeys.split("\n")]
 
 
-def _watched_keys(db: Session, origin: str) -> str:
-    known = standing.watched(db, origin)
-    if not known or not known[0][3]:
+def _watched(db: Session, origin: str) -> standing.Log:
+    known = standing.log(db, origin)
+    if known is None or not known.active:
         raise Refused(LOG_NOT_WATCHED)
-    return str(known[0][2])
+    return known
 
 
 def _truly_signed(head: note.Checkpoint, vkeys: str) -> None:

@@ -1,7 +1,7 @@
 """Whether the log in the database is the log that was signed: every record, leaf, tile and the newest checkpoint.
 
 1. Entries are numbered without a gap. 2. A record's facts and salts give its leaf. 3. The leaves give the tiles.
-4. The tiles give the root of the newest checkpoint, of that size. 5. It is signed by the log's key of that size.
+4. The tiles give the root of the newest checkpoint, of that size. 5. It is signed by the log's keys of that size.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import msgspec
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, lot, note, rules, store
 from dujiang.ledger.model import Flow, Record
-from dujiang.ledger.tree import WIDTH, Edge, Prover, leaf_hash, node_hash, perfect_root
+from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, node_hash
 
 _PAGE = 1000
 _BLOCK = 4096
-_GONE = bytes(rules.SALT_BYTES)
 
 
 def head(db: Session) -> str | None:
@@ -30,15 +29,14 @@ def head(db: Session) -> str | None:
     size, _ = store.last(db)
     if newest is None or newest[0] != size:
         return "4 size"
-    known = store.key(db, size)
     try:
         checkpoint = note.read_checkpoint(newest[1])
     except note.NotANote:
         return "5 checkpoint"
-    if known is None or checkpoint.origin != known[0] or not note.signed_by(checkpoint, known[0], known[1]):
+    if not keyring.holds(checkpoint, keyring.signing(db)):
         return "5 signature"
     try:
-        root = Prover(size, lambda level, number: store.tile(db, level, number)).root()
+        root = store.tree(db, size).root()
     except IndexError:
         return "3 tiles"
     return None if checkpoint.size == size and checkpoint.root == root else "4 root"
@@ -49,7 +47,7 @@ def whole(db: Session) -> str | None:
     size, _ = store.last(db)
     edge = Edge()
     for first in range(0, size, _PAGE):
-        page = store.page(db, None, min(size, first + _PAGE), min(_PAGE, size - first))
+        page = store.page(db, min(size, first + _PAGE), min(_PAGE, size - first))
         for place, record in enumerate(reversed(page), first):
             if record.index != place:
                 return "1 numbers"
@@ -183,9 +181,9 @@ class _Grown:
     def __init__(self, db: Session, found: Examination) -> None:
         self._db, self._found = db, found
         self._keys = store.keys(db)
-        self._levels: list[list[bytes]] = [[]]
+        self._edge = Edge()
         self._peaks: list[bytes] = []
-        self._size = 0
+        """Roots of the perfect trees it consists of: there may be a checkpoint of every size."""
         self._heads = store.checkpoints(db)
         self._head = next(self._heads, None)
         self._check(0)
@@ -193,26 +191,16 @@ class _Grown:
     def add(self, leaf: bytes | None, time_ms: int) -> None:
         """Takes in the next leaf hash; of an entry that is gone the one that stands in its tile."""
         if leaf is None:
-            row = store.tile(self._db, 0, self._size // WIDTH)
-            leaf = row[self._size % WIDTH] if self._size % WIDTH < len(row) else bytes(32)
-        self._levels[0].append(leaf)
-        place, peak = self._size, leaf
+            number, at = divmod(self._edge.size, WIDTH)
+            row = store.tile(self._db, 0, number)
+            leaf = row[at] if at < len(row) else bytes(32)
+        place, peak = self._edge.size, leaf
         while place & 1:
             peak, place = node_hash(self._peaks.pop(), peak), place >> 1
         self._peaks.append(peak)
-        self._size += 1
-        if len(self._levels[0]) == WIDTH:
-            self._carry(0)
+        for full in self._edge.append(leaf):
+            self._held(*full)
         self._check(time_ms)
-
-    def _carry(self, level: int) -> None:
-        row, self._levels[level] = self._levels[level], []
-        self._held(level, (self._size >> 8 * (level + 1)) - 1, row)
-        if level + 1 == len(self._levels):
-            self._levels.append([])
-        self._levels[level + 1].append(perfect_root(row))
-        if len(self._levels[level + 1]) == WIDTH:
-            self._carry(level + 1)
 
     def _held(self, level: int, number: int, row: list[bytes]) -> None:
         kept = store.tile(self._db, level, number)
@@ -231,7 +219,7 @@ class _Grown:
 
     def _check(self, time_ms: int) -> None:
         """Holds the checkpoint of this size against the tree, if there is one."""
-        if self._head is None or self._head[0] != self._size:
+        if self._head is None or self._head[0] != self._edge.size:
             return
         (size, signed), self._head = self._head, next(self._heads, None)
         self._found.checkpoints += 1
@@ -242,10 +230,8 @@ class _Grown:
             return
         if head.size != size or head.root != self._root():
             self._found.differs("root", size)
-        for key in keyring.signers(self._keys, size, time_ms):
-            if head.origin != key.origin or not note.signed_by(head, key.origin, key.public):
-                self._found.differs("signature", size)
-                return
+        if not keyring.holds(head, keyring.signers(self._keys, size, time_ms)):
+            self._found.differs("signature", size)
 
     def _root(self) -> bytes:
         if not self._peaks:
@@ -257,9 +243,8 @@ class _Grown:
 
     def end(self, size: int) -> None:
         """Holds what is left of the right edge, and what there is beyond it."""
-        for level, row in enumerate(self._levels):
-            if row:
-                self._held(level, size >> 8 * (level + 1), row)
+        for partial in self._edge.partial():
+            self._held(*partial)
         newest = store.checkpoint(self._db)
         if newest is None or newest[0] != size or self._head is not None:
             self._found.differs("checkpoint", size if newest is None else newest[0])
@@ -279,7 +264,7 @@ class _Sight:
 
     def add(self, index: int, org: str, facts: dict[str, Any], salts: bytes) -> None:
         """Takes in whom an entry names."""
-        if _GONE in salts and any(
+        if rules.GONE in salts and any(
             name in facts and facts[name] is None for name in ("org", "parties", "contract")
         ):
             self._unsure = True  # whom an erased fact named nobody can say

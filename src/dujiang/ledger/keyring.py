@@ -22,16 +22,17 @@ PURPOSE = "ledger"
 
 
 def signers(keys: Sequence[LogKey], size: int, time_ms: int) -> list[LogKey]:
-    """The keys that sign the tree of `size` entries, the last of `time_ms`: the oldest first, never none.
+    """The keys that sign the tree of `size` entries, the last of `time_ms`: the oldest first.
 
-    `keys`: all of the log, in the order of their `since`.
+    `keys`: all of the log, in the order of their `since`; none sign only where there is none.
     """
     reached = [key for key in keys if key.since <= size]
-    newest = reached[-1]
+    newest = reached[-1] if reached else None
     return [
         key
         for key in reached
-        if key is newest
+        if newest is None
+        or key is newest
         or (
             key.origin == newest.origin
             and trusted(key, size)
@@ -66,9 +67,16 @@ def signed(text: str, ring: Sequence[LogKey], vault: Vault) -> str:
     return first + "".join(other[len(text) + 1 :] for other in others)
 
 
+def holds(head: note.Checkpoint, ring: Sequence[LogKey]) -> bool:
+    """Whether a checkpoint bears the name and a true signature of each of these keys."""
+    return bool(ring) and all(
+        head.origin == key.origin and note.signed_by(head, key.origin, key.public) for key in ring
+    )
+
+
 def vkey(key: LogKey) -> str:
     """The verifier key of a key in one line."""
-    return note.vkey(key.origin, key.public)
+    return note.Key(key.origin, key.public).line
 
 
 def signing(db: Session) -> list[LogKey]:
@@ -86,7 +94,7 @@ def believed(keys: Sequence[LogKey], size: int, signed: str) -> LogKey | None:
     """The first of the log's keys that signed a checkpoint of that size and is to be believed there."""
     lines = {(name, raw[:4]) for name, raw in note.read_checkpoint(signed).signatures}
     for key in keys:
-        if (key.origin, note.key_id(key.origin, key.public)) in lines and trusted(key, size):
+        if (key.origin, note.Key(key.origin, key.public).id) in lines and trusted(key, size):
             return key
     return None
 

@@ -8,21 +8,22 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import count
 from typing import Any, cast
 
 from dujiang.kernel.canonical import canonical, canonical_pair
-from dujiang.ledger.note import read_checkpoint, unbase64
+from dujiang.ledger.note import in_base64, read_checkpoint, unbase64
 from dujiang.ledger.rules import SALT_BYTES, SUITE, VERSION
 from dujiang.ledger.tree import Stretch
 
 ACT = "ledger.attest"
 EACH = "record"
 """The fact that holds the record; it comes last of a lot's fields."""
+RECORDS_MAX, CALL_BYTES = 1024, 900_000
+"""Records in one call, and about how many bytes of them are sent in one: a node takes a MiB if nothing else is set."""
 _TYPE = "dujiang-receipts"
 _MEMBERS = frozenset(
     {"type", "v", "first", "count", "time_ms", "facts", "salts", "around", "checkpoint", "vkey"}
@@ -51,6 +52,20 @@ class Lot:
     def salt_bytes(self) -> int:
         """How many bytes of `salts` an entry has."""
         return SALT_BYTES * (len(self.common) + 1)
+
+
+def calls_of(sized: Iterable[tuple[int, Any]]) -> Iterator[list[Any]]:
+    """Records (bytes, value) call by call, as many in each as fit; one that is too large for any is alone in its."""
+    part: list[Any] = []
+    left = CALL_BYTES
+    for length, record in sized:
+        if part and (len(part) == RECORDS_MAX or length > left):
+            yield part
+            part, left = [], CALL_BYTES
+        part.append(record)
+        left -= length + 2
+    if part:
+        yield part
 
 
 def lot_of(common: Mapping[str, str], parties: Sequence[str], records: list[bytes], salts: bytes) -> Lot:
@@ -98,7 +113,7 @@ def receipt_of(
     """The receipt of entries side by side, as JSON; `salts`: of each entry, in hexadecimal."""
     return {
         "type": _TYPE, "v": VERSION, "first": first, "count": len(salts), "time_ms": time_ms, "facts": common,
-        "salts": salts, "around": [base64.b64encode(step).decode() for step in around],
+        "salts": salts, "around": [in_base64(step) for step in around],
         "checkpoint": checkpoint, "vkey": key,
     }  # fmt: skip
 
@@ -148,7 +163,7 @@ def _opened(parts: dict[str, Any], records: Sequence[object]) -> list[dict[str, 
         path = stretch.inclusion(first + place)
         for step in path:
             if step not in written:
-                written[step] = base64.b64encode(step).decode()
+                written[step] = in_base64(step)
         found.append({
             "type": "dujiang-receipt", "v": VERSION, "index": first + place,
             "leaf": (made.heads[place] + tail)[1:].decode(), "opened": opened,

@@ -169,6 +169,7 @@ class Record:
     """Facts the leaf commits to that were erased with their salts."""
 
 
+DAY_MS = 86_400_000
 QUANTITIES = ("organisations", "products", "contracts", "questions", "statistics", "rows", "amount_minor")
 """What is counted in the log; whole numbers, an amount in minor units of the flow's currency."""
 

@@ -45,12 +45,12 @@ class Key:
     @property
     def id(self) -> bytes:
         """The 4 bytes that stand before its signatures."""
-        return key_id(self.name, self.public, self.kind)
+        return sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public).digest()[:4]
 
     @property
     def line(self) -> str:
         """The key in one line: NAME+HEX+BASE64."""
-        return vkey(self.name, self.public, self.kind)
+        return f"{self.name}+{self.id.hex()}+{in_base64(bytes([self.kind]) + self.public)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +75,6 @@ class Signed:
     """When a cosigner says it signed, in seconds since 1970."""
 
 
-def key_id(name: str, public: bytes, kind: int = ED25519) -> bytes:
-    """The 4-byte id of a key under a name."""
-    return sha256(name.encode() + b"\n" + bytes([kind]) + public).digest()[:4]
-
-
-def vkey(name: str, public: bytes, kind: int = ED25519) -> str:
-    """The verifier key in one line: NAME+HEX+BASE64."""
-    raw = bytes([kind]) + public
-    return f"{name}+{key_id(name, public, kind).hex()}+{base64.b64encode(raw).decode()}"
-
-
 def read_key(line: str) -> Key:
     """A verifier key of any known kind.
 
@@ -98,9 +87,10 @@ def read_key(line: str) -> Key:
         raise NotANote("not a verifier key") from None
     kind, public = raw[0] if raw else 0, raw[1:]
     whole = _named(name) and len(public) == _PUBLIC_BYTES.get(kind)
-    if not whole or digits != key_id(name, public, kind).hex():
+    key = Key(name, public, kind)
+    if not whole or digits != key.id.hex():
         raise NotANote("not a verifier key")
-    return Key(name, public, kind)
+    return key
 
 
 def read_vkey(line: str) -> tuple[str, bytes]:
@@ -116,12 +106,12 @@ def read_vkey(line: str) -> tuple[str, bytes]:
 
 def checkpoint_text(origin: str, size: int, root: bytes) -> str:
     """The text that is signed."""
-    return f"{origin}\n{size}\n{base64.b64encode(root).decode()}\n"
+    return f"{origin}\n{size}\n{in_base64(root)}\n"
 
 
 def signed(text: str, name: str, public: bytes, signature: bytes) -> str:
     """The note of a text with one signature line of an Ed25519 key."""
-    return f"{text}\n{_line(name, key_id(name, public) + signature)}"
+    return f"{text}\n{_line(name, Key(name, public).id + signature)}"
 
 
 def cosigned(head: Checkpoint, key: Key, time_s: int, sign: Sign) -> str:
@@ -171,13 +161,18 @@ def read_lines(text: str) -> tuple[tuple[str, bytes], ...]:
         raise NotANote("not base64") from None
 
 
+def in_base64(raw: bytes) -> str:
+    """The one form of bytes in base64."""
+    return base64.b64encode(raw).decode()
+
+
 def unbase64(text: str) -> bytes:
     """The bytes of base64 in its one canonical form.
 
     Raises: ValueError also for stray bits before the padding, which would let a text change unseen.
     """
     raw = base64.b64decode(text, validate=True)
-    if base64.b64encode(raw).decode() != text:
+    if in_base64(raw) != text:
         raise ValueError("not canonical base64")
     return raw
 
@@ -256,7 +251,7 @@ def _prefixed(name: str) -> bytes:
 
 
 def _line(name: str, raw: bytes) -> str:
-    return f"\u2014 {name} {base64.b64encode(raw).decode()}\n"
+    return f"\u2014 {name} {in_base64(raw)}\n"
 
 
 def _named(name: str) -> bool:

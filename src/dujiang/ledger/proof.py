@@ -10,12 +10,11 @@ A line `extra BASE64` may stand before the index; nothing vouches for it.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dujiang.ledger.note import NotANote, read_checkpoint, signed_by, unbase64
+from dujiang.ledger.note import NotANote, in_base64, read_checkpoint, unbase64
 from dujiang.ledger.tree import included, leaf_hash
 
 _HEAD = "c2sp.org/tlog-proof@v1"
@@ -43,8 +42,8 @@ def written(proof: Proof) -> str:
     """The text of a proof."""
     lines = [_HEAD]
     if proof.extra is not None:
-        lines.append(_EXTRA + base64.b64encode(proof.extra).decode())
-    lines += [f"{_INDEX}{proof.index}", *(base64.b64encode(step).decode() for step in proof.path)]
+        lines.append(_EXTRA + in_base64(proof.extra))
+    lines += [f"{_INDEX}{proof.index}", *(in_base64(step) for step in proof.path)]
     return "\n".join(lines) + "\n\n" + proof.checkpoint
 
 
@@ -87,14 +86,6 @@ def read(text: str) -> Proof:
     if len(path) > _PATH_MAX or any(len(step) != 32 for step in path):
         raise NotAProof("not a path")
     return Proof(int(first.removeprefix(_INDEX)), path, checkpoint, extra)
-
-
-def failed(proof: Proof, entry: bytes, name: str, public: bytes) -> str | None:
-    """The first step of a proof that does not hold for an entry and a key of the log, or None."""
-    head = read_checkpoint(proof.checkpoint)
-    if head.origin != name or not signed_by(head, name, public):
-        return "2 signature of the checkpoint"
-    return None if holds(proof, entry) else "3 path to the root"
 
 
 def holds(proof: Proof, entry: bytes) -> bool:

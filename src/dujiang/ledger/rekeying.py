@@ -10,10 +10,9 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import book, keyring, store
-from dujiang.ledger.model import NOT_OUR_KEY, OVERLAP_UNFIT, ROTATION_RUNS, LogKey
+from dujiang.ledger.model import DAY_MS, NOT_OUR_KEY, OVERLAP_UNFIT, ROTATION_RUNS, LogKey
 from dujiang.ledger.note import read_checkpoint
 
-_DAY_MS = 86_400_000
 _OVERLAP_DAYS_MAX = 366
 _SHOWN = ("origin", "old", "new", "until_ms", "before", "size", "root", "disowned", "beyond", "lost_key")
 """What the entries about keys open to everybody: never an organisation or a person."""
@@ -102,7 +101,7 @@ def rotate(tx: Tx, caller: Caller, ask: Rotate) -> Rotated:
         day = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime((ring[0].until_ms or 0) / 1000))
         raise Refused(ROTATION_RUNS, until=day)
     (old,) = ring
-    until_ms = now_ms + ask.overlap_days * _DAY_MS
+    until_ms = now_ms + ask.overlap_days * DAY_MS
     new = keyring.forge(tx.node.vault, tx.node.origin, tx.entry + 1, old.origin)
     store.end_key(tx.db, old.public, until_ms)
     store.add_key(tx.db, new)

@@ -16,13 +16,12 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.tables import Session
 from dujiang.ledger import lot, store
-from dujiang.ledger.model import NOTHING_TO_PRUNE, POLICY_UNPUBLISHED, RETENTION_SHORT
+from dujiang.ledger.model import DAY_MS, NOTHING_TO_PRUNE, POLICY_UNPUBLISHED, RETENTION_SHORT
 from dujiang.ledger.subject import names_of
 
 RETAIN, PRUNE = "ledger.retain", "ledger.prune"
 DAYS_MIN, NOTICE_DAYS = 180, 30
 _DAYS_MAX = 36_500
-_DAY_MS = 86_400_000
 _PRUNED_MAX, _RUNS_MAX = 20_000, 10_000
 
 
@@ -77,7 +76,7 @@ def retain(tx: Tx, caller: Caller, ask: Retain) -> Retained:
     if not DAYS_MIN <= ask.days <= _DAYS_MAX:
         raise Refused(RETENTION_SHORT, least=DAYS_MIN, most=_DAYS_MAX)
     tx.tell(days=ask.days)
-    return Retained(ask.days, tx.now_ms + NOTICE_DAYS * _DAY_MS)
+    return Retained(ask.days, tx.now_ms + NOTICE_DAYS * DAY_MS)
 
 
 def prune(tx: Tx, caller: Caller, ask: Prune) -> Pruned:
@@ -89,7 +88,7 @@ def prune(tx: Tx, caller: Caller, ask: Prune) -> Pruned:
     days = days_of(policies(tx.db), tx.now_ms)
     if days is None:
         raise Refused(POLICY_UNPUBLISHED, days=NOTICE_DAYS)
-    before_ms = tx.now_ms - days * _DAY_MS
+    before_ms = tx.now_ms - days * DAY_MS
     most, pruned, first = max(1, min(ask.limit, _PRUNED_MAX)), 0, -1
     after = _looked_at(tx.db)
     for _ in range(_RUNS_MAX):
@@ -141,7 +140,7 @@ def days_of(published: list[Policy], now_ms: int) -> int | None:
 
     The longest of the policy that was published last before the time of notice, and of all since.
     """
-    settled = [each for each in published if each.time_ms <= now_ms - NOTICE_DAYS * _DAY_MS]
+    settled = [each for each in published if each.time_ms <= now_ms - NOTICE_DAYS * DAY_MS]
     if not settled:
         return None
     return max(each.days for each in (settled[-1], *published[len(settled) :]))

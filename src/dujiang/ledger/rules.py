@@ -9,7 +9,6 @@ The caller must decide whether the key belongs to whom it should: pin it with `v
 
 from __future__ import annotations
 
-import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
@@ -19,8 +18,8 @@ from itertools import count
 from typing import Any, cast
 
 from dujiang.kernel.canonical import canonical_pair
-from dujiang.ledger.model import QUANTITIES, Flow, Record, Verdict
-from dujiang.ledger.note import NotANote, read_checkpoint, read_vkey, signed_by, unbase64
+from dujiang.ledger.model import DAY_MS, QUANTITIES, Flow, Record, Verdict
+from dujiang.ledger.note import NotANote, in_base64, read_checkpoint, read_vkey, signed_by, unbase64
 from dujiang.ledger.tree import included, leaf_hash
 from dujiang.ledger.witness import Policy, cosigners, satisfied
 
@@ -34,8 +33,9 @@ _PRIVATE = frozenset({"person", "ask_sha256"})
 
 _TOLD = {"from_org": "from", "to_org": "to"}
 _EPOCH = date(1970, 1, 1)
-_GONE = bytes(SALT_BYTES)
-_ERASED = _GONE.hex()
+GONE = bytes(SALT_BYTES)
+"""What stands in place of the salt of a fact that was erased."""
+_ERASED = GONE.hex()
 
 
 def commitment(field: str, value: object, salt: bytes) -> str:
@@ -73,7 +73,7 @@ def record_of(
     leaf = leaf_of(act, time_ms, facts, commitments)
     digits = salts.hex()
     opening = {field: digits[32 * at : 32 * at + 32] for at, field in enumerate(facts)}
-    erased = tuple(field for field, salt in opening.items() if salt == _ERASED) if _GONE in salts else ()
+    erased = tuple(field for field, salt in opening.items() if salt == _ERASED) if GONE in salts else ()
     for field in erased:
         del facts[field], opening[field]
     return Record(index, act, time_ms, leaf, org, facts, opening, erased)
@@ -115,7 +115,7 @@ def figures_of(facts: Mapping[str, Any]) -> dict[Flow, dict[str, int]]:
 
 def day_of(time_ms: int) -> int:
     """The UTC day of a time, in days since 1970."""
-    return time_ms // 86_400_000
+    return time_ms // DAY_MS
 
 
 def month_of(day: int) -> int:
@@ -137,7 +137,7 @@ def receipt_of(
         opened[field] = {"erased": True}
     return {
         "type": "dujiang-receipt", "v": VERSION, "index": record.index, "leaf": record.leaf, "opened": opened,
-        "path": [base64.b64encode(step).decode() for step in path], "checkpoint": checkpoint, "vkey": key,
+        "path": [in_base64(step) for step in path], "checkpoint": checkpoint, "vkey": key,
     }  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, rules, standing, store
 from dujiang.ledger.model import TIME_UNFIT, Record
 from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
-from dujiang.ledger.tree import Prover
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
 _LINKED_MAX = 200
@@ -176,7 +175,7 @@ def head(db: Session, covers: int, size: int | None = None) -> tuple[int, str, s
         at = store.last(db)[0] - 1
     size, signed, key = keyring.head_for(db, at)
     signed, line = note.with_lines(signed, standing.lines(db, size)), keyring.vkey(key)
-    prover = Prover(size, partial(store.tile, db))
+    prover = store.tree(db, size)
 
     def prove(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:
         return rules.receipt_of(record, fields, prover.inclusion(record.index), signed, line)

@@ -6,7 +6,7 @@ It is the store's second half and as private: only this package's acts use it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
     Column,
@@ -188,6 +188,49 @@ _FORK_ALL = Sql(select(_FORK).order_by(_FORK.c.time_ms, _FORK.c.origin, _FORK.c.
 _FORK_TALLY = Sql(text("SELECT conflict, count(*) FROM ledger_fork GROUP BY conflict"))
 
 
+class Witness(NamedTuple):
+    """A witness of this log, and what came of asking it last."""
+
+    name: str
+    url: str
+    vkeys: str
+    """A line each, the Ed25519 one first."""
+    known: int
+    """The size it knows, as far as this node knows."""
+    cosigned: int
+    cosigned_ms: int
+    asked_ms: int
+    failures: int
+    failure: str
+    """A word of `witnessing.FAILURES`."""
+
+
+class Log(NamedTuple):
+    """A log that this node cosigns or did once, and the newest head it cosigned."""
+
+    origin: str
+    place: str
+    vkeys: str
+    """A line each."""
+    active: int
+    size: int
+    root: bytes | None
+    note: str | None
+    time_ms: int
+
+
+class Fork(NamedTuple):
+    """A request that is kept as evidence."""
+
+    origin: str
+    size: int
+    root: bytes
+    conflict: str
+    known: int
+    time_ms: int
+    request: bytes
+
+
 def add_cosigner(db: Session, name: str, kind: int, public: bytes, sealed: bytes) -> None:
     """Keeps a cosigner's key of this node."""
     db.run(_COSIGNER_ADD, name=name, kind=kind, public=public, sealed=sealed)
@@ -241,9 +284,9 @@ def drop_witness(db: Session, name: str) -> bool:
     return bool(db.changed(_WITNESS_DROP, name=name))
 
 
-def witnesses(db: Session) -> list[Any]:
-    """The witnesses of this log: name, url, vkeys, known, cosigned, cosigned_ms, asked_ms, failures, failure."""
-    return list(db.run(_WITNESS_ALL))
+def witnesses(db: Session) -> list[Witness]:
+    """The witnesses of this log, by name."""
+    return [Witness(*cast("Any", row)) for row in db.run(_WITNESS_ALL)]
 
 
 def tried(db: Session, name: str, **now: int | str) -> None:
@@ -272,9 +315,15 @@ def end_watched(db: Session, origin: str) -> bool:
     return bool(db.changed(_WATCHED_END, origin=origin))
 
 
-def watched(db: Session, origin: str | None = None) -> list[Any]:
-    """The logs watched now or once, or the one: origin, place, vkeys, active, size, root, note, time_ms."""
-    return list(db.run(_WATCHED_ALL) if origin is None else db.run(_WATCHED_GET, origin=origin))
+def watched(db: Session) -> list[Log]:
+    """The logs watched now or once, by origin."""
+    return [Log(*cast("Any", row)) for row in db.run(_WATCHED_ALL)]
+
+
+def log(db: Session, origin: str) -> Log | None:
+    """The log of an origin, if it is watched or was once."""
+    rows = db.run(_WATCHED_GET, origin=origin)
+    return Log(*cast("Any", rows[0])) if rows else None
 
 
 def watched_at(db: Session, place: str) -> str | None:
@@ -313,9 +362,9 @@ def forks_of(db: Session, origin: str, conflict: str) -> int:
     return _int(db.run(_FORK_COUNT, origin=origin, conflict=conflict)[0][0])
 
 
-def forks(db: Session) -> list[Any]:
-    """The evidence: origin, size, root, conflict, known, time_ms, request."""
-    return list(db.run(_FORK_ALL))
+def forks(db: Session) -> list[Fork]:
+    """The evidence, oldest first."""
+    return [Fork(*cast("Any", row)) for row in db.run(_FORK_ALL)]
 
 
 def tally(db: Session) -> dict[str, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 import msgspec
@@ -25,8 +25,9 @@ from sqlalchemy import (
 
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.ledger.model import QUANTITIES, Counted, Flow, LogKey, Record, Scope, Sum
-from dujiang.ledger.rules import SALT_BYTES, leaf_of, month_of, record_of
+from dujiang.ledger.rules import GONE, SALT_BYTES, leaf_of, month_of, record_of
 from dujiang.ledger.subject import number_of
+from dujiang.ledger.tree import Prover
 
 _KEY = Table(
     "ledger_key", META, Column("public", LargeBinary, primary_key=True), Column("origin", Text, nullable=False),
@@ -75,12 +76,7 @@ _FIGURE = Table(
 )  # fmt: skip
 """Its rows lie in the order in which figures sum them: by flow, then by time."""
 
-_EVER = 2**62
 _KEY_ADD = Sql(insert(_KEY))
-_KEY_GET = Sql(
-    select(_KEY.c.origin, _KEY.c.public, _KEY.c.sealed).where(_KEY.c.since <= bindparam("size"))
-    .order_by(_KEY.c.since.desc()).limit(1)
-)  # fmt: skip
 _KEY_LIST = Sql(
     select(
         _KEY.c.origin, _KEY.c.public, _KEY.c.sealed, _KEY.c.since, _KEY.c.until_ms, _KEY.c.disowned, _KEY.c.disowned_by
@@ -116,15 +112,9 @@ _LEAVES = Sql(
     select(_ENTRY.c.act, _ENTRY.c.time_ms, _ENTRY.c.facts, _ENTRY.c.commitments)
     .where(_ENTRY.c.idx.between(bindparam("first"), bindparam("last"))).order_by(_ENTRY.c.idx)
 )  # fmt: skip
-_PAGE_ALL = Sql(
+_PAGE = Sql(
     select(*_ENTRY_COLUMNS).where(_ENTRY.c.idx < bindparam("before")).order_by(_ENTRY.c.idx.desc())
     .limit(bindparam("count"))
-)  # fmt: skip
-_PAGE_OWN = Sql(
-    select(*_ENTRY_COLUMNS)
-    .join(_SIGHT, (_ENTRY.c.idx >= _SIGHT.c.idx) & (_ENTRY.c.idx < _SIGHT.c.idx + _SIGHT.c.entries))
-    .where(_SIGHT.c.org == bindparam("org"), _SIGHT.c.idx < bindparam("before"), _ENTRY.c.idx < bindparam("before"))
-    .order_by(_SIGHT.c.idx.desc(), _ENTRY.c.idx.desc()).limit(bindparam("count"))
 )  # fmt: skip
 _SIGHT_ADD = Sql(insert(_SIGHT))
 _SIGHT_GET = Sql(
@@ -232,12 +222,6 @@ def drop_unused_keys(db: Session) -> None:
     db.run(_KEY_DROP)
 
 
-def key(db: Session, size: int = _EVER) -> tuple[str, bytes, bytes] | None:
-    """The origin, public key (32 bytes) and sealed private key that sign a checkpoint of `size` entries."""
-    rows = db.run(_KEY_GET, size=size)
-    return (str(rows[0][0]), _bytes(rows[0][1]), _bytes(rows[0][2])) if rows else None
-
-
 def add_entry(db: Session, record: Record, commitments: bytes, salts: bytes, sight: Iterable[str]) -> None:
     """Keeps an entry and who may see it; `commitments` and `salts` in the order of its facts."""
     db.run(
@@ -284,7 +268,7 @@ def erase(db: Session, index: int, fields: Collection[str] | None = None) -> tup
     gone = [(at, name) for at, name in enumerate(facts) if fields is None or name in fields]
     for at, name in gone:
         facts[name] = None
-        salts[at * SALT_BYTES : (at + 1) * SALT_BYTES] = bytes(SALT_BYTES)
+        salts[at * SALT_BYTES : (at + 1) * SALT_BYTES] = GONE
     org = "" if any(name == "org" for _, name in gone) else str(rows[0][3])
     db.run(
         _ENTRY_ERASE, at=index, org=org, facts=msgspec.json.encode(facts).decode(), salts=bytes(salts)
@@ -386,11 +370,9 @@ def sees(db: Session, org: str, index: int) -> bool:
     return bool(rows) and index < _int(rows[0][0])
 
 
-def page(db: Session, org: str | None, before: int, count: int) -> list[Record]:
-    """Entries below `before`, newest first; of one organisation or (None) all."""
-    if org is None:
-        return [_record(row) for row in db.run(_PAGE_ALL, before=before, count=count)]
-    return [_record(row) for row in db.run(_PAGE_OWN, org=org, before=before, count=count)]
+def page(db: Session, before: int, count: int) -> list[Record]:
+    """Entries below `before`, newest first."""
+    return [_record(row) for row in db.run(_PAGE, before=before, count=count)]
 
 
 def leaves(db: Session, first: int, count: int) -> list[bytes]:
@@ -418,6 +400,11 @@ def tile(db: Session, level: int, number: int) -> list[bytes]:
     rows = db.run(_TILE_GET, level=level, number=number)
     raw = _bytes(rows[0][0]) if rows else b""
     return [raw[at : at + 32] for at in range(0, len(raw), 32)]
+
+
+def tree(db: Session, size: int) -> Prover:
+    """The tree of the first `size` entries, by its tiles."""
+    return Prover(size, partial(tile, db))
 
 
 def add_checkpoint(db: Session, size: int, note: str) -> None:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any, cast
 
 from dujiang.kernel.ids import prefix_of
+from dujiang.ledger.model import DAY_MS
 
 ORGANISATION, PERSON = "org", "per"
 """Prefixes of the ids of organisations and of people."""
@@ -36,7 +37,6 @@ _HOLDING = frozenset(
 """Fields whose text is a name in any form: a foreign system's contract has an id of its own."""
 _SKIPPED = frozenset({"org", "parties", "record", "figures", "ask_sha256"})
 _NAME_CHARACTERS_MAX = 200
-_DAY_MS = 86_400_000
 
 
 def names_of(facts: Mapping[str, Any]) -> set[str]:
@@ -157,7 +157,7 @@ def first_ms(text: str, *, end: bool = False) -> int | None:
     try:
         if len(text) == len("2026-11-24"):
             days = (date.fromisoformat(text) - date(1970, 1, 1)).days
-            return (days + end) * _DAY_MS
+            return (days + end) * DAY_MS
         told = datetime.fromisoformat(text)
     except ValueError:
         return None

@@ -111,18 +111,7 @@ class Prover:
         """The audit path of a leaf (RFC 6962 §2.1.1), from the leaf up."""
         if not 0 <= index < self._size:
             raise ValueError("no such leaf")
-        path: list[bytes] = []
-        low, high = 0, self._size
-        while high - low > 1:
-            middle = low + _split(high - low)
-            if index < middle:
-                path.append(self._range(middle, high))
-                high = middle
-            else:
-                path.append(self._range(low, middle))
-                low = middle
-        path.reverse()
-        return path
+        return [self._range(low, high) for low, high in _beside(index, self._size)]
 
     def surroundings(self, first: int, end: int) -> list[bytes]:
         """The hashes around the leaves from `first` to before `end`, from left to right.
@@ -197,18 +186,7 @@ class Stretch:
         """The audit path of one of the leaves, from the leaf up."""
         if not self._first <= index < self._end:
             raise ValueError("no such leaf")
-        path: list[bytes] = []
-        low, high = 0, self._size
-        while high - low > 1:
-            middle = low + _split(high - low)
-            if index < middle:
-                path.append(self._range(middle, high))
-                high = middle
-            else:
-                path.append(self._range(low, middle))
-                low = middle
-        path.reverse()
-        return path
+        return [self._range(low, high) for low, high in _beside(index, self._size)]
 
     def _range(self, low: int, high: int) -> bytes:
         known = self._known.get((low, high))
@@ -217,6 +195,22 @@ class Stretch:
             known = node_hash(self._range(low, middle), self._range(middle, high))
             self._known[low, high] = known
         return known
+
+
+def _beside(index: int, size: int) -> list[tuple[int, int]]:
+    """The subtrees beside the way from a leaf up to the root."""
+    found: list[tuple[int, int]] = []
+    low, high = 0, size
+    while high - low > 1:
+        middle = low + _split(high - low)
+        if index < middle:
+            found.append((middle, high))
+            high = middle
+        else:
+            found.append((low, middle))
+            low = middle
+    found.reverse()
+    return found
 
 
 def _around(low: int, high: int, first: int, end: int) -> Iterator[tuple[int, int]]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 
-from dujiang.ledger.tile import NotATile, Place, entries_of, width_in
-from dujiang.ledger.tree import WIDTH, Edge, perfect_root
+from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, entries_of, width_in
+from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, perfect_root
 
 Read = Callable[[Place], bytes | None]
 """The bytes of a tile or bundle, or None where there is none."""
@@ -56,7 +55,7 @@ def roots(size: int, read: Read, earlier: int | None = None) -> Roots:
 def _leaves(read: Read, place: Place) -> list[bytes]:
     raw = _read(read, place)
     try:
-        return [sha256(b"\x00" + entry).digest() for entry in entries_of(raw, place.width)]
+        return [leaf_hash(entry) for entry in entries_of(raw, place.width)]
     except NotATile as wrong:
         raise Broken(f"3 entries: {place.path}: {wrong}") from None
 
@@ -65,7 +64,7 @@ def _held(read: Read, place: Place, hashes: list[bytes]) -> None:
     """Nothing where the tile says what lies below it."""
     raw, own = _read(read, place), b"".join(hashes)
     # Where a partial tile is gone the full one is read: it begins with the same hashes.
-    if raw != own and not (len(raw) == WIDTH * 32 and raw.startswith(own)):
+    if raw != own and not (len(raw) == WIDTH * HASH_BYTES and raw.startswith(own)):
         raise Broken(f"4 tiles: {place.path} is not what lies below it")
 
 

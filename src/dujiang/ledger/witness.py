@@ -72,6 +72,11 @@ class Verdict:
     conflict: Conflict | None = None
 
 
+def address_of(origin: str) -> str:
+    """The name under which a witness gives the last head of a log it cosigned: SHA-256 of the origin, hexadecimal."""
+    return sha256(origin.encode()).hexdigest()
+
+
 def read_request(body: bytes) -> Request:
     """A request as it came.
 

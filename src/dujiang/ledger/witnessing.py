@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -14,7 +13,7 @@ from dujiang.kernel.tables import Session
 from dujiang.ledger import cosigning, keyring, note, standing, store, witness
 from dujiang.ledger.cosigning import FRESH_S, keys_of
 from dujiang.ledger.model import NOT_A_URL, NOT_A_VKEY, QUORUM_TOO_LARGE
-from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote
+from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in_base64
 
 _VKEYS_MAX = 8
 _URL_CHARACTERS_MAX = 300
@@ -233,10 +232,10 @@ def watch(tx: Tx, caller: Caller, ask: Watch) -> Watched:
     origin = keys[0].name
     if not any(key.kind == ED25519 for key in keys) or origin in {key.origin for key in store.keys(tx.db)}:
         raise Refused(NOT_A_VKEY)
-    lines = [key.line for key in keys]
-    standing.put_watched(tx.db, origin, cosigning.place_of(origin), "\n".join(lines))
+    before, lines = standing.log(tx.db, origin), [key.line for key in keys]
+    standing.put_watched(tx.db, origin, witness.address_of(origin), "\n".join(lines))
     tx.tell(log=origin, **_named(keys))
-    return Watched(origin, int(standing.watched(tx.db, origin)[0][4]))
+    return Watched(origin, before.size if before else 0)
 
 
 def unwatch(tx: Tx, caller: Caller, ask: Unwatch) -> Unwatched:
@@ -277,10 +276,10 @@ def forks(tx: Tx, caller: Caller, ask: Forks) -> Found:
     return Found(
         tuple(
             Evidence(
-                origin, size, base64.b64encode(root).decode(), conflict, witness.Conflict(conflict).proves,
-                known, time_ms, request.decode(),
+                each.origin, each.size, in_base64(each.root), each.conflict,
+                witness.Conflict(each.conflict).proves, each.known, each.time_ms, each.request.decode(),
             )
-            for origin, size, root, conflict, known, time_ms, request in standing.forks(tx.db)
+            for each in standing.forks(tx.db)
         )
     )  # fmt: skip
 
@@ -289,7 +288,7 @@ def policy_text(db: Session) -> str:
     """The trust policy of this log as a file (C2SP tlog-policy)."""
     log = [Key(key.origin, key.public) for key in keyring.signing(db)]
     least, _ = cosigning.quorum_of(db)
-    chosen = [(keys_of(each[2])[0], each[1]) for each in standing.witnesses(db)]
+    chosen = [(keys_of(each.vkeys)[0], each.url) for each in standing.witnesses(db)]
     return witness.write_policy(log, chosen, least)
 
 
@@ -305,10 +304,13 @@ def overview(db: Session, now_ms: int) -> Overview:
     return Overview(
         size, cosigned, fresh, least, fresh_s,
         tuple(
-            Standing(name, url, cosigned, cosigned_ms, failures, failure, FAILURES.get(failure, ""))
-            for name, url, _, _, cosigned, cosigned_ms, _, failures, failure in standing.witnesses(db)
+            Standing(
+                each.name, each.url, each.cosigned, each.cosigned_ms, each.failures, each.failure,
+                FAILURES.get(each.failure, ""),
+            )
+            for each in standing.witnesses(db)
         ),
-        tuple(Seen(each[0], bool(each[3]), each[4], each[7]) for each in standing.watched(db)),
+        tuple(Seen(each.origin, bool(each.active), each.size, each.time_ms) for each in standing.watched(db)),
         sum(tally.values()), unproved, _own_vkey(db),
     )  # fmt: skip
 
@@ -321,8 +323,8 @@ def _named(keys: list[Key]) -> dict[str, object]:
 
 
 def _own_vkey(db: Session) -> str | None:
-    name = cosigning.witness_name(db)
-    return next((note.vkey(name, public, kind) for kind, public, _ in standing.cosigner(db, name)), None)
+    own = cosigning.keys_under(db, cosigning.witness_name(db))
+    return own[0].line if own else None
 
 
 def _keys_of(lines: Iterable[str], kinds: tuple[int, ...]) -> list[Key]:

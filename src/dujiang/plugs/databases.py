@@ -24,6 +24,7 @@ from dujiang.kernel.errors import Code, DatabaseLost, Exit, Refused, Unavailable
 from dujiang.kernel.plugs import Database
 from dujiang.kernel.tables import Sql
 from dujiang.plugs import migrations, postgres, sqlite
+from dujiang.plugs.folder import sync_file
 
 DATABASE_NAME_UNFIT = Code(
     "database_name_unfit", 400, Exit.usage,
@@ -202,11 +203,7 @@ def _unloaded(address: str, target: Path, version: str) -> None:
                     written.executemany(f'INSERT INTO "{name}" ({_list(columns)}) VALUES ({marks})', piece)
             _run(source, "ROLLBACK")
             written.commit()
-        handle = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_file(target)
     except sqlite3.Error as error:
         raise sqlite.lost(error) from None
     except SQLAlchemyError:

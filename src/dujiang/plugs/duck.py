@@ -25,6 +25,7 @@ from dujiang.plugs import profile as measuring
 from dujiang.plugs import sketch as look
 from dujiang.plugs import tabular, verdict, workbook
 from dujiang.plugs.cage import ENGINE_FAILED, Failure, Limits, Standby, Worker, lend, take_back
+from dujiang.plugs.folder import sync_folder
 from dujiang.plugs.sketch import Sketch, quoted
 from dujiang.plugs.worker import path_of
 from dujiang.quality.model import RULES_WRONG, Demand, Evidence, Profile
@@ -442,11 +443,7 @@ class _Draft:
     def publish(self) -> None:
         """Give the file its final name, durably."""
         self.path.replace(self._final)
-        folder = os.open(self._final.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._final.parent)
 
     def __exit__(self, *_: object) -> None:
         self.file.close()

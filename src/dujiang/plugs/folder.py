@@ -68,12 +68,24 @@ class Folder:
             raise Unavailable(FILES_FAILED) from None
 
 
+def sync_file(place: Path) -> None:
+    """Nothing; when this returns, the bytes of the file survive a power cut.
+
+    Raises: OSError.
+    """
+    _sync(place, os.O_RDONLY)
+
+
 def sync_folder(place: Path) -> None:
     """Nothing; when this returns, what the folder says is in it survives a power cut.
 
     Raises: OSError.
     """
-    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(place, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(place: Path, how: int) -> None:
+    handle = os.open(place, how)
     try:
         os.fsync(handle)
     finally:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dujiang.kernel.errors import Code, Exit, Unavailable
+from dujiang.plugs.folder import sync_folder
 
 HIGH_WATER_FAILED = Code(
     "high_water_failed", 503, Exit.failure,
@@ -73,11 +74,7 @@ def write(path: Path, mark: Mark) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except OSError:
         with contextlib.suppress(OSError):
             fresh.unlink(missing_ok=True)

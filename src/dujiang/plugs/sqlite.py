@@ -19,6 +19,7 @@ from sqlalchemy.dialects import sqlite as _dialects
 
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
+from dujiang.plugs.folder import sync_file
 
 DATABASE_FAILED = Code(
     "database_failed", 503, Exit.failure,
@@ -116,11 +117,7 @@ def copy(source: Path, target: Path) -> None:
         ):
             read.execute("PRAGMA query_only=ON")
             read.backup(written)
-        handle = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_file(target)
     except sqlite3.Error as error:
         raise lost(error) from None
     except OSError as error:
