@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from dujiang import home
 from dujiang.catalogue import acts as catalogue
 from dujiang.catalogue.model import Strategy
 from dujiang.contract import acts as contract
@@ -172,7 +175,7 @@ def test_nothing_is_kept_with_a_message_that_makes_no_contract(life: Life, produ
 
 
 def test_what_is_delivered_again_after_a_crash_is_kept_once(life: Life, product: str) -> None:
-    """The message was heard and its mark lost; and one whose receipt came under a later head."""
+    """The message was heard and its mark lost: what comes with it again does not matter."""
     own, letter, receipt = upto(life, product, AGREE)
     ask = contract.Hear(letter.envelope, receipt)
     first = life.run("contract.hear", NODE, ask, letter.id)
@@ -190,6 +193,38 @@ def test_what_is_delivered_again_after_a_crash_is_kept_once(life: Life, product:
     for _ in range(2):
         life.at(lambda tx: ledger.keep(tx.db, life.insurer.org, mine, proof))
     assert len(held(life, life.insurer, mine)) == 2
+
+
+def test_a_record_that_was_changed_gives_no_receipt_to_keep_and_the_loop_says_so(
+    life: Life, product: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own, letter, _ = upto(life, product, AGREE)
+    life.offer(salt=34)  # from now on the receipt is made of what is in the database
+    change = Sql(
+        text("UPDATE ledger_entry SET facts = replace(facts, 'AGREED', 'REQUESTED') WHERE idx = :idx")
+    )
+    before = kept_in_all(life)
+    life.at(lambda tx: tx.db.run(change, idx=letter.entry))
+    capfd.readouterr()
+    assert Loops(life.home).deliver_due() == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told.pop("event"), told.pop("message")) == ("receipt not kept", letter.id)
+    assert told.keys() == {"level", "timestamp"}
+    assert kept_in_all(life) == before
+    life.quiet()
+    assert life.run("contract.show", life.insurer, contract.Show(own)).status == "active"
+
+
+def test_a_home_that_ended_between_hearing_and_marking_keeps_it_once(tmp_path: Path) -> None:
+    with opened(tmp_path) as life:
+        own, letter, receipt = upto(life, life.offer().product, AGREE)
+        assert life.run("contract.hear", NODE, contract.Hear(letter.envelope, receipt), letter.id).kept
+    with home.opened(tmp_path / "home", clock=life.clock) as again:
+        Loops(again).until_quiet()
+        shown = again.run("contract.show", life.insurer, contract.Show(own)).reply
+        assert (shown.status, shown.kept) == ("active", 2)
+        assert not again.run("post.list", NODE, post.List()).reply.items
 
 
 def _heard_without(life: Life, own: str, letter: post.Due, receipt: dict[str, Any]) -> None:

@@ -10,9 +10,11 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dujiang import home as homes
 from dujiang.ledger import proof
 from tests.doors.shell import INSURER, QUESTION, Life, Shell, dujiang, files, home, life
 
@@ -128,6 +130,69 @@ def test_every_wound_is_found(bundle: Path, tmp_path: Path, what: str) -> None:
     WOUNDS[what](wounded)
     status, said = verified(wounded)
     assert status == 1 and "FAILED" in said, said
+
+
+def test_a_bundle_of_a_contract_holds_the_receipts_kept_of_the_other_side(
+    bundle: Path, life: Life, dujiang: Shell
+) -> None:
+    found = sorted(bundle.glob("kept/*.json"))
+    told = [json.loads(path.read_text())["opened"] for path in found]
+    assert [each["state"]["value"] for each in told] == ["AGREED", "FINALIZED"]
+    assert {each["contract"]["value"] for each in told} == {life.contract}
+    assert all("person" not in each for each in told)
+    key = (bundle / "vkeys").read_text().split()[0]
+    assert all(dujiang.json("verify", str(path), "--vkey", key)["trusted"] for path in found)
+    shutil.rmtree(bundle / "entries")  # they prove without anything else
+    status, said = verified(bundle, "--vkey", key)
+    assert status == 0 and "OK: 2 receipts kept of the other side" in said, said
+
+
+def _changed(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def wound(folder: Path) -> None:
+        place = sorted(folder.glob("kept/*.json"))[0]
+        receipt = json.loads(place.read_text())
+        change(receipt)
+        place.write_text(json.dumps(receipt))
+
+    return wound
+
+
+def _rewritten(folder: Path) -> None:
+    """A true receipt of what the log of that name said of an entry of the bundle before it was written anew."""
+    indexes = [int(path.stem) for path in sorted(folder.glob("entries/*/*.json"))]
+    origin = (folder / "checkpoint").read_text().split("\n")[0]
+    organisations = [(f"org {number}", ("operator",)) for number in range(indexes[0] + 2)]
+    before, _ = homes.create(folder.parent / "before", organisations, origin)
+    try:
+        receipt, key = before.book.receipt(indexes[0]), before.book.vkey
+    finally:
+        before.close()
+    (folder / "kept" / "before.json").write_text(json.dumps(receipt))
+    with (folder / "vkeys").open("a") as keys:
+        keys.write(f"{key}\n")
+
+
+KEPT_WOUNDS: dict[str, Callable[[Path], None]] = {
+    "a fact": _changed(lambda each: each["opened"]["state"].update(value="VERIFIED")),
+    "the path": _changed(lambda each: each.update(path=each["path"][1:])),
+    "the head": _changed(lambda each: each.update(checkpoint=each["checkpoint"].replace("\n", "\n1", 1))),
+    "no signature": _changed(
+        lambda each: each.update(checkpoint=each["checkpoint"].split("\n\n")[0] + "\n\n")
+    ),
+    "the key": _changed(lambda each: each.update(vkey="other+00000000+AQ==")),
+    "what the log says now": _rewritten,
+}
+
+
+@pytest.mark.parametrize("what", KEPT_WOUNDS)
+def test_every_wound_of_a_kept_receipt_is_found(bundle: Path, tmp_path: Path, what: str) -> None:
+    wounded = tmp_path / "wounded"
+    shutil.copytree(bundle, wounded)
+    KEPT_WOUNDS[what](wounded)
+    status, said = verified(wounded)
+    assert status == 1 and "FAILED" in said and ("rewritten" in said) == (KEPT_WOUNDS[what] is _rewritten), (
+        said
+    )
 
 
 def test_a_key_that_is_not_the_one_expected_is_refused(bundle: Path) -> None:
