@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -94,11 +94,11 @@ def verify(
         ring = _ring(_lines(vkey), None if keys is None else _file(keys), demand)
         if what.startswith(("http://", "https://")) or Path(what).is_dir():
             return _log(what, ring, old, options.language)
+        if what.endswith(".jsonl"):
+            return _receipts(_each_line(Path(what)), ring, options.language)
         raw = _file(Path(what))
         if raw.startswith(_HEADS_PROOF):
             return _proof(Path(what), raw, ring, entry, options.language)
-        if what.endswith(".jsonl"):
-            return _receipts(raw, ring, options.language)
         opened = _opened(raw)
         if not isinstance(opened, dict) or "leaf" not in opened:
             from dujiang.doors import certificate
@@ -160,10 +160,9 @@ def _told(found: Verdict, language: str, place: int | None = None) -> Answer:
     )
 
 
-def _receipts(raw: bytes, ring: Ring, language: str) -> Answer:
+def _receipts(lines: Iterator[bytes], ring: Ring, language: str) -> Answer:
     """The answer about receipts, one a line: the first that does not verify, or how many do."""
-    lines = raw.splitlines()
-    signer, trusted, indexes = "", bool(lines), list[int]()
+    signer, trusted, indexes = "", True, list[int]()
     for place, line in enumerate(lines, 1):
         found = _verdict(_opened(line), ring)
         if not found.ok:
@@ -331,6 +330,16 @@ def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_FILE_BYTES_MAX)
+    except OSError:
+        raise Refused(FILE_MISSING, name=path.name) from None
+
+
+def _each_line(path: Path) -> Iterator[bytes]:
+    """The lines of a file of any size: every one is looked at, or it is not said that all verify."""
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(_FILE_BYTES_MAX):
+                yield line
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
 
