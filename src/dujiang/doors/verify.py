@@ -8,7 +8,7 @@ The first step that does not hold is named. Who pinned an earlier key of the log
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -95,11 +95,11 @@ def verify(
         ring = _ring(key_lines(vkey), None if keys is None else _file(keys), demand)
         if _remote(what) or Path(what).is_dir():
             return _log(what, ring, old, options.language)
+        if what.endswith(".jsonl"):
+            return _receipts(_each_line(Path(what)), ring, options.language)
         raw = _file(Path(what))
         if raw.startswith(_HEADS_PROOF):
             return _proof(Path(what), raw, ring, entry, options.language)
-        if what.endswith(".jsonl"):
-            return _receipts(raw, ring, options.language)
         opened = _opened(raw)
         if not isinstance(opened, dict) or "leaf" not in opened:
             from dujiang.doors import certificate
@@ -161,10 +161,9 @@ def _told(found: Verdict, language: str, place: int | None = None) -> Answer:
     )
 
 
-def _receipts(raw: bytes, ring: Ring, language: str) -> Answer:
+def _receipts(lines: Iterator[bytes], ring: Ring, language: str) -> Answer:
     """The answer about receipts, one a line: the first that does not verify, or how many do."""
-    lines = raw.splitlines()
-    signer, trusted, indexes = "", bool(lines), list[int]()
+    signer, trusted, indexes = "", True, list[int]()
     for place, line in enumerate(lines, 1):
         found = _verdict(_opened(line), ring)
         if not found.ok:
@@ -327,6 +326,16 @@ def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_FILE_BYTES_MAX)
+    except OSError:
+        raise Refused(FILE_MISSING, name=path.name) from None
+
+
+def _each_line(path: Path) -> Iterator[bytes]:
+    """The lines of a file of any size: every one is looked at, or it is not said that all verify."""
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(_FILE_BYTES_MAX):
+                yield line
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
 
