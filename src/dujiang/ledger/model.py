@@ -20,8 +20,9 @@ NOT_A_RECEIPT = Code(
 )  # fmt: skip
 NOT_VERIFIED = Code(
     "not_verified", 422, Exit.unverified,
-    "The receipt does not verify: {step}.", "Keep the file as it is and ask the node for the receipt again.",
-    "回执验证失败：{step}。", "请保留该文件，并向节点重新索取回执。",
+    "The receipt does not verify; it fails at step {step}.",
+    "Keep the file as it is and ask the node for the receipt again.",
+    "回执验证失败，失败步骤：{step}。", "请保留该文件，并向节点重新索取回执。",
 )  # fmt: skip
 NO_SUCH_TREE = Code(
     "no_such_tree", 404, Exit.not_found,
