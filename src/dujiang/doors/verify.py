@@ -38,6 +38,12 @@ NOT_A_POLICY = Code(
     "This is not a trust policy.", "Give a tlog-policy file, such as a node's /log/witness-policy.",
     "这不是信任策略文件。", "请提供 tlog-policy 文件，例如节点的 /log/witness-policy。",
 )  # fmt: skip
+NO_LOG_HERE = Code(
+    "no_log_here", 404, Exit.unverified,
+    "There is no log there: no checkpoint is found.",
+    "Give the log itself: the address of a Dujiang node's ends in /log, a folder of it has a file `checkpoint`.",
+    "此处没有日志：未找到检查点。", "请填写日志本身：都江节点的日志地址以 /log 结尾，日志目录内有 `checkpoint` 文件。",
+)  # fmt: skip
 IS_A_BUNDLE = Code(
     "is_a_bundle", 400, Exit.usage,
     "This is an evidence bundle: it is checked by the program it brings.",
@@ -45,7 +51,7 @@ IS_A_BUNDLE = Code(
     "这是证据包，由其自带的程序验证。",
     "请解压后在其中运行 `python3 verify.py --vkey KEY`，并参阅其 README.md；entries/…/N.json 均为回执。",
 )  # fmt: skip
-CODES = (LOG_NOT_VERIFIED, NOT_A_POLICY, IS_A_BUNDLE)
+CODES = (LOG_NOT_VERIFIED, NOT_A_POLICY, NO_LOG_HERE, IS_A_BUNDLE)
 _FILE_BYTES_MAX = 16 << 20
 _HEADS_PROOF = b"c2sp.org/tlog-proof@"
 _SIGNER_UNKNOWN = {
@@ -254,13 +260,13 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
 def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
     """What a log says, once everything in it was found to be so.
 
-    Raises: ledger.walk.Broken.
+    Raises: ledger.walk.Broken; Refused no_log_here.
     """
     from dujiang.ledger.walk import Broken, roots
 
     raw = source("checkpoint")
     if raw is None:
-        raise Broken("1 checkpoint is missing")
+        raise Refused(NO_LOG_HERE)
     head, signer = _signed(raw, ring, "")
     by = _cosigned(ring, head)
     if by is None:

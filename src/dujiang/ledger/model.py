@@ -34,6 +34,13 @@ TIME_UNFIT = Code(
     "That is neither a UTC day nor an instant.", "Give 2026-11-24 or 2026-11-24T12:00:00Z.",
     "这既不是 UTC 日期，也不是时刻。", "请填写 2026-11-24 或 2026-11-24T12:00:00Z。",
 )  # fmt: skip
+SOUGHT_BY_ID = Code(
+    "sought_by_id", 400, Exit.usage,
+    "Entries are sought by ids, which begin with {known}; a name finds none.",
+    "`dujiang identity list`, `contract list` and `find` show the ids.",
+    "存证条目按编号检索，编号以 {known} 开头；按名称检索不到。",
+    "编号可用 `dujiang identity list`、`contract list`、`find` 查看。",
+)  # fmt: skip
 RECORDS_COUNT = Code(
     "records_count", 422, Exit.usage,
     "A call takes 1 to {most} records.", "Send more in several calls.",
@@ -131,7 +138,8 @@ NOTHING_TO_PRUNE = Code(
 )  # fmt: skip
 CODES = (
     NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, LOG_MOVED, LOG_DAMAGED, ROTATION_RUNS, OVERLAP_UNFIT, NOT_OUR_KEY,
-    RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE, NOT_A_WITNESS_REQUEST,
+    RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT, SOUGHT_BY_ID, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE,
+    NOT_A_WITNESS_REQUEST,
     LOG_NOT_WATCHED, HEAD_NOT_SIGNED, RETENTION_SHORT, POLICY_UNPUBLISHED, NOTHING_TO_PRUNE,
 )  # fmt: skip
 

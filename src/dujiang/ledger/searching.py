@@ -18,11 +18,12 @@ from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, rules, standing, store
-from dujiang.ledger.model import TIME_UNFIT, Record
+from dujiang.ledger.model import SOUGHT_BY_ID, TIME_UNFIT, Record
 from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
 from dujiang.ledger.tree import Prover
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
+CONTRACT, PRODUCT = "ctr", "prd"
 _LINKED_MAX = 200
 """Entries of a negotiation that are looked through for the other names of it: it is settled in fewer."""
 _REPLAYED_MAX = 200
@@ -138,12 +139,15 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
 def search(tx: Tx, caller: Caller, ask: Search) -> Entries:
     """The entries all that is asked for holds of, as far as the caller may see them.
 
-    Raises: Refused time_unfit.
+    Raises: Refused time_unfit; sought_by_id: "nothing there" would be no answer to somebody's name.
     """
+    ids = {CONTRACT: ask.contract, PRODUCT: ask.product, ORGANISATION: ask.organisation, PERSON: ask.person}
+    for prefix, given in ids.items():
+        if given is not None and prefix_of(given) != prefix:
+            raise Refused(SOUGHT_BY_ID, known=f"{prefix}_")
     low, high = between(tx.db, ask.since, ask.until)
     before = high if ask.before is None else min(ask.before, high)
-    given = (ask.contract, ask.product, ask.organisation, ask.person, ask.act, ask.kind)
-    wanted = [*ask.about, *(each for each in given if each is not None)]
+    wanted = [*ask.about, *(each for each in (*ids.values(), ask.act, ask.kind) if each is not None)]
     return _found(tx, caller, wanted, (low, before), ask.limit)
 
 
