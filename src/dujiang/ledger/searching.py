@@ -143,7 +143,7 @@ def search(tx: Tx, caller: Caller, ask: Search) -> Entries:
     """
     ids = {CONTRACT: ask.contract, PRODUCT: ask.product, ORGANISATION: ask.organisation, PERSON: ask.person}
     for prefix, given in ids.items():
-        if given is not None and prefix_of(given) != prefix:
+        if given is not None and not given.startswith(f"{prefix}_"):
             raise Refused(SOUGHT_BY_ID, known=f"{prefix}_")
     low, high = between(tx.db, ask.since, ask.until)
     before = high if ask.before is None else min(ask.before, high)
