@@ -18,10 +18,11 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.shape import MALFORMED
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, rules, standing, store
-from dujiang.ledger.model import TIME_UNFIT, Record
+from dujiang.ledger.model import SOUGHT_BY_ID, TIME_UNFIT, Record
 from dujiang.ledger.subject import ORGANISATION, PERSON, Ahead, Led, first_ms, names_of, own_name, sought
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
+CONTRACT, PRODUCT = "ctr", "prd"
 _WANTED_MAX = 16
 """Names of one search: each is looked for at every step."""
 _LINKED_MAX = 200
@@ -139,13 +140,18 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
 def search(tx: Tx, caller: Caller, ask: Search) -> Entries:
     """The entries all that is asked for holds of, as far as the caller may see them.
 
-    Raises: Refused time_unfit, malformed: more than 16 ids.
+    Raises: Refused time_unfit, malformed: more than 16 ids; sought_by_id: "nothing there" would be no answer to
+    somebody's name.
     """
     if len(set(ask.about)) > _WANTED_MAX:
         raise Refused(MALFORMED, place="$.about")
+    ids = {CONTRACT: ask.contract, PRODUCT: ask.product, ORGANISATION: ask.organisation, PERSON: ask.person}
+    for prefix, given in ids.items():
+        if given is not None and not given.startswith(f"{prefix}_"):
+            raise Refused(SOUGHT_BY_ID, known=f"{prefix}_")
     low, high = between(tx.db, ask.since, ask.until)
     before = high if ask.before is None else min(ask.before, high)
-    given = (ask.contract, ask.product, ask.organisation, ask.person, ask.act, ask.kind)
+    given = (*ids.values(), ask.act, ask.kind)
     wanted = list(dict.fromkeys([*ask.about, *(each for each in given if each is not None)]))
     return _found(tx, caller, wanted, (low, before), ask.limit)
 
