@@ -181,6 +181,8 @@ def main(words: "list[str]") -> None:
     print("signed by:", *signed[1], sep="\n  ")
     if held:
         print(f"OK: {held} receipts kept of the other side, signed by:", *by, sep="\n  ")
+    if pinned is None:
+        print("Nobody but this bundle says whose keys these are: give --vkey and one you had by another way.")
 
 
 if __name__ == "__main__":
