@@ -42,6 +42,19 @@ def test_a_file_of_records_becomes_a_file_of_receipts(dujiang: Shell, tmp_path: 
     assert dujiang.json("receipt", str(size + 1099))["receipt"]["leaf"] == receipts[1099]["leaf"]
 
 
+def test_of_a_file_of_receipts_every_line_is_checked_however_long_it_is(
+    dujiang: Shell, tmp_path: Path
+) -> None:
+    sent, place = written(tmp_path / "r.jsonl", [1, 2, 3]), tmp_path / "receipts.jsonl"
+    dujiang.json("ledger", "attest", str(sent), "--out", str(place))
+    padding = " " * (9 << 20)
+    wide = [line + padding for line in place.read_text("utf-8").splitlines()]
+    place.write_text("\n".join(wide) + "\n", "utf-8")
+    assert dujiang.json("verify", str(place))["receipts"] == 3
+    place.write_text("\n".join([*wide, wide[0].replace('"index": ', '"index": 1')]) + "\n", "utf-8")
+    assert dujiang.json("verify", str(place), ok=False)["step"].startswith("line 4: ")
+
+
 WRONG = {
     "a line that is no JSON": ('{"a":1}\n{"a":\n', "file_unreadable"),
     "nothing": ("\n", "records_count"),

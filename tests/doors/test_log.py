@@ -396,7 +396,7 @@ def test_records_of_another_system_get_a_receipt_each_a_line_of_a_file(
     lines = kept.read_text("utf-8").splitlines()
     kept.write_text("\n".join([lines[0], lines[1].replace("two", "too"), lines[2]]), "utf-8")
     refused = dujiang("verify", str(kept), "--vkey", made["key"], "--json", ok=False)
-    assert refused.exit == 7 and refused.body["step"] == "line 2: 2 opened facts"
+    assert refused.exit == 7 and refused.body["step"] == "2 opened facts (line 2)"
     kept.write_text("", "utf-8")
     assert dujiang("verify", str(kept), "--json", ok=False).body["code"] == "not_a_receipt"
 

@@ -187,6 +187,38 @@ def test_evidence_is_bounded_and_the_first_is_never_lost(node: over_http.Node, l
     assert len(found) == 16 and found[0]["size"] == 12
 
 
+def test_a_stranger_with_true_heads_does_not_take_the_place_of_later_evidence(
+    node: over_http.Node, log: ForeignLog
+) -> None:
+    """Heads are public: anybody can send as many as the log has published, each with a proof that leads nowhere."""
+    log.grow(60)
+    sent(node, log.request(0, 11))
+    for new in range(12, 40):
+        assert sent(node, rules.write_request(11, log.proof(11, new)[::-1], log.head(new))).status_code == 422
+    assert len(kept(node)) == 16
+    assert sent(node, log.request(11, 48)).status_code == 200
+    forked = ForeignLog().grow(48)
+    forked.leaves[4] = bytes(32)
+    forked.grow(60)
+    broken = rules.write_request(48, forked.proof(48, 50)[::-1], forked.head(50))
+    assert sent(node, broken).status_code == 422
+    found = kept(node)
+    assert len(found) == 16 and found[-1]["size"] == 50
+    assert sent(node, log.request(48, 50)).status_code == 200
+    assert [each["size"] for each in kept(node) if each["proves"]] == [50]
+
+
+def test_two_unproved_heads_of_one_size_prove_the_fork_together(
+    node: over_http.Node, log: ForeignLog
+) -> None:
+    sent(node, log.request(0, 11))
+    forked = ForeignLog().grow(20)
+    forked.leaves[4] = bytes(32)
+    for each in (log, forked):
+        assert sent(node, rules.write_request(11, each.proof(11, 20)[:1], each.head())).status_code == 422
+    assert [(each["size"], each["conflict"]) for each in kept(node)] == [(20, "roots")] * 2
+
+
 def test_of_many_requests_at_once_no_two_roots_of_one_size_are_cosigned(
     node: over_http.Node, log: ForeignLog
 ) -> None:

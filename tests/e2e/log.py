@@ -51,10 +51,10 @@ class Tree:
 
 @contextmanager
 def snapshot(home: Path) -> Iterator[sqlite3.Connection]:
-    """One committed state of a home's database; of a PostgreSQL database, what a copy of it holds."""
+    """One committed state of a home's database, or of a backup's; of PostgreSQL, what a copy of it holds."""
     with tempfile.TemporaryDirectory() as folder:
-        file, place = home / "state.sqlite", place_of(home)
-        if place.url:
+        file = home / "state.sqlite"
+        if (home / "home.json").is_file() and (place := place_of(home)).url:
             file = Path(folder) / "copied.sqlite"
             place.copy(file)
         db = sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None, timeout=30)

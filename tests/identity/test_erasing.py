@@ -158,3 +158,18 @@ def test_what_was_written_after_the_log_was_read_is_erased_too(life: Life) -> No
     nothing = erasing.Found((), 0)
     said = life.home.writer.submit(lambda tx: identity.erase(tx, life.insurer, ask, nothing)).result()
     assert said.entries == 6 and own.person not in rows(life)["ledger_entry"]
+
+
+@pytest.mark.parametrize("operator", [False, True])
+def test_only_an_operator_takes_a_person_out_of_what_others_attested(life: Life, operator: bool) -> None:
+    """Who was told that somebody accepted must not lose the proof because their employer erases them."""
+    own = joined(life)
+    said = life.run("ledger.attest", life.hospital, ledger.Attest(({"accepted_by": own.person},)))
+    mine = life.run("ledger.attest", life.insurer, ledger.Attest(({"read_by": own.person},)))
+    life.run("identity.revoke", life.insurer, identity.Revoke(own.person))
+    life.run("identity.erase", life.hospital if operator else life.insurer, identity.Erase(own.person))
+
+    def erased(index: int) -> bool:
+        return "record" in life.run("ledger.show", life.auditor, ledger.Show(index)).erased
+
+    assert erased(mine.first) and erased(said.first) is operator

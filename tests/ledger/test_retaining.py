@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from dujiang.ledger import acts as ledger
 from dujiang.ledger import fsck, lot, published, retaining, rules
 from dujiang.ledger.retaining import DAYS_MIN, NOTICE_DAYS, Policy, days_of
+from dujiang.ledger.subject import number_of
 from dujiang.observatory import acts as observatory
 from tests.life import Life, opened
 
@@ -119,3 +122,28 @@ def test_nothing_goes_earlier_than_any_policy_says_that_could_still_be_relied_on
 
 def test_a_policy_is_no_tile_that_is_kept_for_ever() -> None:
     assert published.changes(published.POLICY) and not published.changes("tile/0/000")
+
+
+def test_no_word_of_a_tenant_passes_for_an_act_of_the_log(tmp_path: Path) -> None:
+    with opened(tmp_path) as life:
+        first = life.size()
+        for word in (retaining.RETAIN, retaining.PRUNE, lot.ACT):
+            assert life.refused("ledger.attest", life.insurer, ledger.Attest((1,), word)) == "malformed"
+        attested(life, 2)
+        with life.home.node.database.reading() as db:
+            # Where such a name got among the records all the same, only the act counts.
+            assert retaining.policies(db) == []
+        life.run("ledger.retain", life.hospital, ledger.Retain(200))
+        life.clock.move(400 * DAY_MS)
+        life.run("ledger.prune", life.hospital, ledger.Prune())
+        with closing(sqlite3.connect(life.home.path / "state.sqlite")) as db:
+            for word in (retaining.PRUNE, lot.ACT):
+                db.execute(
+                    "INSERT INTO ledger_about (name, idx, entries) VALUES (?, 0, 1)", (number_of(word),)
+                )
+            db.commit()
+        attested(life, 1)
+        life.clock.move(400 * DAY_MS)
+        assert life.run("ledger.prune", life.hospital, ledger.Prune()).pruned == 1
+        shown = life.run("ledger.show", life.auditor, ledger.Show(0))
+        assert not shown.erased and first > 0

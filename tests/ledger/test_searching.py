@@ -281,3 +281,46 @@ def test_names_are_ids_and_what_stands_where_ids_stand() -> None:
     assert subject.names_of(facts) == {
         "per_x", "urn:foreign:7", "urn:foreign:8", made, "verify", subject.own_name(str(facts["org"]), "per_x"),
     }  # fmt: skip
+
+
+def test_a_page_that_stops_early_does_not_say_where_others_are() -> None:
+    """The reader's own entries lead; where it goes on is one of them, however much was looked at elsewhere."""
+    own, others = [i for i in range(0, 4_000, 4)], [i for i in range(2, 4_000, 4)]
+
+    def led(indexes: list[int]) -> subject.Led:
+        return subject.Led(lambda below, count: [(i, 1) for i in reversed(indexes) if i < below][:count])
+
+    for steps in range(1, 12):
+        on = subject.sought([led(own), *[led(own)] * 5, led(others)], 0, 4_000, 10, lambda index: True, steps)
+        assert on is None or on - 1 in own
+
+
+def test_a_search_takes_so_many_ids_and_an_export_only_a_size_there_was(scenario: Scenario) -> None:
+    life = scenario.life
+    ask = ledger.Search(tuple(f"x{n}" for n in range(17)))
+    assert life.refused("ledger.search", life.insurer, ask) == "malformed"
+    assert life.run("ledger.search", life.insurer, ledger.Search(("ledger.attest",) * 5_000)).next is None
+    for size in (-1, 0, life.size() + 1, 10**9):
+        assert life.refused("ledger.export", life.insurer, ledger.Export(size=size)) == "no_such_tree"
+
+
+@settings(max_examples=100, deadline=None)
+@given(RUNS, st.integers(0, 40))
+def test_ahead_goes_through_what_the_runs_hold(gaps: list[tuple[int, int]], start: int) -> None:
+    at, runs, asked = 0, list[tuple[int, int]](), 0
+    for gap, entries in gaps:
+        runs.append((at + gap, entries))
+        at += gap + entries
+
+    def run_from(index: int) -> tuple[int, int] | None:
+        nonlocal asked
+        asked += 1
+        return next((run for run in runs if sum(run) > index), None)
+
+    ahead, found = subject.Ahead(run_from), list[int]()
+    here = start
+    while (index := ahead.first(here)) is not None:
+        found.append(index)
+        here = index + 1
+    assert found == [i for first, count in runs for i in range(max(first, start), first + count)]
+    assert asked <= len(runs) + 1

@@ -159,6 +159,8 @@ def main(words: "list[str]") -> None:
         count += 1
     print(f"OK: {count} entries verified under a tree of {sizes[1]} entries, root {roots[1].hex()}")
     print("signed by:", *signed[1], sep="\n  ")
+    if pinned is None:
+        print("Nobody but this bundle says whose keys these are: give --vkey and one you had by another way.")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from cyclopts import Parameter
 from dujiang.acts import ACTS
 from dujiang.doors import flow
 from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
+from dujiang.doors.usage import STDIN
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.ledger import lot, rules
 from dujiang.ledger.model import NOT_VERIFIED
@@ -64,8 +65,9 @@ def attest(
 
     def deed(options: Options) -> Answer:
         lines = _lines(records)
-        name = "dujiang" if str(records) == "-" else records.name
-        place = out or records.with_name(f"{name}.receipts.jsonl")
+        # What came by standard input has no folder of its own: its receipts go where one stands.
+        beside = Path("dujiang") if str(records) == STDIN else records
+        place = out or beside.with_name(f"{beside.name}.receipts.jsonl")
         try:
             with opened(options) as client, _own_file(place) as file:
                 return _sent(lines, more, client, file, place)
@@ -119,7 +121,7 @@ def _lines(path: Path) -> list[tuple[int, Any]]:
     Raises: Refused file_missing, records_too_large, file_unreadable (with the line).
     """
     try:
-        if str(path) == "-":
+        if str(path) == STDIN:
             raw = sys.stdin.buffer.read(_FILE_BYTES_MAX + 1)
         else:
             with path.open("rb") as file:

@@ -31,6 +31,7 @@ _WIDE = 200
 _STATUS_AFTER_S = 0.4
 _LINE_CHARACTERS = 100
 _CELL_CHARACTERS, _FACTS_CHARACTERS, _ID_CHARACTERS = 72, 200, 32
+_WORD_CHARACTERS = 128
 _INNER_ROWS = 4
 _COLUMNS_MIN = 5
 _MACHINES = re.compile(r"\b(sha256|did)$")
@@ -207,8 +208,17 @@ def _listed(items: Sequence[Any], language: str, around: str = "") -> Renderable
         return Text("\n".join(f"• {cell(row[names[0]])}" for row in rows))
     lines = _merged([[_brief(row.get(name), name) for name in names] for row in rows])
     numeric = {place for place, name in enumerate(names) if all(_is_number(row.get(name)) for row in rows)}
-    labels = [label(name) for name in names]
+    labels = _labels(names)
     return _Fitting(labels, lines, numeric, _LEFT_OUT[language])
+
+
+def _labels(names: Sequence[str]) -> list[str]:
+    """What columns are called: a number and the time of it, called alike, are told apart."""
+    found = [label(name) for name in names]
+    return [
+        f"{said} at" if name.endswith("_ms") and found.count(said) > 1 else said
+        for name, said in zip(names, found, strict=True)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +359,8 @@ def cell(value: Any, name: str = "") -> str:
         return ""
     if isinstance(value, bool):
         return "✓" if value else "✗"
+    if name.endswith("_ms") and value == 0:
+        return "–"
     if name.endswith("_ms") and isinstance(value, int) and 0 <= value < _YEAR_9999_MS:
         return datetime.fromtimestamp(value / 1000, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
     if isinstance(value, float):
@@ -374,9 +386,10 @@ def figure(value: Any, near: Any) -> Any:
 
 
 def _brief(value: Any, name: str) -> str:
-    """A cell of a list: long texts are cut; the object's own card has them whole."""
+    """A cell of a list: long texts are cut, keys to copy are not; the object's own card has them whole."""
     most = _FACTS_CHARACTERS if isinstance(value, dict) else _CELL_CHARACTERS
     text = f"{value[:12]}…" if _is_digest(value) else cell(value, name)
+    most = max(most, _WORD_CHARACTERS) if " " not in text else most
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

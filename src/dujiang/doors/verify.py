@@ -8,7 +8,8 @@ The first step that does not hold is named. Who pinned an earlier key of the log
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -27,20 +28,38 @@ if TYPE_CHECKING:
 Deed = Callable[[Options], Answer]
 LOG_NOT_VERIFIED = Code(
     "log_not_verified", 422, Exit.unverified,
-    "The log does not verify: {step}.", "Keep it as it is, and ask who runs the log; trust nothing it says.",
-    "日志验证失败：{step}。", "请原样保留并询问日志运营方；在此之前不要采信其内容。",
+    "The log does not verify; it fails at step {step}.",
+    "Keep it as it is, and ask who runs the log; trust nothing it says.",
+    "日志验证失败，失败步骤：{step}。", "请原样保留并询问日志运营方；在此之前不要采信其内容。",
 )  # fmt: skip
 NOT_A_POLICY = Code(
     "not_a_policy", 422, Exit.usage,
     "This is not a trust policy.", "Give a tlog-policy file, such as a node's /log/witness-policy.",
     "这不是信任策略文件。", "请提供 tlog-policy 文件，例如节点的 /log/witness-policy。",
 )  # fmt: skip
-CODES = (LOG_NOT_VERIFIED, NOT_A_POLICY)
+NO_LOG_HERE = Code(
+    "no_log_here", 404, Exit.unverified,
+    "There is no log there: no checkpoint is found.",
+    "Give the log itself: the address of a Dujiang node's ends in /log, a folder of it has a file `checkpoint`.",
+    "此处没有日志：未找到检查点。", "请填写日志本身：都江节点的日志地址以 /log 结尾，日志目录内有 `checkpoint` 文件。",
+)  # fmt: skip
+IS_A_BUNDLE = Code(
+    "is_a_bundle", 400, Exit.usage,
+    "This is an evidence bundle: it is checked by the program it brings.",
+    "Unpack it, run `python3 verify.py --vkey KEY` in it, and see its README.md; each entries/…/N.json is a receipt.",
+    "这是证据包，由其自带的程序验证。",
+    "请解压后在其中运行 `python3 verify.py --vkey KEY`，并参阅其 README.md；entries/…/N.json 均为回执。",
+)  # fmt: skip
+CODES = (LOG_NOT_VERIFIED, NOT_A_POLICY, NO_LOG_HERE, IS_A_BUNDLE)
 _FILE_BYTES_MAX = 16 << 20
 _HEADS_PROOF = b"c2sp.org/tlog-proof@"
 _SIGNER_UNKNOWN = {
     "en": "Signer unknown: pin the log's key with --vkey to know who signed.",
     "zh": "签名方未知：请用 --vkey 指定日志公钥以确认签名者。",
+}
+_UNCHECKED = {
+    "en": "The cosignatures beside were not checked: say with --policy whose count.",
+    "zh": "所附联署未经核验：请用 --policy 指明采信哪些见证方。",
 }
 
 
@@ -93,13 +112,15 @@ def verify(
 
         demand = None if policy is None else _policy(policy)
         ring = _ring(key_lines(vkey), None if keys is None else _file(keys), demand)
+        if _is_bundle(Path(what)):
+            raise Refused(IS_A_BUNDLE)
         if _remote(what) or Path(what).is_dir():
             return _log(what, ring, old, options.language)
+        if what.endswith(".jsonl"):
+            return _receipts(_each_line(Path(what)), ring, options.language)
         raw = _file(Path(what))
         if raw.startswith(_HEADS_PROOF):
             return _proof(Path(what), raw, ring, entry, options.language)
-        if what.endswith(".jsonl"):
-            return _receipts(raw, ring, options.language)
         opened = _opened(raw)
         if not isinstance(opened, dict) or "leaf" not in opened:
             from dujiang.doors import certificate
@@ -110,6 +131,13 @@ def verify(
         return _told(_verdict(opened, ring), options.language)
 
     return deed
+
+
+def _is_bundle(path: Path) -> bool:
+    """Whether a path is what `dujiang ledger export` wrote: a folder or a .zip."""
+    if path.is_dir():
+        return (path / "SHA256SUMS").is_file() and (path / "entries").is_dir()
+    return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
 
 
 def _ring(pinned: list[str], raw: bytes | None, policy: Policy | None) -> Ring:
@@ -154,17 +182,19 @@ def _told(found: Verdict, language: str, place: int | None = None) -> Answer:
     if found.erased:
         body["erased"] = list(found.erased)
     if found.ok:
-        return Answer({**body, "note": None if found.trusted else _SIGNER_UNKNOWN[language]})
-    step = f"{found.step}" if place is None else f"line {place}: {found.step}"
+        notes = ([] if found.trusted else [_SIGNER_UNKNOWN[language]]) + (
+            [_UNCHECKED[language]] if found.unchecked else []
+        )
+        return Answer({**body, "note": " ".join(notes) or None})
+    step = f"{found.step}" if place is None else f"{found.step} (line {place})"
     return _no(
         NOT_A_RECEIPT if str(found.step).startswith("1") else NOT_VERIFIED, found.signer, step, language
     )
 
 
-def _receipts(raw: bytes, ring: Ring, language: str) -> Answer:
+def _receipts(lines: Iterator[bytes], ring: Ring, language: str) -> Answer:
     """The answer about receipts, one a line: the first that does not verify, or how many do."""
-    lines = raw.splitlines()
-    signer, trusted, indexes = "", bool(lines), list[int]()
+    signer, trusted, indexes = "", True, list[int]()
     for place, line in enumerate(lines, 1):
         found = _verdict(_opened(line), ring)
         if not found.ok:
@@ -230,14 +260,14 @@ def _remote(what: str) -> bool:
 def _walked(source: Source, ring: Ring, old: bytes | None) -> dict[str, Any]:
     """What a log says, once everything in it was found to be so.
 
-    Raises: ledger.walk.Broken.
+    Raises: ledger.walk.Broken; Refused no_log_here.
     """
     from dujiang.ledger.note import in_base64
     from dujiang.ledger.walk import Broken, roots
 
     raw = source("checkpoint")
     if raw is None:
-        raise Broken("1 checkpoint is missing")
+        raise Refused(NO_LOG_HERE)
     head, signer = _signed(raw, ring, "")
     by = _cosigned(ring, head)
     if by is None:
@@ -327,6 +357,16 @@ def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(_FILE_BYTES_MAX)
+    except OSError:
+        raise Refused(FILE_MISSING, name=path.name) from None
+
+
+def _each_line(path: Path) -> Iterator[bytes]:
+    """The lines of a file of any size: every one is looked at, or it is not said that all verify."""
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(_FILE_BYTES_MAX):
+                yield line
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
 

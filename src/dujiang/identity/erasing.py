@@ -3,6 +3,7 @@
 1. Only who is revoked is erased: nobody who still acts loses their name.
 2. Name, password and roles go; keys stay as rows of nobody, so that what they made can still be ended.
 3. In every entry the facts that hold the person's id go with their salts; leaves, tiles and receipts stand.
+   Records that another organisation attested are its evidence: only an operator takes the person out of them.
 4. The entry of the erasing names nobody: a number of its own and how much was erased.
 """
 
@@ -61,7 +62,8 @@ def erase(tx: Tx, caller: Caller, ask: Erase, found: Found) -> Erased:
     """
     holder = _revoked(tx.db, caller, ask.person)
     since = ledger.naming(tx.db, holder.id, found.size)
-    counts = [ledger.erase_facts(tx.db, index, holder.id) for index in (*found.entries, *since)]
+    by = None if Role.operator.value in caller.roles else caller.org
+    counts = [ledger.erase_facts(tx.db, index, holder.id, by) for index in (*found.entries, *since)]
     ledger.unname(tx.db, holder.org, holder.id)
     organisation = store.organisation(tx.db, holder.org)
     store.forgive(tx.db, rules.person_subject(organisation.name if organisation else "", holder.name))

@@ -22,6 +22,7 @@ from dujiang.ledger.rules import SALT_BYTES
 
 _RECORD_BYTES_MAX = 65_536
 _WORD_CHARACTERS_MAX = 100
+_OWN_WORDS = "ledger."
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Attest:
     records: tuple[Any, ...]
     """1 to 1,024 JSON values, each at most 64 KiB in canonical form; on the command line a .jsonl file."""
     kind: str | None = None
-    """What they are, in a word of your own: meter.reading."""
+    """What they are, in a word of your own: meter.reading; none that begins with `ledger.`."""
     contract: str | None = None
     """A contract of yours they belong to: its other side sees them, too."""
 
@@ -54,7 +55,8 @@ def prepare_attest(node: Node, caller: Caller, ask: Attest) -> lot.Lot:
         raise Refused(RECORDS_COUNT, most=lot.RECORDS_MAX)
     common = {"org": caller.org, "person": caller.person}
     if ask.kind is not None:
-        if not 1 <= len(ask.kind) <= _WORD_CHARACTERS_MAX:
+        # The log finds its own policies and prunings by the names of their acts: no crowd may stand among them.
+        if not 1 <= len(ask.kind) <= _WORD_CHARACTERS_MAX or ask.kind.startswith(_OWN_WORDS):
             raise Refused(MALFORMED, place="$.kind")
         common["kind"] = ask.kind
     if ask.contract is not None:

@@ -64,6 +64,8 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
     """
     low, high = between(tx.db, ask.since, ask.until)
     names = _names(tx, caller, ask)
+    if ask.size is not None and not 0 < ask.size <= store.last(tx.db)[0]:
+        raise Refused(NO_SUCH_TREE, size=store.last(tx.db)[0])
     size, signed, key, prove = head(tx.db, _last(tx, names, high), ask.size)
     if ask.size is not None and size != ask.size:
         raise Refused(NO_SUCH_TREE, size=store.last(tx.db)[0])

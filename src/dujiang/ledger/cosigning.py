@@ -24,7 +24,7 @@ from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in
 
 _PURPOSE = "witness"
 _EVIDENCE_MAX = 16
-"""Of each kind and log; the first of a kind is among them."""
+"""Of each kind and log; the first proofs of a fork are among them."""
 _HOUR_MS = 3_600_000
 LEAST, FRESH_S = 1, 30
 """The quorum before anybody set one: any witness, within half a minute."""
@@ -114,13 +114,24 @@ def cosign(tx: Tx, caller: Caller, ask: Cosign, facts: tuple[witness.Request, st
         signed = note.with_lines(_log_lines_only(request.note, head, log.vkeys), lines)
         witness_store.move_watched(tx.db, head.origin, head.size, head.root, signed, tx.now_ms)
         return Cosigned(200, head.size, "".join(lines))
-    if found.conflict is not None and (
-        witness_store.forks_of(tx.db, head.origin, found.conflict.value) < _EVIDENCE_MAX
+    conflict = found.conflict
+    if conflict is witness.Conflict.unproved and witness_store.twins(
+        tx.db, head.origin, head.size, head.root
     ):
+        conflict = witness.Conflict.roots
+    if conflict is not None and _room(tx.db, head.origin, conflict, size):
         witness_store.add_fork(
-            tx.db, head.origin, head.size, head.root, found.conflict.value, size, tx.now_ms, ask.request.encode()
+            tx.db, head.origin, head.size, head.root, conflict.value, size, tx.now_ms, ask.request.encode()
         )  # fmt: skip
     return Cosigned(found.status, size)
+
+
+def _room(db: Session, origin: str, conflict: witness.Conflict, size: int) -> bool:
+    """Whether one more piece of evidence is kept. A stranger can send true heads with broken proofs by the dozen:
+    those the log has passed since make room, so that they never stand for good in the way of others."""
+    if witness_store.forks_of(db, origin, conflict.value) < _EVIDENCE_MAX:
+        return True
+    return not conflict.proves and witness_store.drop_passed(db, origin, size)
 
 
 def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:

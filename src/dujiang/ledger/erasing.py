@@ -9,6 +9,7 @@ import json
 
 from dujiang.kernel.tables import Session
 from dujiang.ledger import store
+from dujiang.ledger.lot import EACH
 from dujiang.ledger.subject import own_name
 
 _ASKED = "ask_sha256"
@@ -20,8 +21,10 @@ def naming(db: Session, name: str, first: int = 0) -> list[int]:
     return store.naming(db, name, first)
 
 
-def erase(db: Session, index: int, name: str) -> int:
+def erase(db: Session, index: int, name: str, by: str | None = None) -> int:
     """How many facts of an entry that hold an id were erased, with their salts.
+
+    `by`: the organisation that erases; what another one attested is its own evidence, and stays. None: nothing stays.
 
     Where it is named by more than having acted, what was asked is erased, too: its plain hash could be guessed.
     """
@@ -33,6 +36,8 @@ def erase(db: Session, index: int, name: str) -> int:
         for field, value in record.facts.items()
         if name in json.dumps(value, ensure_ascii=False) and field not in record.erased
     }
+    if by is not None and record.org != by:
+        fields.discard(EACH)
     if fields - {_ACTOR} and _ASKED in record.facts and _ASKED not in record.erased:
         fields.add(_ASKED)
     # What is searched for by that id now is found no more, and its number is not left behind either.

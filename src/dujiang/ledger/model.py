@@ -20,8 +20,9 @@ NOT_A_RECEIPT = Code(
 )  # fmt: skip
 NOT_VERIFIED = Code(
     "not_verified", 422, Exit.unverified,
-    "The receipt does not verify: {step}.", "Keep the file as it is and ask the node for the receipt again.",
-    "回执验证失败：{step}。", "请保留该文件，并向节点重新索取回执。",
+    "The receipt does not verify; it fails at step {step}.",
+    "Keep the file as it is and ask the node for the receipt again.",
+    "回执验证失败，失败步骤：{step}。", "请保留该文件，并向节点重新索取回执。",
 )  # fmt: skip
 NO_SUCH_TREE = Code(
     "no_such_tree", 404, Exit.not_found,
@@ -32,6 +33,13 @@ TIME_UNFIT = Code(
     "time_unfit", 400, Exit.usage,
     "That is neither a UTC day nor an instant.", "Give 2026-11-24 or 2026-11-24T12:00:00Z.",
     "这既不是 UTC 日期，也不是时刻。", "请填写 2026-11-24 或 2026-11-24T12:00:00Z。",
+)  # fmt: skip
+SOUGHT_BY_ID = Code(
+    "sought_by_id", 400, Exit.usage,
+    "Entries are sought by ids, which begin with {known}; a name finds none.",
+    "`dujiang identity list`, `contract list` and `find` show the ids.",
+    "存证条目按编号检索，编号以 {known} 开头；按名称检索不到。",
+    "编号可用 `dujiang identity list`、`contract list`、`find` 查看。",
 )  # fmt: skip
 RECORDS_COUNT = Code(
     "records_count", 422, Exit.usage,
@@ -130,7 +138,8 @@ NOTHING_TO_PRUNE = Code(
 )  # fmt: skip
 CODES = (
     NOT_A_RECEIPT, NOT_VERIFIED, NO_SUCH_TREE, LOG_MOVED, LOG_DAMAGED, ROTATION_RUNS, OVERLAP_UNFIT, NOT_OUR_KEY,
-    RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE, NOT_A_WITNESS_REQUEST,
+    RECORDS_COUNT, ENTRY_TOO_LARGE, TIME_UNFIT, SOUGHT_BY_ID, NOT_A_VKEY, NOT_A_URL, QUORUM_TOO_LARGE,
+    NOT_A_WITNESS_REQUEST,
     LOG_NOT_WATCHED, HEAD_NOT_SIGNED, RETENTION_SHORT, POLICY_UNPUBLISHED, NOTHING_TO_PRUNE,
 )  # fmt: skip
 

@@ -108,16 +108,20 @@ def prune(tx: Tx, caller: Caller, ask: Prune) -> Pruned:
 
 def _looked_at(db: Session) -> int:
     """The records up to which an earlier pruning came: nothing below is due any more."""
-    for index, _ in store.runs(db, "name", PRUNE, 2**53, 1):
-        record = store.entry(db, index)
-        return int(record.facts.get("last", -1)) if record is not None else -1
+    # The name of an act may stand as a word of their own in anybody's records.
+    below = 2**53
+    while found := store.runs(db, "name", PRUNE, below, 1):
+        below = found[0][0]
+        record = store.entry(db, below)
+        if record is not None and record.act == PRUNE:
+            return int(record.facts.get("last", -1))
     return -1
 
 
 def _pruned(db: Session, first: int, entries: int) -> int:
     """How many entries of a lot were pruned: all or none. Who sent them stays, as it is who may see them."""
     record = store.entry(db, first)
-    if record is None or "contract" in record.facts or "contract" in record.erased:
+    if record is None or record.act != lot.ACT or "contract" in record.facts or "contract" in record.erased:
         return 0
     store.unname(db, names_of(record.facts), first)
     for index in range(first, first + entries):

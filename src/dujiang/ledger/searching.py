@@ -9,19 +9,22 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from heapq import merge
 from typing import Any
 
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import NOT_FOUND
+from dujiang.kernel.shape import MALFORMED
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, note, rules, store, witness_store
-from dujiang.ledger.model import TIME_UNFIT, Record
-from dujiang.ledger.subject import ORGANISATION, PERSON, Led, first_ms, names_of, own_name, sought
+from dujiang.ledger.model import SOUGHT_BY_ID, TIME_UNFIT, Record
+from dujiang.ledger.subject import ORGANISATION, PERSON, Ahead, Led, first_ms, names_of, own_name, sought
 
 _OVERSEERS = frozenset({"auditor", "operator", "node"})
+CONTRACT, PRODUCT = "ctr", "prd"
+_WANTED_MAX = 16
+"""Names of one search: each is looked for at every step."""
 _LINKED_MAX = 200
 """Entries of a negotiation that are looked through for the other names of it: it is settled in fewer."""
 _REPLAYED_MAX = 200
@@ -137,12 +140,19 @@ def list_(tx: Tx, caller: Caller, ask: List) -> Entries:
 def search(tx: Tx, caller: Caller, ask: Search) -> Entries:
     """The entries all that is asked for holds of, as far as the caller may see them.
 
-    Raises: Refused time_unfit.
+    Raises: Refused time_unfit, malformed: more than 16 ids; sought_by_id: "nothing there" would be no answer to
+    somebody's name.
     """
+    if len(set(ask.about)) > _WANTED_MAX:
+        raise Refused(MALFORMED, place="$.about")
+    ids = {CONTRACT: ask.contract, PRODUCT: ask.product, ORGANISATION: ask.organisation, PERSON: ask.person}
+    for prefix, given in ids.items():
+        if given is not None and not given.startswith(f"{prefix}_"):
+            raise Refused(SOUGHT_BY_ID, known=f"{prefix}_")
     low, high = between(tx.db, ask.since, ask.until)
     before = high if ask.before is None else min(ask.before, high)
-    given = (ask.contract, ask.product, ask.organisation, ask.person, ask.act, ask.kind)
-    wanted = [*ask.about, *(each for each in given if each is not None)]
+    given = (*ids.values(), ask.act, ask.kind)
+    wanted = list(dict.fromkeys([*ask.about, *(each for each in given if each is not None)]))
     return _found(tx, caller, wanted, (low, before), ask.limit)
 
 
@@ -259,12 +269,32 @@ def linked(tx: Tx, caller: Caller, wanted: str) -> tuple[str, ...]:
 
 def told(tx: Tx, caller: Caller, names: tuple[str, ...], after: int) -> Iterator[Record]:
     """The entries above an index that name any of these and that the caller may see, oldest first."""
-    before = after
-    for index in merge(*(store.led(tx.db, "name", name, after) for name in names)):
-        record = may_see(tx, caller, index) if index != before else None
-        before = index
+    for index in _led_to(tx.db, names, None if oversees(caller) else caller.org, after):
+        record = may_see(tx, caller, index)
         if record is not None and any(_names(record, caller, name) for name in names):
             yield record
+
+
+def _led_to(db: Session, names: tuple[str, ...], org: str | None, after: int) -> Iterator[int]:
+    """The entries above an index that any of the names leads to, oldest first; of those an organisation may see.
+
+    Its own are leapt to: what others do under a name costs nobody a look at each of it.
+    """
+    led = [Ahead(partial(store.run_from, db, "name", name)) for name in names]
+    own = None if org is None else Ahead(partial(store.run_from, db, "org", org))
+    index = after + 1
+    while True:
+        found = [at for each in led if (at := each.first(index)) is not None]
+        if not found:
+            return
+        index = min(found)
+        seen = index if own is None else own.first(index)
+        if seen is None:
+            return
+        if seen == index:
+            yield index
+            seen += 1
+        index = seen
 
 
 def taken(records: Iterator[Record], count: int) -> Iterator[Record]:

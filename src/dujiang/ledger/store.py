@@ -486,6 +486,16 @@ def runs(db: Session, kind: str, value: str, below: int, count: int) -> list[tup
     return cast("list[tuple[int, int]]", db.run(_RUNS[kind], value=wanted, below=below, count=count))
 
 
+def run_from(db: Session, kind: str, value: str, index: int) -> tuple[int, int] | None:
+    """The run that holds an index, or the oldest one above it."""
+    below = runs(db, kind, value, index + 1, 1)
+    if below and sum(below[0]) > index:
+        return below[0]
+    wanted = number_of(value) if kind == "name" else value
+    above = cast("list[tuple[int, int]]", db.run(_RUNS_UP[kind], value=wanted, after=index, count=1))
+    return above[0] if above else None
+
+
 def led(db: Session, kind: str, value: str, after: int) -> Iterator[int]:
     """The same entries above an index one by one, oldest first, read as they are taken."""
     wanted = number_of(value) if kind == "name" else value

@@ -109,13 +109,31 @@ class Led:
         return None
 
 
+@dataclass(slots=True)
+class Ahead:
+    """The entries one thing leads to, walked from the oldest on."""
+
+    run_from: Callable[[int], tuple[int, int] | None]
+    """An index -> the run that holds it, or the oldest above it: (first entry, how many entries)."""
+    _known: tuple[int, int] | None = None
+    _through: bool = False
+
+    def first(self, index: int) -> int | None:
+        """The oldest entry at an index or above it, or None; the indexes that are asked for never go back."""
+        if not self._through and (self._known is None or self._known[1] <= index):
+            run = self.run_from(index)
+            self._known, self._through = (None, True) if run is None else ((run[0], sum(run)), False)
+        return None if self._known is None else max(index, self._known[0])
+
+
 def sought(
     led: Sequence[Led], low: int, before: int, count: int, keep: Callable[[int], bool], steps: int = STEPS_MAX
 ) -> int | None:
     """Below which entry the search goes on, or None where it is through: after `count` kept ones, or `steps`.
 
     `keep` is called with each entry of `low` or above and below `before` that everything leads to, newest first,
-    and says whether it counts.
+    and says whether it counts. Where it goes on is told by the first of `led` alone: what that leads to is the
+    reader's own, and where the others lead to may be nothing the reader may learn.
     """
     index, kept = before - 1, 0
     while index >= low:
@@ -139,7 +157,8 @@ def sought(
                 if steps <= 0:
                     break
         if steps <= 0 and index >= low:
-            return index + 1
+            run = led[0].at(index) if led else (low, index)
+            return None if run is None or run[1] < low else run[1] + 1
     return None
 
 

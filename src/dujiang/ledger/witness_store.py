@@ -174,6 +174,19 @@ _FORK_PROVED = Sql(
         "AND root <> :root AND conflict = 'unproved'"
     )
 )
+_FORK_TWINS = Sql(
+    text(
+        "UPDATE ledger_fork SET conflict = 'roots' WHERE origin = :origin AND size = :size "
+        "AND root <> :root AND conflict = 'unproved'"
+    )
+)
+_FORK_PASSED = Sql(
+    text(
+        "DELETE FROM ledger_fork WHERE origin = :origin AND conflict = 'unproved' AND size = (SELECT size "
+        "FROM ledger_fork WHERE origin = :origin AND conflict = 'unproved' AND size < :size "
+        "ORDER BY time_ms, size LIMIT 1)"
+    )
+)
 _FORK_ALL = Sql(select(_FORK).order_by(_FORK.c.time_ms, _FORK.c.origin, _FORK.c.size))
 _FORK_TALLY = Sql(text("SELECT conflict, count(*) FROM ledger_fork GROUP BY conflict"))
 
@@ -345,6 +358,16 @@ def add_fork(
         _FORK_ADD, origin=origin, size=size, root=root, conflict=conflict, known=known, time_ms=time_ms,
         request=request,
     )  # fmt: skip
+
+
+def twins(db: Session, origin: str, size: int, root: bytes) -> bool:
+    """Whether a head of that size with another root was shown before; each proves the fork with the other."""
+    return bool(db.changed(_FORK_TWINS, origin=origin, size=size, root=root))
+
+
+def drop_passed(db: Session, origin: str, size: int) -> bool:
+    """Whether the oldest unproved head below the size that is cosigned by now made room for a newer one."""
+    return bool(db.changed(_FORK_PASSED, origin=origin, size=size))
 
 
 def forks_of(db: Session, origin: str, conflict: str) -> int:
