@@ -181,7 +181,7 @@ def test_two_nodes_cosign_each_other_and_catch_a_planted_rewrite(tmp_path: Path)
         proved.write_text(json.dumps(a.act("prove", entry=1)))
         (tmp_path / "policy").write_text(a.get("witness-policy"))
         line = ("verify", str(proved), "--vkey", a.vkey, "--policy", str(tmp_path / "policy"))
-        assert nodes.said(tmp_path / "a", *line)["cosigned_by"] == ["w0"]
+        assert nodes.said(tmp_path / "a", *line)["cosigned_by"] == [policy.witnesses["w0"].name]
 
         a.node.stop()
         rewritten(tmp_path / "a", tmp_path / "yesterday")

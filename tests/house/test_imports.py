@@ -95,8 +95,8 @@ def test_a_folder_the_linter_cannot_see_is_refused() -> None:
 def test_a_store_is_private_to_its_package() -> None:
     graph = grimp.build_graph("dujiang", cache_dir=None)
     found: list[str] = []
-    for store in (name for name in graph.modules if name.endswith(".store")):
-        owner = store.removesuffix(".store")
+    for store in (name for name in graph.modules if name.endswith((".store", "_store"))):
+        owner = store.rpartition(".")[0]
         for other in graph.find_modules_that_directly_import(store):
             if not other.startswith(owner + "."):
                 found.append(f"{other} imports {store}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Row, Session, Sql, Value
 from dujiang.ledger import rules
 from dujiang.ledger import store as ledger
+from dujiang.ledger.model import LogKey
 from dujiang.ledger.note import read_checkpoint
 from dujiang.plugs.sqlite import DISK_FULL
 from tests.life import Life, opened
@@ -97,6 +98,10 @@ class _Session:
         self._watched.tell("statement")
         return self._inner.run(statement, **values)
 
+    def many(self, statement: Sql, rows: Sequence[Row]) -> None:
+        self._watched.tell("statement")
+        self._inner.many(statement, rows)
+
     def changed(self, statement: Sql, /, **values: Value) -> int:
         self._watched.tell("statement")
         return self._inner.changed(statement, **values)
@@ -134,7 +139,8 @@ def write(life: Life, name: str, fails: BaseException | None = None) -> Any:
 
     def work(tx: Tx) -> int:
         index = life.home.book.append(tx, "test.write", NODE, {"name": name}) if fails is None else -1
-        ledger.add_key(tx.db, f"row {name} {tx.now_ms} {index}", b"", b"", since=NEVER)
+        row = f"row {name} {tx.now_ms} {index}"
+        ledger.add_key(tx.db, LogKey(row, row.encode(), b"", NEVER))
         if fails is not None:
             raise fails
         return index

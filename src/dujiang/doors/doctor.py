@@ -251,12 +251,15 @@ def _contents(home: Path, served: bool, language: str) -> Iterator[tuple[str, tu
 
 def _keys(ring: list[Any], disowned: list[Any], zh: bool) -> tuple[bool, str, str]:
     """A rotation that runs is advice: somebody has to tell those who pinned the old key."""
+    from dujiang.ledger import note
+
     said = f"{len(ring)} 个签名" if zh else f"{len(ring)} {'sign' if len(ring) > 1 else 'signs'}"
     if len(ring) > 1:
         day = time.strftime("%Y-%m-%d", time.gmtime((ring[0].until_ms or 0) / 1000))
         said += f"，旧密钥至 {day}" if zh else f", the old one until {day}"
     for key in disowned:
-        beyond = (key.public[:4].hex(), key.disowned)
+        # As it is written in its verifier key: NAME+ID+KEY.
+        beyond = (note.vkey(key.origin, key.public).split("+")[1], key.disowned)
         said += ("；{} 已弃用，仅前 {} 条可信" if zh else "; {} is disowned beyond {} entries").format(
             *beyond
         )

@@ -206,11 +206,16 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
         if not options.json:
             told = _NOT_KEPT if place is None else _KEPT_REFUSAL if answer.exit else _KEPT
             show.say(told[options.language].format(path=place, index=body["receipt"].get("index")))
-    elif isinstance(body.get("receipt"), dict) and len(body) > 1 and not options.json:
+    elif (
+        isinstance(body.get("receipt"), dict)
+        and (len(body) > 1 or wish.act.effect != "reads")
+        and not options.json
+    ):
         show.say(_ENTRY[options.language].format(index=body["receipt"].get("index")))
     if wish.out is not None and not answer.exit and list(body) == ["receipt"]:
         return replace(answer, body={"file": _handed_out(body["receipt"], wish.out)}, human=None)
-    human = {name: value for name, value in body.items() if name != "receipt_file"}
+    left_out = ("receipt_file",) if wish.act.effect == "reads" else ("receipt_file", "receipt")
+    human = {name: value for name, value in body.items() if name not in left_out}
     if wish.out is not None and not answer.exit and isinstance(body.get("rows"), list):
         _export(body, wish.out)
         body["file"] = str(wish.out)

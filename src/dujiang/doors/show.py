@@ -58,7 +58,7 @@ def answer(given: Answer, options: Options) -> None:
         document(given.body)
     elif given.exit and "code" in given.body:
         refusal(given, options)
-    elif isinstance(given.body, dict) and list(given.body) == ["receipt"]:
+    elif isinstance(given.body, dict) and list(given.body) == ["receipt"] and given.human != {}:
         # To keep in a file: nothing may break its lines.
         sys.stdout.write(json.dumps(given.body["receipt"], ensure_ascii=False, indent=2) + "\n")
     elif isinstance(given.body, dict) and list(given.body) == ["name", "text"]:

@@ -339,7 +339,7 @@ def _cosigned(ring: Ring, head: Checkpoint) -> dict[str, Any] | None:
         return {}
     if not witness.satisfied(ring.policy, head):
         return None
-    return {"cosigned_by": list(witness.cosigners(ring.policy, head))}
+    return {"cosigned_by": list(witness.names_of(ring.policy, head))}
 
 
 def _said(leaf: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
-from dujiang.ledger import cosigning, keeping, keyring, standing, store
+from dujiang.ledger import cosigning, keeping, keyring, store, witness_store
 from dujiang.ledger.model import NO_SUCH_TREE, Record
 from dujiang.ledger.searching import between, head, linked, may_see, oversees, taken, told, visible
 
@@ -82,7 +82,7 @@ def export(tx: Tx, caller: Caller, ask: Export) -> Exported:
         return Exported(receipts, size, signed, (key,), next=more)
     first, old_note, old = keyring.head_for(tx.db, records[0].index)
     proof = tuple(cosigning.growth(tx.db, first, size))
-    others = [line for each in standing.witnesses(tx.db) for line in each.vkeys.split()]
+    others = [line for each in witness_store.witnesses(tx.db) for line in each.vkeys.split()]
     held = keeping.kept(tx.db, caller.org, ask.contract) if ask.contract else ()
     signed_by = [str(each["vkey"]) for each in held]
     vkeys = tuple(dict.fromkeys([keyring.vkey(old), key, *signed_by, *cosigning.vkeys(tx.db), *others]))

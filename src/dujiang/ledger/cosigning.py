@@ -18,7 +18,7 @@ from dujiang.kernel.act import Caller, Node, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.plugs import Vault
 from dujiang.kernel.tables import Session
-from dujiang.ledger import keyring, note, standing, store, witness
+from dujiang.ledger import keyring, note, store, witness, witness_store
 from dujiang.ledger.model import HEAD_NOT_SIGNED, LOG_NOT_WATCHED, NOT_A_WITNESS_REQUEST
 from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in_base64
 
@@ -108,17 +108,19 @@ def cosign(tx: Tx, caller: Caller, ask: Cosign, facts: tuple[witness.Request, st
     if log.vkeys != checked:
         _truly_signed(head, log.vkeys)
     size = log.size
-    found = witness.verdict(request, size, log.root, standing.seen(tx.db, head.origin, head.size))
+    found = witness.verdict(request, size, log.root, witness_store.seen(tx.db, head.origin, head.size))
     if found.status == 200:
         lines = _cosigned(tx, head)
         signed = note.with_lines(_log_lines_only(request.note, head, log.vkeys), lines)
-        standing.move_watched(tx.db, head.origin, head.size, head.root, signed, tx.now_ms)
+        witness_store.move_watched(tx.db, head.origin, head.size, head.root, signed, tx.now_ms)
         return Cosigned(200, head.size, "".join(lines))
     conflict = found.conflict
-    if conflict is witness.Conflict.unproved and standing.twins(tx.db, head.origin, head.size, head.root):
+    if conflict is witness.Conflict.unproved and witness_store.twins(
+        tx.db, head.origin, head.size, head.root
+    ):
         conflict = witness.Conflict.roots
     if conflict is not None and _room(tx.db, head.origin, conflict, size):
-        standing.add_fork(
+        witness_store.add_fork(
             tx.db, head.origin, head.size, head.root, conflict.value, size, tx.now_ms, ask.request.encode()
         )  # fmt: skip
     return Cosigned(found.status, size)
@@ -127,9 +129,9 @@ def cosign(tx: Tx, caller: Caller, ask: Cosign, facts: tuple[witness.Request, st
 def _room(db: Session, origin: str, conflict: witness.Conflict, size: int) -> bool:
     """Whether one more piece of evidence is kept. A stranger can send true heads with broken proofs by the dozen:
     those the log has passed since make room, so that they never stand for good in the way of others."""
-    if standing.forks_of(db, origin, conflict.value) < _EVIDENCE_MAX:
+    if witness_store.forks_of(db, origin, conflict.value) < _EVIDENCE_MAX:
         return True
-    return not conflict.proves and standing.drop_passed(db, origin, size)
+    return not conflict.proves and witness_store.drop_passed(db, origin, size)
 
 
 def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:
@@ -139,12 +141,12 @@ def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:
     newest, origin = store.checkpoint(tx.db), _origin(tx.db)
     assert newest is not None
     size, signed = newest
-    kept = standing.lines(tx.db, size)
+    kept = witness_store.lines(tx.db, size)
     if not any(f" {origin} " in line for line in kept):
         head = note.read_checkpoint(signed)
         for key, sign in _signers(tx.db, tx.node.vault, origin):
             line = note.cosigned(head, key, tx.now_ms // 1000, sign)
-            standing.add_line(tx.db, size, origin, key.kind, True, line, tx.now_ms)
+            witness_store.add_line(tx.db, size, origin, key.kind, True, line, tx.now_ms)
             _thin(tx.db, size, origin, tx.now_ms)
             kept = [line, *kept]
     return Published(size, note.with_lines(signed, kept))
@@ -153,7 +155,7 @@ def publish(tx: Tx, caller: Caller, ask: Publish) -> Published:
 def collect(tx: Tx, caller: Caller, ask: Collect) -> Collected:
     """How many true lines a witness's answer had; they are kept, and what came of asking it."""
     del caller
-    known = next((each for each in standing.witnesses(tx.db) if each.name == ask.name), None)
+    known = next((each for each in witness_store.witnesses(tx.db) if each.name == ask.name), None)
     if known is None:
         return Collected(0)
     before, cosigned, cosigned_ms = known.known, known.cosigned, known.cosigned_ms
@@ -169,7 +171,7 @@ def collect(tx: Tx, caller: Caller, ask: Collect) -> Collected:
         before, cosigned, cosigned_ms = ask.size, max(ask.size, cosigned), tx.now_ms
     elif ask.known is not None:
         before = ask.known
-    standing.tried(
+    witness_store.tried(
         tx.db, ask.name, known=before, cosigned=cosigned, cosigned_ms=cosigned_ms, asked_ms=tx.now_ms,
         failures=known.failures + 1 if failure else 0, failure=failure,
     )  # fmt: skip
@@ -180,12 +182,12 @@ def own_keys(tx: Tx) -> None:
     """Makes this node's keys as a witness, and the log's further key, where there are none yet."""
     origin = _origin(tx.db)
     for name, kinds in ((origin, (MLDSA44,)), (f"{origin}/witness", (COSIGNATURE, MLDSA44))):
-        have = {kind for kind, _, _ in standing.cosigner(tx.db, name)}
+        have = {kind for kind, _, _ in witness_store.cosigner(tx.db, name)}
         for kind in kinds:
             if kind not in have:
                 public, private = _made(kind)
                 sealed = tx.node.vault.seal(private, _PURPOSE)
-                standing.add_cosigner(tx.db, name, kind, public, sealed)
+                witness_store.add_cosigner(tx.db, name, kind, public, sealed)
 
 
 def witness_name(db: Session) -> str:
@@ -201,13 +203,13 @@ def vkeys(db: Session) -> list[str]:
 
 def keys_under(db: Session, name: str) -> list[Key]:
     """The keys this node cosigns with under a name, in the order of their kinds."""
-    return [Key(name, public, kind) for kind, public, _ in standing.cosigner(db, name)]
+    return [Key(name, public, kind) for kind, public, _ in witness_store.cosigner(db, name)]
 
 
 def quorum_of(db: Session) -> tuple[int, int]:
     """How many witnesses must cosign, and within how many seconds; none where none is appointed."""
-    least, fresh_s = standing.quorum(db) or (LEAST, FRESH_S)
-    return (least, fresh_s) if standing.witnesses(db) else (0, fresh_s)
+    least, fresh_s = witness_store.quorum(db) or (LEAST, FRESH_S)
+    return (least, fresh_s) if witness_store.witnesses(db) else (0, fresh_s)
 
 
 def published(db: Session, now_ms: int, least_size: int = 0) -> tuple[int, str]:
@@ -218,22 +220,22 @@ def published(db: Session, now_ms: int, least_size: int = 0) -> tuple[int, str]:
     newest = store.checkpoint(db)
     assert newest is not None
     least, fresh_s = quorum_of(db)
-    size = standing.cosigned_last(db, least) if least else 0
+    size = witness_store.cosigned_last(db, least) if least else 0
     if least_size <= size < newest[0] and size and lag_ms(db, size, now_ms) <= fresh_s * 1000:
         signed = store.checkpoint_at(db, size)
         if signed is not None:
-            return size, note.with_lines(signed, standing.lines(db, size))
-    return newest[0], note.with_lines(newest[1], standing.lines(db, newest[0]))
+            return size, note.with_lines(signed, witness_store.lines(db, size))
+    return newest[0], note.with_lines(newest[1], witness_store.lines(db, newest[0]))
 
 
 def covering(db: Session, index: int) -> tuple[int, str] | None:
     """The first head that covers an entry and that the quorum cosigned, or else any witness, with its lines."""
     least, _ = quorum_of(db)
-    size = standing.cosigned_for(db, index, max(least, 1)) or standing.cosigned_for(db, index, 1)
+    size = witness_store.cosigned_for(db, index, max(least, 1)) or witness_store.cosigned_for(db, index, 1)
     signed = store.checkpoint_at(db, size) if size is not None else None
     if size is None or signed is None:
         return None
-    return size, note.with_lines(signed, standing.lines(db, size))
+    return size, note.with_lines(signed, witness_store.lines(db, size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,12 +266,12 @@ def look(db: Session, now_ms: int) -> Look:
     _, fresh_s = quorum_of(db)
     due: list[Turn] = []
     pause_s = float(fresh_s)
-    last = standing.own_last(db)
+    last = witness_store.own_last(db)
     left_s = 0 if last is None else (last[1] - now_ms) / 1000 + fresh_s / 10
     unsigned = last is None or (last[0] < size and (left_s <= 0 or left_s > fresh_s))
     if last is not None and last[0] < size and not unsigned:
         pause_s = min(pause_s, left_s)
-    for each in standing.witnesses(db):
+    for each in witness_store.witnesses(db):
         if each.cosigned >= size and not each.failure:
             continue
         wait_ms = _wait_ms(fresh_s, each.failures)
@@ -284,7 +286,7 @@ def look(db: Session, now_ms: int) -> Look:
 
 def contradicts(db: Session) -> bool:
     """Whether this home's tree is not the one whose head was cosigned last: then nothing may be sent."""
-    size = standing.cosigned_last(db, 1)
+    size = witness_store.cosigned_last(db, 1)
     signed = store.checkpoint_at(db, size) if size else None
     if not size:
         return False
@@ -326,8 +328,8 @@ def keys_of(vkeys: str) -> list[Key]:
     return [note.read_key(line) for line in vkeys.split("\n")]
 
 
-def _watched(db: Session, origin: str) -> standing.Log:
-    known = standing.log(db, origin)
+def _watched(db: Session, origin: str) -> witness_store.Log:
+    known = witness_store.log(db, origin)
     if known is None or not known.active:
         raise Refused(LOG_NOT_WATCHED)
     return known
@@ -364,7 +366,7 @@ def _keep(tx: Tx, size: int, lines: str, keys: list[Key]) -> int:
         note.read_checkpoint(note.with_lines(signed, lines.splitlines(keepends=True))), keys
     )
     for each in found:
-        standing.add_line(tx.db, size, each.key.name, each.key.kind, False, each.line, tx.now_ms)
+        witness_store.add_line(tx.db, size, each.key.name, each.key.kind, False, each.line, tx.now_ms)
     if found:
         _thin(tx.db, size, found[0].key.name, tx.now_ms)
     return len(found)
@@ -372,12 +374,12 @@ def _keep(tx: Tx, size: int, lines: str, keys: list[Key]) -> int:
 
 def _thin(db: Session, size: int, name: str, now_ms: int) -> None:
     """One ML-DSA-44 line (3.3 kB) an hour stays of each key; of Ed25519 every one."""
-    standing.thin_lines(db, size, name, MLDSA44, now_ms // _HOUR_MS * _HOUR_MS)
+    witness_store.thin_lines(db, size, name, MLDSA44, now_ms // _HOUR_MS * _HOUR_MS)
 
 
 def _signers(db: Session, vault: Vault, name: str) -> list[tuple[Key, Callable[[bytes], bytes]]]:
     found: list[tuple[Key, Callable[[bytes], bytes]]] = []
-    for kind, public, sealed in standing.cosigner(db, name):
+    for kind, public, sealed in witness_store.cosigner(db, name):
         found.append((Key(name, public, kind), _signer(vault, kind, sealed)))
     return found
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from dujiang.kernel.tables import Session
-from dujiang.ledger import keyring, note, rules, standing, store
+from dujiang.ledger import keyring, note, rules, store, witness_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +42,14 @@ def proof_of(db: Session, receipt: dict[str, Any]) -> Proof | None:
 def keep(db: Session, org: str, about: str, proof: Proof) -> None:
     """Keeps a receipt for an organisation, found again by what it is about."""
     told = msgspec.json.encode(proof.receipt).decode()
-    standing.keep(db, org, about, proof.origin, proof.index, told)
+    witness_store.keep(db, org, about, proof.origin, proof.index, told)
 
 
 def kept(db: Session, org: str, about: str) -> tuple[dict[str, Any], ...]:
     """The receipts an organisation keeps about an id, in the order of their logs and entries."""
-    return tuple(msgspec.json.decode(told) for told in standing.kept(db, org, about))
+    return tuple(msgspec.json.decode(told) for told in witness_store.kept(db, org, about))
 
 
 def kept_count(db: Session, org: str, about: str) -> int:
     """How many receipts an organisation keeps about an id."""
-    return standing.kept_count(db, org, about)
+    return witness_store.kept_count(db, org, about)

@@ -15,7 +15,7 @@ import re
 import msgspec
 
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, keyring, rekeying, retaining, standing, store, witnessing
+from dujiang.ledger import cosigning, keyring, rekeying, retaining, store, witness_store, witnessing
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, beginning, bundle, place_of, width_in
 from dujiang.ledger.tree import WIDTH
 
@@ -41,7 +41,7 @@ def file(db: Session, path: str, now_ms: int, least_size: int = 0) -> bytes | No
     if path == WITNESS_POLICY:
         return witnessing.policy_text(db).encode()
     if (other := _LAST.fullmatch(path)) is not None:
-        found = standing.watched_at(db, other[1])
+        found = witness_store.watched_at(db, other[1])
         return None if found is None else found.encode()
     try:
         place = place_of(path)

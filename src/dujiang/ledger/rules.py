@@ -21,7 +21,7 @@ from dujiang.kernel.canonical import canonical_pair
 from dujiang.ledger.model import DAY_MS, QUANTITIES, Flow, Record, Verdict
 from dujiang.ledger.note import NotANote, in_base64, read_checkpoint, read_vkey, signed_by, unbase64
 from dujiang.ledger.tree import included, leaf_hash
-from dujiang.ledger.witness import Policy, cosigners, satisfied
+from dujiang.ledger.witness import Policy, names_of, satisfied
 
 VERSION = 1
 SUITE = "intl"
@@ -165,8 +165,8 @@ def verify(receipt: object, pinned: str | None, policy: Policy | None = None) ->
             step = "4 signature of the checkpoint"
         if step is None and policy is not None and not satisfied(policy, head):
             step = "5 cosignatures of the policy"
-        by = tuple(cosigners(policy, head)) if step is None and policy is not None else ()
-        known = {name, *(policy.witnesses[each].name for each in by if policy)}
+        by = names_of(policy, head) if step is None and policy is not None else ()
+        known = {name, *by}
         others = dict.fromkeys(signer for signer, _ in head.signatures if signer not in known)
         return Verdict(
             step is None, signer, step is None and pinned is not None, step, leaf["act"], leaf["time_ms"],

@@ -17,7 +17,7 @@ from dujiang.kernel.ids import prefix_of
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.shape import MALFORMED
 from dujiang.kernel.tables import Session
-from dujiang.ledger import keyring, note, rules, standing, store
+from dujiang.ledger import keyring, note, rules, store, witness_store
 from dujiang.ledger.model import SOUGHT_BY_ID, TIME_UNFIT, Record
 from dujiang.ledger.subject import ORGANISATION, PERSON, Ahead, Led, first_ms, names_of, own_name, sought
 
@@ -180,11 +180,11 @@ def head(db: Session, covers: int, size: int | None = None) -> tuple[int, str, s
 
     Its size, its note with every line, the log's verifier key under it, and what proves entries under it.
     """
-    at = (standing.cosigned_last(db, 1) if size is None else size) - 1
+    at = (witness_store.cosigned_last(db, 1) if size is None else size) - 1
     if size is None and at < covers:
         at = store.last(db)[0] - 1
     size, signed, key = keyring.head_for(db, at)
-    signed, line = note.with_lines(signed, standing.lines(db, size)), keyring.vkey(key)
+    signed, line = note.with_lines(signed, witness_store.lines(db, size)), keyring.vkey(key)
     prover = store.tree(db, size)
 
     def prove(record: Record, fields: Mapping[str, Any]) -> dict[str, Any]:

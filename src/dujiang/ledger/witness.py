@@ -210,6 +210,14 @@ def cosigners(policy: Policy, head: Checkpoint) -> dict[str, Signed]:
     return {names[each.key]: each for each in signatures(head, policy.witnesses.values())}
 
 
+def names_of(policy: Policy, head: Checkpoint) -> tuple[str, ...]:
+    """The names of the keys that cosigned a checkpoint: a policy's own names say nothing to who did not write it.
+
+    Raises: Spoiled.
+    """
+    return tuple(dict.fromkeys(each.key.name for each in cosigners(policy, head).values()))
+
+
 def satisfied(policy: Policy, head: Checkpoint) -> bool:
     """Whether a checkpoint is signed by a log of the policy (any, if it lists none) and cosigned by its quorum."""
     try:

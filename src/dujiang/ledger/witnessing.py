@@ -10,7 +10,7 @@ from dujiang.kernel.act import Caller, Tx
 from dujiang.kernel.errors import Refused
 from dujiang.kernel.runner import NOT_FOUND
 from dujiang.kernel.tables import Session
-from dujiang.ledger import cosigning, keyring, note, standing, store, witness
+from dujiang.ledger import cosigning, keyring, note, store, witness, witness_store
 from dujiang.ledger.cosigning import FRESH_S, keys_of
 from dujiang.ledger.model import NOT_A_URL, NOT_A_VKEY, QUORUM_TOO_LARGE
 from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in_base64
@@ -202,7 +202,7 @@ def appoint(tx: Tx, caller: Caller, ask: Appoint) -> Appointed:
     name, lines = keys[0].name, tuple(key.line for key in keys)
     if name == cosigning.witness_name(tx.db):
         raise Refused(NOT_A_VKEY)
-    standing.put_witness(tx.db, name, url, "\n".join(lines))
+    witness_store.put_witness(tx.db, name, url, "\n".join(lines))
     tx.tell(witness=name, url=url, **_named(keys))
     return Appointed(name, url)
 
@@ -213,9 +213,9 @@ def dismiss(tx: Tx, caller: Caller, ask: Dismiss) -> Dismissed:
     Raises: Refused not_found, quorum_too_large.
     """
     del caller
-    if not standing.drop_witness(tx.db, ask.name):
+    if not witness_store.drop_witness(tx.db, ask.name):
         raise Refused(NOT_FOUND)
-    required, left = standing.quorum(tx.db), len(standing.witnesses(tx.db))
+    required, left = witness_store.quorum(tx.db), len(witness_store.witnesses(tx.db))
     if required is not None and required[0] > left:
         raise Refused(QUORUM_TOO_LARGE, most=left)
     tx.tell(witness=ask.name)
@@ -232,8 +232,8 @@ def watch(tx: Tx, caller: Caller, ask: Watch) -> Watched:
     origin = keys[0].name
     if not any(key.kind == ED25519 for key in keys) or origin in {key.origin for key in store.keys(tx.db)}:
         raise Refused(NOT_A_VKEY)
-    before, lines = standing.log(tx.db, origin), [key.line for key in keys]
-    standing.put_watched(tx.db, origin, witness.address_of(origin), "\n".join(lines))
+    before, lines = witness_store.log(tx.db, origin), [key.line for key in keys]
+    witness_store.put_watched(tx.db, origin, witness.address_of(origin), "\n".join(lines))
     tx.tell(log=origin, **_named(keys))
     return Watched(origin, before.size if before else 0)
 
@@ -244,7 +244,7 @@ def unwatch(tx: Tx, caller: Caller, ask: Unwatch) -> Unwatched:
     Raises: Refused not_found.
     """
     del caller
-    if not standing.end_watched(tx.db, ask.origin):
+    if not witness_store.end_watched(tx.db, ask.origin):
         raise Refused(NOT_FOUND)
     tx.tell(log=ask.origin)
     return Unwatched()
@@ -256,10 +256,10 @@ def quorum(tx: Tx, caller: Caller, ask: Quorum) -> Required:
     Raises: Refused quorum_too_large.
     """
     del caller
-    most = len(standing.witnesses(tx.db))
+    most = len(witness_store.witnesses(tx.db))
     if not 0 <= ask.least <= most or not 1 <= ask.fresh_s <= 86_400:
         raise Refused(QUORUM_TOO_LARGE, most=most)
-    standing.put_quorum(tx.db, ask.least, ask.fresh_s)
+    witness_store.put_quorum(tx.db, ask.least, ask.fresh_s)
     tx.tell(least=ask.least, fresh_s=ask.fresh_s)
     return Required(policy_text(tx.db))
 
@@ -279,7 +279,7 @@ def forks(tx: Tx, caller: Caller, ask: Forks) -> Found:
                 each.origin, each.size, in_base64(each.root), each.conflict,
                 witness.Conflict(each.conflict).proves, each.known, each.time_ms, each.request.decode(),
             )
-            for each in standing.forks(tx.db)
+            for each in witness_store.forks(tx.db)
         )
     )  # fmt: skip
 
@@ -288,7 +288,7 @@ def policy_text(db: Session) -> str:
     """The trust policy of this log as a file (C2SP tlog-policy)."""
     log = [Key(key.origin, key.public) for key in keyring.signing(db)]
     least, _ = cosigning.quorum_of(db)
-    chosen = [(keys_of(each.vkeys)[0], each.url) for each in standing.witnesses(db)]
+    chosen = [(keys_of(each.vkeys)[0], each.url) for each in witness_store.witnesses(db)]
     return witness.write_policy(log, chosen, least)
 
 
@@ -297,9 +297,9 @@ def overview(db: Session, now_ms: int) -> Overview:
     newest = store.checkpoint(db)
     size = newest[0] if newest else 0
     least, fresh_s = cosigning.quorum_of(db)
-    cosigned = standing.cosigned_last(db, least) if least else 0
+    cosigned = witness_store.cosigned_last(db, least) if least else 0
     fresh = not least or cosigned >= size or cosigning.lag_ms(db, cosigned, now_ms) <= fresh_s * 1000
-    tally = standing.tally(db)
+    tally = witness_store.tally(db)
     unproved = tally.pop(witness.Conflict.unproved.value, 0)
     return Overview(
         size, cosigned, fresh, least, fresh_s,
@@ -308,9 +308,9 @@ def overview(db: Session, now_ms: int) -> Overview:
                 each.name, each.url, each.cosigned, each.cosigned_ms, each.failures, each.failure,
                 FAILURES.get(each.failure, ""),
             )
-            for each in standing.witnesses(db)
+            for each in witness_store.witnesses(db)
         ),
-        tuple(Seen(each.origin, bool(each.active), each.size, each.time_ms) for each in standing.watched(db)),
+        tuple(Seen(each.origin, bool(each.active), each.size, each.time_ms) for each in witness_store.watched(db)),
         sum(tally.values()), unproved, _own_vkey(db),
     )  # fmt: skip
 
