@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,17 @@ def test_files_are_taken_up_to_what_an_organisation_may_send_and_keep(tmp_path: 
         assert late.status_code == 429 and late.json()["code"] == "uploads_today"
         assert int(late.headers["retry-after"]) > DAY_S - 600
         assert [p for p in (tmp_path / "home" / "files" / "uploads").rglob("*.part")] == []
+
+
+def test_lots_of_one_organisation_do_not_stand_before_the_act_of_another(tmp_path: Path) -> None:
+    """What is written between asking and being answered is a few lots, not all that somebody sends at once."""
+    lots, records = 60, list(range(1024))
+    with over_http.node(tmp_path) as node, ThreadPoolExecutor(lots) as many:
+        before = node.entries()
+        sent = [many.submit(node.post, "ledger.attest", {"records": records}, 0) for _ in range(lots)]
+        next(as_completed(sent))
+        asked_at = node.entries()
+        own = node.post("ledger.attest", {"records": [1]}, 1).json()["first"]
+        assert own - asked_at < lots * len(records) // 2
+        assert all(each.result().status_code == 200 for each in sent)
+        assert node.entries() == before + lots * len(records) + 1

@@ -173,3 +173,17 @@ def test_only_an_operator_takes_a_person_out_of_what_others_attested(life: Life,
         return "record" in life.run("ledger.show", life.auditor, ledger.Show(index)).erased
 
     assert erased(mine.first) and erased(said.first) is operator
+
+
+def test_the_file_holds_nothing_of_the_person_once_it_was_closed(life: Life) -> None:
+    own, place = gone(life), life.home.path / "state.sqlite"
+
+    def count() -> int:
+        life.home.node.database.close()
+        with closing(sqlite3.connect(place)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return place.read_bytes().count(own.person.encode())
+
+    assert count()
+    life.run("identity.erase", life.insurer, identity.Erase(own.person))
+    assert not count()

@@ -259,7 +259,7 @@ def _keys(ring: list[Any], disowned: list[Any], zh: bool) -> tuple[bool, str, st
         said += f"，旧密钥至 {day}" if zh else f", the old one until {day}"
     for key in disowned:
         # As it is written in its verifier key: NAME+ID+KEY.
-        beyond = (note.vkey(key.origin, key.public).split("+")[1], key.disowned)
+        beyond = (note.Key(key.origin, key.public).line.split("+")[1], key.disowned)
         said += ("；{} 已弃用，仅前 {} 条可信" if zh else "; {} is disowned beyond {} entries").format(
             *beyond
         )

@@ -217,6 +217,8 @@ class SqliteDatabase:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("PRAGMA foreign_keys=ON")
             connection.execute("PRAGMA trusted_schema=OFF")
+            # What is erased is overwritten on the disk, too; only some builds of SQLite do so by themselves.
+            connection.execute("PRAGMA secure_delete=ON")
             if not self._files:
                 connection.execute(
                     "SELECT count(*) FROM sqlite_schema"
