@@ -157,7 +157,12 @@ class Node:
         headers = {"authorization": f"Bearer {key}", **({"idempotency-key": once} if once else {})}
         if wait:
             headers["prefer"] = wait
-        return self._client.post(f"{self.url}/v1/{act.replace('.', '/')}", json=ask, headers=headers)
+        try:
+            return self._client.post(f"{self.url}/v1/{act.replace('.', '/')}", json=ask, headers=headers)
+        except httpx2.ConnectError as error:
+            ended = None if self._process is None else self._process.poll()
+            error.add_note(f"the node has ended with {ended}: {self.log.read_text()[-2000:]}")
+            raise
 
     def said(self, act: str, ask: dict[str, Any], key: str) -> Any:
         """The reply of an act that must be done."""

@@ -25,7 +25,7 @@ from tests.e2e import log
 from tests.e2e.crash import Space
 from tests.e2e.node import ORGANISATIONS, Node, cli, environment, make
 
-KILLS = int(os.environ.get("DUJIANG_KILLS_POSTGRES", "10"))
+KILLS = int(os.environ.get("DUJIANG_KILLS_POSTGRES", "6"))
 
 
 def test_what_a_killed_node_acknowledged_is_there_once(tmp_path: Path) -> None:
