@@ -11,6 +11,7 @@ from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, Text
 
 from dujiang.catalogue.model import RANKED_MAX, SEARCH_TERMS_MAX, Answering, Product, State, Strategy
 from dujiang.kernel.canonical import canonical
+from dujiang.kernel.shape import typed
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.policy.model import Terms
 from dujiang.policy.rules import terms_value
@@ -233,7 +234,7 @@ def _add_version(db: Session, product: Product) -> None:
 
 @lru_cache(maxsize=1024)
 def _terms(text_: str) -> Terms:
-    return msgspec.json.decode(text_.encode(), type=Terms)
+    return msgspec.json.decode(text_.encode(), type=typed(Terms))
 
 
 def _product(row: Row) -> Product:

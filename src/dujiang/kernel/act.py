@@ -138,11 +138,9 @@ class Book(Protocol):
 
     def seal(self, db: Session) -> None:
         """Signs the tree of everything appended in this transaction; called once before its commit."""
-        ...
 
     def committed(self) -> None:
         """What was sealed is durable; called before anybody is answered. Never raises."""
-        ...
 
     def receipt(self, index: int, entries: int | None = None) -> dict[str, object] | None:
         """The receipt of a committed entry, opened for its own caller; or that of so many from there on."""
@@ -150,7 +148,6 @@ class Book(Protocol):
 
     def reload(self, db: Session) -> None:
         """Forgets what was not committed: the tree is read again from the database."""
-        ...
 
 
 class Home(Protocol):

@@ -36,19 +36,15 @@ class Writing(Protocol):
 
     def savepoint(self) -> None:
         """Marks the place `undo` goes back to."""
-        ...
 
     def undo(self) -> None:
         """Takes back everything since the last savepoint; the transaction goes on."""
-        ...
 
     def commit(self) -> None:
         """When this returns, everything since `begin` is on the disk, durably."""
-        ...
 
     def rollback(self) -> None:
         """Takes back everything since `begin`; never raises."""
-        ...
 
 
 class Database(Protocol):
@@ -64,7 +60,6 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Ends every connection; nothing acknowledged is lost."""
-        ...
 
 
 class Vault(Protocol):
@@ -99,7 +94,6 @@ class Blobs(Protocol):
 
     def drop(self, key: str) -> None:
         """Removes the file, or the folder with all in it, of `key` if there is one."""
-        ...
 
     def below(self, key: str) -> list[str]:
         """The keys one step below a key, files and folders."""
@@ -143,11 +137,9 @@ class Engine(Protocol):
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], path: Path, format: str
     ) -> None:
         """Writes a released answer as csv, json or parquet."""
-        ...
 
     def close(self) -> None:
         """Ends every process it started."""
-        ...
 
 
 class Profiler(Protocol):

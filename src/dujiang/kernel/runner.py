@@ -21,7 +21,7 @@ from sqlalchemy import Column, Integer, PrimaryKeyConstraint, Table, Text, bindp
 from dujiang.kernel.act import Act, Book, Bound, Caller, Effect, Node, Outcome, Tx, bind
 from dujiang.kernel.canonical import sha256_hex
 from dujiang.kernel.errors import Code, Declined, Exit, Refused, Unavailable
-from dujiang.kernel.shape import MALFORMED, UNKNOWN_FIELD, plain
+from dujiang.kernel.shape import MALFORMED, UNKNOWN_FIELD, plain, typed
 from dujiang.kernel.tables import META, Session, Sql
 from dujiang.kernel.writer import Writer
 
@@ -195,7 +195,8 @@ class Runner:
         if ask_sha256 != call.ask_sha256:
             raise Refused(KEY_REUSED)
         raw: Any = msgspec.json.decode(str(reply))
-        again: Any = cast(Any, msgspec).convert(raw, Declined if declined else call.bound.reply, strict=False)
+        form = typed(Declined if declined else call.bound.reply)
+        again: Any = cast(Any, msgspec).convert(raw, form, strict=False)
         return Outcome(again), cast("int | None", entry), cast("int | None", entries)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import threading
 import types
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -122,7 +123,18 @@ def _items(raw: object) -> list[object]:
 
 
 def _converted(raw: object, form: type) -> Any:
-    return cast(Any, msgspec).convert(raw, form, strict=True)
+    return cast(Any, msgspec).convert(raw, typed(form), strict=True)
+
+
+@cache
+def typed(form: Any) -> Any:
+    """A type to decode to, once msgspec knows it: two threads that bring it a new one at once crash the process."""
+    with _LEARNING:
+        msgspec.json.Decoder(form)
+    return form
+
+
+_LEARNING = threading.Lock()
 
 
 _hints = cache(get_type_hints)

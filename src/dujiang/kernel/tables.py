@@ -50,7 +50,6 @@ class Session(Protocol):
 
     def many(self, statement: Sql, rows: Sequence[Row]) -> None:
         """Inserts rows, each in the order of the statement's columns; as few round trips as there can be."""
-        ...
 
     def changed(self, statement: Sql, /, **values: Value) -> int:
         """The number of rows an update or delete changed."""

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from dujiang.identity.model import Organisation
+from dujiang.kernel.shape import typed
 from dujiang.quality.model import Demand, Graded, Metric, Public
 from dujiang.quality.odcs import BOUNDS
 from dujiang.registry import wire as registry_wire
@@ -78,7 +79,7 @@ def graded_text(graded: Graded) -> str:
 
 def graded_of(text: str) -> Graded:
     """The grading of its JSON."""
-    return msgspec.json.decode(text.encode(), type=Graded)
+    return msgspec.json.decode(text.encode(), type=typed(Graded))
 
 
 def card(version: Version, holder: Organisation, graded: Graded, public: Public) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import cast
 import msgspec
 from sqlalchemy import Column, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
 
+from dujiang.kernel.shape import typed
 from dujiang.kernel.tables import META, Row, Session, Sql
 from dujiang.registry.model import Version
 from dujiang.registry.right import Basis, Case, CaseKind, DataClass, End, Estate, Grant, Limits, Right
@@ -366,7 +367,7 @@ def _grant(row: Row) -> Grant:
         id=str(id_), resource=str(res), right=Right(str(kind)), org=str(org), granter=str(granter),
         parent=_text(parent), start=str(start), until=_text(until), onward=bool(onward),
         purposes=None if purposes is None else msgspec.json.decode(str(purposes), type=tuple[str, ...]),
-        scope=str(scope), limits=None if limits is None else msgspec.json.decode(str(limits), type=Limits),
+        scope=str(scope), limits=None if limits is None else msgspec.json.decode(str(limits), type=typed(Limits)),
         created_ms=int(cast("int", made)), ended_ms=None if ended is None else int(cast("int", ended)),
         end=None if end is None else End(str(end)),
     )  # fmt: skip

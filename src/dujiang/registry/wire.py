@@ -17,6 +17,7 @@ import msgspec
 
 from dujiang.identity.rules import decode, encode, header_of, key_of, verified
 from dujiang.kernel.canonical import canonical, sha256_hex
+from dujiang.kernel.shape import typed
 from dujiang.registry.model import Table, Version
 from dujiang.registry.right import RIGHTS_ZH, Case, Estate, Grant, Standing, withdrawn
 
@@ -35,7 +36,7 @@ def table_text(table: Table) -> str:
 @lru_cache(maxsize=1024)
 def table_of(text: str) -> Table:
     """The table of its canonical JSON; a table never changes, so the last ones read are kept."""
-    return msgspec.json.decode(text.encode(), type=Table)
+    return msgspec.json.decode(text.encode(), type=typed(Table))
 
 
 def schema_value(table: Table) -> list[dict[str, Any]]:
