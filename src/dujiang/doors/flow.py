@@ -21,8 +21,8 @@ from typing import Any
 from dujiang.acts import ACTS
 from dujiang.doors import show
 from dujiang.doors.answer import refusal
-from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
-from dujiang.doors.usage import STDIN, TEXT_UNREADABLE
+from dujiang.doors.local import FILE_MISSING, STDIN, Answer, Client, Options, opened, reading
+from dujiang.doors.usage import TEXT_UNREADABLE
 from dujiang.kernel.act import Act, bind
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.kernel.ids import prefix_of
@@ -132,10 +132,10 @@ def _asked(wish: Wish, raw: dict[str, Any], options: Options) -> Answer:
 def structure(path: Path) -> Any:
     """The value of a TOML or JSON file; dates become ISO text.
 
-    Raises: Refused file_missing, file_unreadable.
+    Raises: Refused file_missing, file_odd, file_unreadable.
     """
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             text = file.read(_FILE_BYTES_MAX).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise Refused(FILE_MISSING, name=path.name) from None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
-from dujiang.doors.local import FILE_MISSING, Answer, Options
+from dujiang.doors.local import FILE_MISSING, Answer, Options, reading
 from dujiang.kernel.errors import Code, Exit, Refused, spoken
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ IS_A_BUNDLE = Code(
 )  # fmt: skip
 CODES = (LOG_NOT_VERIFIED, NOT_A_POLICY, NO_LOG_HERE, IS_A_BUNDLE)
 _FILE_BYTES_MAX = 16 << 20
+_WHOLE_S = 3600.0
+"""How long the log at an address may take: whoever writes its head may say any size."""
 _HEADS_PROOF = b"c2sp.org/tlog-proof@"
 _SIGNER_UNKNOWN = {
     "en": "Signer unknown: pin the log's key with --vkey to know who signed.",
@@ -137,7 +139,7 @@ def _is_bundle(path: Path) -> bool:
     """Whether a path is what `dujiang ledger export` wrote: a folder or a .zip."""
     if path.is_dir():
         return (path / "SHA256SUMS").is_file() and (path / "entries").is_dir()
-    return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
+    return path.suffix.lower() == ".zip" and path.is_file() and zipfile.is_zipfile(path)
 
 
 def _ring(pinned: list[str], raw: bytes | None, policy: Policy | None) -> Ring:
@@ -238,7 +240,7 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
     from dujiang.doors.usage import ARGUMENT_MISSING
     from dujiang.ledger.walk import Broken
 
-    with mirror.at(what) if _remote(what) else nullcontext(mirror.below(Path(what))) as source:
+    with mirror.at(what, _WHOLE_S) if _remote(what) else nullcontext(mirror.below(Path(what))) as source:
         if ring.document is None and (said := source("keys")) is not None:
             # It need not be trusted: it proves what it adds, and else only takes away.
             ring = _ring(ring.pinned, said, ring.policy)
@@ -355,7 +357,7 @@ def _said(leaf: bytes) -> dict[str, Any]:
 
 def _file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             return file.read(_FILE_BYTES_MAX)
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
@@ -364,7 +366,7 @@ def _file(path: Path) -> bytes:
 def _each_line(path: Path) -> Iterator[bytes]:
     """The lines of a file of any size: every one is looked at, or it is not said that all verify."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             while line := file.readline(_FILE_BYTES_MAX):
                 yield line
     except OSError:
