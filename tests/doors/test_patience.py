@@ -58,10 +58,6 @@ def test_a_log_in_a_folder_with_a_pipe_in_it(dujiang: Shell, tmp_path: Path) -> 
     assert dujiang.json("verify", str(tmp_path / "log"), ok=False)["code"] == "file_odd"
 
 
-def test_records_and_terms_from_a_pipe_are_refused_too(dujiang: Shell, pipe: Path) -> None:
-    assert dujiang.json("ledger", "attest", str(pipe), ok=False)["code"] == "file_odd"
-
-
 @pytest.fixture
 def endless() -> Iterator[str]:
     """The address of a server that answers each request with a byte now and then, and never to the end."""

@@ -19,7 +19,7 @@ from cyclopts import Parameter
 
 from dujiang.acts import ACTS
 from dujiang.doors import flow, members
-from dujiang.doors.local import FILE_MISSING, STDIN, Answer, Client, Options, opened, reading
+from dujiang.doors.local import FILE_MISSING, STDIN, Answer, Client, Options, opened
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.ledger import lot, rules
 from dujiang.ledger.model import NOT_VERIFIED
@@ -129,7 +129,7 @@ def _lines(path: Path) -> list[tuple[int, Any]]:
         if str(path) == STDIN:
             raw = sys.stdin.buffer.read(_FILE_BYTES_MAX + 1)
         else:
-            with reading(path) as file:
+            with path.open("rb") as file:
                 raw = file.read(_FILE_BYTES_MAX + 1)
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None

@@ -85,6 +85,8 @@ class Answer:
     text: str | None = None
     """The caller's own text that a refusal may point into."""
     human: Any = None
+    after: str = ""
+    """What is said to people once they have seen it: how to go on."""
 
 
 class Client(Protocol):
@@ -284,7 +286,7 @@ def _bounded(parts: Iterator[bytes]) -> bytes:
 
 
 def reading(path: Path) -> IO[bytes]:
-    """A file that is open for reading, or standard input; whoever writes to a pipe might do so never.
+    """A file that is open for reading, or standard input: what is to be verified is there, or nobody waits for it.
 
     Raises: Refused file_odd; OSError.
     """
@@ -304,7 +306,7 @@ def pieces(path: Path) -> Iterator[bytes]:
     Raises: Refused file_missing.
     """
     try:
-        with reading(path) as file:
+        with path.open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
                 yield piece
     except OSError:

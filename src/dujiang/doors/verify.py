@@ -12,9 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dujiang.doors.local import FILE_MISSING, Answer, Options, reading
 from dujiang.kernel.errors import Code, Exit, Refused, spoken
@@ -80,7 +78,8 @@ class Ring(NamedTuple):
 
 
 def verify(
-    what: Annotated[str, Parameter(name="WHAT")],
+    what: str,
+    /,
     *,
     vkey: list[str] | None = None,
     entry: Path | None = None,
@@ -110,6 +109,7 @@ def verify(
     """
 
     def deed(options: Options) -> Answer:
+        from dujiang.doors import followers
         from dujiang.doors.usage import key_lines
 
         demand = None if policy is None else _policy(policy)
@@ -117,22 +117,29 @@ def verify(
         if _is_bundle(Path(what)):
             raise Refused(IS_A_BUNDLE)
         if _remote(what) or Path(what).is_dir():
-            return _log(what, ring, old, options.language)
-        if what.endswith(".jsonl"):
-            return _receipts(_each_line(Path(what)), ring, options.language)
-        raw = _file(Path(what))
-        if raw.startswith(_HEADS_PROOF):
-            return _proof(Path(what), raw, ring, entry, options.language)
-        opened = _opened(raw)
-        if not isinstance(opened, dict) or "leaf" not in opened:
-            from dujiang.doors import certificate
-
-            shown = certificate.found_in(raw)
-            if shown is not None:
-                return certificate.checked(shown, did_key, options.language)
-        return _told(_verdict(opened, ring), options.language)
+            return _log(what, ring, old, options)
+        return followers.hinted(
+            _small(what, ring, entry, did_key, options), ring.pinned, ring.document, options
+        )
 
     return deed
+
+
+def _small(what: str, ring: Ring, entry: Path | None, did_key: str | None, options: Options) -> Answer:
+    """The answer about a file: receipts, a proof or a certificate."""
+    if what.endswith(".jsonl"):
+        return _receipts(_each_line(Path(what)), ring, options.language)
+    raw = _file(Path(what))
+    if raw.startswith(_HEADS_PROOF):
+        return _proof(Path(what), raw, ring, entry, options.language)
+    opened = _opened(raw)
+    if not isinstance(opened, dict) or "leaf" not in opened:
+        from dujiang.doors import certificate
+
+        shown = certificate.found_in(raw)
+        if shown is not None:
+            return certificate.checked(shown, did_key, options.language)
+    return _told(_verdict(opened, ring), options.language)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -235,8 +242,8 @@ def _proof(path: Path, raw: bytes, ring: Ring, entry: Path | None, language: str
     return Answer({**said, "size": head.size, **by})
 
 
-def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
-    from dujiang.doors import mirror
+def _log(what: str, ring: Ring, old: Path | None, options: Options) -> Answer:
+    from dujiang.doors import followers, mirror
     from dujiang.doors.usage import ARGUMENT_MISSING
     from dujiang.ledger.walk import Broken
 
@@ -250,9 +257,11 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
         try:
             body = _walked(source, known, None if old is None else _file(old))
         except Broken as broken:
-            return _no(LOG_NOT_VERIFIED, "", str(broken), language)
+            no = _no(LOG_NOT_VERIFIED, "", str(broken), options.language)
+            return followers.hinted(no, ring.pinned, ring.document, options)
     trusted = bool(ring.pinned)
-    return Answer({**body, "trusted": trusted, "note": None if trusted else _SIGNER_UNKNOWN[language]})
+    note = None if trusted else _SIGNER_UNKNOWN[options.language]
+    return Answer({**body, "trusted": trusted, "note": note})
 
 
 def _remote(what: str) -> bool:
