@@ -5,7 +5,6 @@ The table lies beside the templates; what it lacks is shown in English, and a te
 
 from __future__ import annotations
 
-import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -24,4 +23,6 @@ def help_of(text: str) -> str:
 
 @cache
 def _table() -> dict[str, dict[str, str]]:
+    import tomllib
+
     return tomllib.loads(_TABLE.read_text(encoding="utf-8"))

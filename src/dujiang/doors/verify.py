@@ -109,7 +109,6 @@ def verify(
     """
 
     def deed(options: Options) -> Answer:
-        from dujiang.doors import followers
         from dujiang.doors.usage import key_lines
 
         demand = None if policy is None else _policy(policy)
@@ -118,11 +117,16 @@ def verify(
             raise Refused(IS_A_BUNDLE)
         if _remote(what) or Path(what).is_dir():
             return _log(what, ring, old, options)
-        return followers.hinted(
-            _small(what, ring, entry, did_key, options), ring.pinned, ring.document, options
-        )
+        given = _small(what, ring, entry, did_key, options)
+        return _hinted(given, ring, options) if given.exit else given
 
     return deed
+
+
+def _hinted(given: Answer, ring: Ring, options: Options) -> Answer:
+    from dujiang.doors import followers
+
+    return followers.hinted(given, ring.pinned, ring.document, options)
 
 
 def _small(what: str, ring: Ring, entry: Path | None, did_key: str | None, options: Options) -> Answer:
@@ -243,7 +247,7 @@ def _proof(path: Path, raw: bytes, ring: Ring, entry: Path | None, language: str
 
 
 def _log(what: str, ring: Ring, old: Path | None, options: Options) -> Answer:
-    from dujiang.doors import followers, mirror
+    from dujiang.doors import mirror
     from dujiang.doors.usage import ARGUMENT_MISSING
     from dujiang.ledger.walk import Broken
 
@@ -258,7 +262,7 @@ def _log(what: str, ring: Ring, old: Path | None, options: Options) -> Answer:
             body = _walked(source, known, None if old is None else _file(old))
         except Broken as broken:
             no = _no(LOG_NOT_VERIFIED, "", str(broken), options.language)
-            return followers.hinted(no, ring.pinned, ring.document, options)
+            return _hinted(no, ring, options)
     trusted = bool(ring.pinned)
     note = None if trusted else _SIGNER_UNKNOWN[options.language]
     return Answer({**body, "trusted": trusted, "note": note})
