@@ -105,6 +105,10 @@ def test_after_a_rotation_keys_show_what_changed_and_verify_hints_at_the_key(
     shown = dujiang("ledger", "keys")
     assert old in shown.out and new in shown.out and "Disown a stolen log key" in shown.out
     assert "changes" in shown.out and '"path"' not in shown.out
+    named, number, key = old.split("+", 2)
+    top, *rows = dujiang("history", "--limit", "2").out.splitlines()
+    assert top.split() == ["entry", "time", "(UTC)", "act", "by", "about", "says"]
+    assert f"{named}+{number}" in rows[0] and key not in rows[0]
     last = dujiang.json("history", "--limit", "1")["items"][0]["index"]
     dujiang("receipt", str(last), "--out", str(tmp_path / "r.json"))
     no = dujiang.json("verify", str(tmp_path / "r.json"), "--vkey", old, ok=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -24,6 +25,7 @@ _HIDDEN = frozenset(
     {"org", "person", "parties", "figures", "version", "noise", "message", "charged_micro", "currency"}
 )
 _NAMED_MAX = 50
+_VKEY = re.compile(r"[^+\s]+\+[0-9a-f]{8}\+\S+")
 _NODE = {"en": "the node", "zh": "本节点"}
 _UNNAMED = {"en": "somebody", "zh": "未具名"}
 _MORE = {"en": "More: {command}", "zh": "更多：{command}"}
@@ -89,7 +91,7 @@ def rows(items: list[dict[str, Any]], named: Mapping[str, str], language: str) -
     return [
         {
             "entry": each["index"], "time_utc": when(each["time_ms"]), "act": title(each["act"], language),
-            "by": _by(each["facts"], named, language), "about": about(each["facts"], named) or "",
+            "by": _by(each["facts"], named, language), "about": about(each["facts"], named) or "–",
             "says": says(each["facts"], language, each.get("erased") or ()),
         }
         for each in items
@@ -99,7 +101,7 @@ def rows(items: list[dict[str, Any]], named: Mapping[str, str], language: str) -
 def says(facts: Mapping[str, Any], language: str, erased: Any = ()) -> str:
     """What an entry says beside, in a line: no ids, no hashes, no parts of a sum."""
     parts = [
-        f"{show.label(name, language)} {show.cell(value, name, language)}"
+        f"{show.label(name, language)} {show.cell(_short(value), name, language)}"
         for name, value in show.spoken(facts, language)
         if name not in _HIDDEN
         and not name.endswith("_sha256")
@@ -109,6 +111,14 @@ def says(facts: Mapping[str, Any], language: str, erased: Any = ()) -> str:
     if erased:
         parts.append(f"{show.label('erased', language)} {', '.join(map(str, erased))}")
     return "; ".join(parts)
+
+
+def _short(value: Any) -> Any:
+    """A verifier key by its name and number; the key itself is in `--json`."""
+    if isinstance(value, list):
+        return [_short(each) for each in value]
+    # The key is base64, in which a plus may stand as well.
+    return "+".join(value.split("+")[:2]) if isinstance(value, str) and _VKEY.fullmatch(value) else value
 
 
 def _plain(value: Any) -> bool:
@@ -205,9 +215,7 @@ def _changes(receipts: list[dict[str, Any]], language: str) -> Iterator[dict[str
             facts = {name: each.get("value") for name, each in receipt["opened"].items()}
         except (KeyError, AttributeError, TypeError, ValueError):
             continue
-        for name in ("old", "new", "disowned"):
-            if isinstance(facts.get(name), str):
-                facts[name] = facts[name].rpartition("+")[0]  # its name and number; the key stands above
+        facts.pop("origin", None)  # it stands in the keys
         if isinstance(facts.get("until_ms"), int):
             facts["until"] = when(facts.pop("until_ms"))
         yield {

@@ -33,7 +33,7 @@ def of(home: Home) -> dict[str, Any]:
 
 def _short(key: LogKey) -> str:
     """A key as people name it: all of its verifier key but the key itself."""
-    return keyring.vkey(key).rpartition("+")[0]
+    return "+".join(keyring.vkey(key).split("+")[:2])
 
 
 def _day(time_ms: int | None) -> str | None:
