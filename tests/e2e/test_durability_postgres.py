@@ -128,7 +128,7 @@ def records(segment: bytes) -> bytes:
 
 
 def test_a_sync_of_the_servers_log_stands_between_the_last_write_and_the_answer(traced: Traced) -> None:
-    """Each answer leaves only when entry and checkpoint are in what was synced, and the server has said COMMIT since."""
+    """Each answer leaves after the server has said COMMIT, and that only when entry and head were synced."""
     disk, answers, commits = traced.disk(), 0, 0
     segment, synced, told = "", b"", b""
     for call in traced.calls:

@@ -1,0 +1,132 @@
+"""A disk that is truly full while a node works: lots and batches of single acts are refused whole, and it goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from dujiang.ledger import note
+from dujiang.ledger.lot import receipts_of
+from tests.e2e import log
+from tests.e2e.node import Node, environment, make
+from tests.e2e.test_bad_input import fill
+
+ROOMS_KB = (0, 24, 300)
+TURNS_MAX = 60
+RECORDS = 200
+FULL = (507, "disk_full")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip(f"nothing may be mounted here, so no disk is full: {made.stderr[-200:]!r}")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@dataclass
+class Callers:
+    """Callers of a node at once: one attests lots, the others invite somebody, until they are refused."""
+
+    node: Node
+    key: str
+    lots: list[tuple[dict[str, Any], list[dict[str, Any]]]] = field(default_factory=list[Any])
+    """Receipt and records of each that was acknowledged."""
+    invited: dict[str, dict[str, Any]] = field(default_factory=dict[str, Any])
+    """By the name, the receipt."""
+    refused: list[tuple[int, str]] = field(default_factory=list[Any])
+
+    def work(self) -> None:
+        """Works until each has been refused, or for so many turns."""
+        threads = [threading.Thread(target=self._turns, args=(act,)) for act in (self._lot, *[self._one] * 3)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+
+    def _turns(self, act: Any) -> None:
+        for _ in range(TURNS_MAX):
+            if not act():
+                return
+
+    def _lot(self) -> bool:
+        records = [{"reading": uuid.uuid4().hex, "n": n, "meter": "m" * 200} for n in range(RECORDS)]
+        answer = self.node.post("ledger.attest", {"records": records}, self.key)
+        if answer.status_code == 200:
+            self.lots.append((answer.json()["receipt"], records))
+        return self._told(answer)
+
+    def _one(self) -> bool:
+        name = uuid.uuid4().hex
+        answer = self.node.post("identity.invite", {"name": name, "roles": ["provider"]}, self.key)
+        if answer.status_code == 200:
+            self.invited[name] = answer.json()["receipt"]
+        return self._told(answer)
+
+    def _told(self, answer: Any) -> bool:
+        if answer.status_code == 200:
+            return True
+        body = answer.json()
+        assert body["why"] and body["fix"]
+        self.refused.append((answer.status_code, body["code"]))
+        return False
+
+
+def test_a_full_disk_refuses_lots_and_batches_whole_and_the_node_goes_on(small_disk: Path) -> None:
+    """What was acknowledged is in the log and nothing else; every head that was shown is one of its own."""
+    home, env = small_disk / "home", environment(DUJIANG_SET_DISK_FREE_MB_MIN="0")
+    made = make(home)
+    key, shown = made["organisations"][0]["api_key"], list[str]()
+    with Node(home, env=env) as node:
+        pid, callers = node.pid, Callers(node, key)
+        for room in ROOMS_KB:
+            filler = fill(small_disk, room)
+            before = len(callers.refused)
+            callers.work()
+            assert len(callers.refused) > before, "the disk was not full"
+            shown.append(httpx2.get(f"{node.url}/log/checkpoint").text)
+            filler.unlink()
+            done = len(callers.lots), len(callers.invited)
+            assert callers._lot() and callers._one(), callers.refused[-1]
+            assert (len(callers.lots), len(callers.invited)) == (done[0] + 1, done[1] + 1)
+            shown.append(httpx2.get(f"{node.url}/log/checkpoint").text)
+        assert node.pid == pid and set(callers.refused) == {FULL}, set(callers.refused)
+        node.stop()
+        node.start()
+        assert callers._one()
+    check(home, made["vkey"], callers, shown)
+
+
+def check(home: Path, vkey: str, callers: Callers, shown: list[str]) -> None:
+    """The log is whole, holds what was acknowledged and no other record or person, and every head that was told."""
+    reading = log.Reading()
+    with log.snapshot(home) as db:
+        leaves = reading.verify(db, vkey)
+        names = {name for (name,) in db.execute("SELECT name FROM identity_person")}
+        heads = {text for (text,) in db.execute("SELECT note FROM ledger_checkpoint")}
+        log.balance(db)
+    told = [each for receipt, records in callers.lots for each in receipts_of(receipt, records)]
+    assert reading.told["ledger.attest"] == len(told) == RECORDS * len(callers.lots)
+    assert reading.told["identity.invite"] == len(callers.invited) and callers.invited.keys() <= names
+    for each in (*told, *callers.invited.values()):
+        assert leaves[each["index"]] == each["leaf"] and each["checkpoint"] in heads
+    first = {text.partition("\n\n")[0] for text in heads}
+    sizes = [note.read_checkpoint(text).size for text in shown]
+    assert {text.partition("\n\n")[0] for text in shown} <= first and sizes == sorted(sizes)
