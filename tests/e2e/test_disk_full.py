@@ -19,7 +19,7 @@ from tests.e2e import log
 from tests.e2e.node import Node, environment, make
 from tests.e2e.test_bad_input import fill
 
-ROOMS_KB = (0, 24, 300)
+ROOMS_KB = (0, 100, 300, 1000, 2500)
 TURNS_MAX = 60
 RECORDS = 200
 FULL = (507, "disk_full")
