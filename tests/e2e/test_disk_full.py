@@ -3,42 +3,73 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 
 from dujiang.ledger import note
 from dujiang.ledger.lot import receipts_of
+from tests import cluster
 from tests.e2e import log
-from tests.e2e.node import Node, environment, make
+from tests.e2e.node import ORGANISATIONS, Node, environment, make
 from tests.e2e.test_bad_input import fill
 
-ROOMS_KB = (0, 100, 300, 1000, 2500)
+ROOMS_KB = (0, 100, 300, 1500)
 TURNS_MAX = 60
 RECORDS = 200
+SEGMENTS = 2
+"""Of a server's write-ahead log, 16 MB each: more than is written here. Without room for a new one it ends itself."""
 FULL = (507, "disk_full")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 24 MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)], capture_output=True
-    )
-    if made.returncode:
-        pytest.skip(f"nothing may be mounted here, so no disk is full: {made.stderr[-200:]!r}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+@contextmanager
+def small_disk(size_mb: int) -> Iterator[Path]:
+    """A disk of so many MB, in a folder where another user may look for it, or a skip."""
+    with tempfile.TemporaryDirectory(prefix="dujiang-disk-") as folder:
+        Path(folder).chmod(0o755)
+        line = ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m,mode=755", "tmpfs", folder]
+        made = subprocess.run(line, capture_output=True)
+        if made.returncode:
+            pytest.skip(f"nothing may be mounted here, so no disk is full: {made.stderr[-200:]!r}")
+        try:
+            yield Path(folder)
+        finally:
+            subprocess.run(["umount", "-l", folder], check=True)
+
+
+@contextmanager
+def on_sqlite(folder: Path) -> Iterator[tuple[Path, Path, tuple[str, ...]]]:
+    """The disk that fills up, a home with its database on it, and what it is made with."""
+    del folder
+    with small_disk(24) as disk:
+        yield disk, disk / "home", ()
+
+
+@contextmanager
+def on_postgres(folder: Path) -> Iterator[tuple[Path, Path, tuple[str, ...]]]:
+    """The same, where what is on the disk is the server's: the next segments of its log are there, tables must grow."""
+    with small_disk(160) as disk:
+        (disk / "server").mkdir()
+        server = cluster.Cluster(disk / "server")
+        try:
+            url = server.fresh()
+            with psycopg.connect(url, autocommit=True) as connection:
+                for _ in range(SEGMENTS):
+                    connection.execute("SELECT pg_switch_wal()")
+                    connection.execute("CHECKPOINT")
+            assert len(list((disk / "server" / "data" / "pg_wal").glob("0*"))) >= SEGMENTS
+            yield disk, folder / "home", ("--database", url)
+        finally:
+            server.stop()
 
 
 @dataclass
@@ -89,15 +120,26 @@ class Callers:
         return False
 
 
-def test_a_full_disk_refuses_lots_and_batches_whole_and_the_node_goes_on(small_disk: Path) -> None:
+Where = Callable[[Path], AbstractContextManager[tuple[Path, Path, tuple[str, ...]]]]
+
+
+@pytest.mark.parametrize("where", [on_sqlite, on_postgres])
+def test_a_full_disk_refuses_lots_and_batches_whole_and_the_node_goes_on(
+    where: Where, tmp_path: Path
+) -> None:
     """What was acknowledged is in the log and nothing else; every head that was shown is one of its own."""
-    home, env = small_disk / "home", environment(DUJIANG_SET_DISK_FREE_MB_MIN="0")
-    made = make(home)
-    key, shown = made["organisations"][0]["api_key"], list[str]()
+    with where(tmp_path) as (disk, home, more):
+        made = make(home, *ORGANISATIONS, *more)
+        lived(disk, home, made["organisations"][0]["api_key"], made["vkey"])
+
+
+def lived(disk: Path, home: Path, key: str, vkey: str) -> None:
+    """A life of a node on whose disk there is little room, again and again."""
+    shown, env = list[str](), environment(DUJIANG_SET_DISK_FREE_MB_MIN="0")
     with Node(home, env=env) as node:
         pid, callers = node.pid, Callers(node, key)
         for room in ROOMS_KB:
-            filler = fill(small_disk, room)
+            filler = fill(disk, room)
             before = len(callers.refused)
             callers.work()
             assert len(callers.refused) > before, "the disk was not full"
@@ -111,7 +153,7 @@ def test_a_full_disk_refuses_lots_and_batches_whole_and_the_node_goes_on(small_d
         node.stop()
         node.start()
         assert callers._one()
-    check(home, made["vkey"], callers, shown)
+    check(home, vkey, callers, shown)
 
 
 def check(home: Path, vkey: str, callers: Callers, shown: list[str]) -> None:
