@@ -47,12 +47,12 @@ ACTS: dict[str, Act] = {
         ),
         Act(
             "ledger.appoint", WRITES, ("operator",), "Appoint a witness of this log", "任命见证方",
-            positional=("url",), examples=("dujiang ledger appoint http://other:8000/log --vkeys VKEY",),
+            positional=("url",), examples=("dujiang ledger appoint http://other:8000/log --vkeys http://other:8000/log/vkeys",),
         ),
         Act("ledger.dismiss", WRITES, ("operator",), "Dismiss a witness", "解任见证方", positional=("name",)),
         Act(
             "ledger.watch", WRITES, ("operator",), "Watch and cosign another log", "监看并联署其他日志",
-            positional=("vkeys",), examples=("dujiang ledger watch VKEY VKEY",),
+            positional=("vkeys",), examples=("dujiang ledger watch http://other:8000/log/vkeys",),
         ),
         Act("ledger.unwatch", WRITES, ("operator",), "Cosign a log no more", "停止监看日志", positional=("origin",)),
         Act(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -299,3 +300,30 @@ def test_every_sentence_is_in_both_languages_and_used() -> None:
             assert name in told
             continue
         assert re.search(rf"\bw(\.{name}\b|\['{name}'\])", source) or f'"{name}"' in source, name
+
+
+def test_where_the_log_is_shown_it_is_said_who_signs_it_how_long_it_is_kept_and_who_cosigns(
+    tmp_path: Path,
+) -> None:
+    with over_http.node(tmp_path) as node:
+
+        def page(which: int, language: str) -> str:
+            cookie = f"dujiang_session={node.signed_in(which)}"
+            return node.client.get("/", headers={"cookie": cookie, "accept-language": language}).text
+
+        old = node.home.book.vkey
+        before = page(1, "en")
+        assert old in before and "for ever" in before and "nobody cosigns this log" in before
+        assert "being rotated" not in before and 'href="/log/policy"' in before
+        new = node.post("ledger.rotate", {"overlap_days": 30}, 0).json()["new"]
+        node.post("ledger.retain", {"days": 365}, 0)
+        key = note.Key("w.example.org", bytes(range(32)), note.COSIGNATURE).line
+        node.post("ledger.appoint", {"url": "http://127.0.0.1:1", "vkeys": [key]}, 0)
+        node.post("ledger.quorum", {"least": 1}, 0)
+        for which in (0, 1):
+            english, chinese = page(which, "en"), page(which, "zh")
+            assert escape(old) in english and escape(new) in english and "being rotated" in english
+            assert "published, from" in english and "365 days" in english and "must cosign: 1" in english
+            assert "轮换中" in chinese and "365 天" in chinese and "须联署： 1" in chinese
+        node.post("ledger.disown", {"vkey": new}, 0)
+        assert "Disowned, not to be trusted" in page(1, "en") and "已弃用" in page(1, "zh")

@@ -18,9 +18,8 @@ from typing import Annotated, Any, TextIO
 from cyclopts import Parameter
 
 from dujiang.acts import ACTS
-from dujiang.doors import flow
-from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
-from dujiang.doors.usage import STDIN
+from dujiang.doors import flow, members
+from dujiang.doors.local import FILE_MISSING, STDIN, Answer, Client, Options, opened
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.ledger import lot, rules
 from dujiang.ledger.model import NOT_VERIFIED
@@ -36,7 +35,13 @@ RECEIPTS_FAILED = Code(
     "Choose a place you may write to; receipts of entries that are in the log come by `dujiang receipt N`.",
     "无法将回执写入 {name}。", "请选择可写的位置；已入日志的条目可用 `dujiang receipt N` 取得回执。",
 )  # fmt: skip
-CODES = (RECORDS_TOO_LARGE, RECEIPTS_FAILED)
+RECORD_TWOFOLD = Code(
+    "record_twofold", 400, Exit.usage,
+    "An object in line {line} of {name} names a member twice: two readers would read two different things.",
+    "Correct that line so that each member is named once.",
+    "{name} 第 {line} 行中有对象重复给出同一成员：不同程序会读出不同内容。", "请更正该行，使每个成员只出现一次。",
+)  # fmt: skip
+CODES = (RECORDS_TOO_LARGE, RECEIPTS_FAILED, RECORD_TWOFOLD)
 Deed = Callable[[Options], Answer]
 _FILE_BYTES_MAX = 256 << 20
 
@@ -118,7 +123,7 @@ def _receipts(receipt: object, records: list[Any]) -> list[dict[str, Any]]:
 def _lines(path: Path) -> list[tuple[int, Any]]:
     """The values of a file, a line each, with the bytes each takes.
 
-    Raises: Refused file_missing, records_too_large, file_unreadable (with the line).
+    Raises: Refused file_missing, records_too_large, file_unreadable or record_twofold (with the line).
     """
     try:
         if str(path) == STDIN:
@@ -134,7 +139,10 @@ def _lines(path: Path) -> list[tuple[int, Any]]:
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             try:
-                found.append((len(line), json.loads(line)))
+                value = json.loads(line)
             except (ValueError, RecursionError):
                 raise Refused(flow.FILE_UNREADABLE, name=path.name, line=number) from None
+            if members.twice(line, value):
+                raise Refused(RECORD_TWOFOLD, name=path.name, line=number)
+            found.append((len(line), value))
     return found

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dujiang.doors.local import FILE_MISSING, Answer
+from dujiang.doors.local import FILE_MISSING, Answer, reading
 from dujiang.kernel.errors import Code, Exit, Refused, spoken
 from dujiang.registry import wire
 from dujiang.registry.right import CERTIFICATE_UNVERIFIED
@@ -74,7 +74,7 @@ def _pinned(did_key: str) -> bytes:
     found = wire.public_of(did_key)
     if found is None and not did_key.startswith("did:"):
         try:
-            with Path(did_key).open("rb") as file:
+            with reading(Path(did_key)) as file:
                 found = wire.public_of(file.read(_FILE_BYTES_MAX).decode("utf-8-sig", "replace"))
         except (OSError, ValueError):
             raise Refused(FILE_MISSING, name=Path(did_key).name) from None

@@ -50,7 +50,10 @@ _WITHIN = {
     ("ledger", "meet"): ("meet", "Have another node cosign, and cosign it", "与另一节点互为见证方"),
 }
 """Commands of a package that are no act, and the file that holds each."""
-_FILED = {"ledger.replay": "dossier", "ledger.export": "dossier", "ledger.attest": "attest"}
+_FILED = {
+    "ledger.replay": "dossier", "ledger.export": "dossier", "ledger.attest": "attest",
+    "ledger.watch": "meet", "ledger.appoint": "meet",
+}  # fmt: skip
 """Acts whose command reads or writes files, and the file that holds it."""
 _ORDER = (
     "demo",
@@ -123,7 +126,7 @@ def main(line: Sequence[str] | None = None) -> NoReturn:
 
 def app(language: str = "en") -> App:
     """The commands as a cyclopts application; each gives back a deed."""
-    from cyclopts import App, Group
+    from cyclopts import App, Group, Parameter
 
     everyday, packages, flags, arguments = (
         Group(name, sort_key=place) for place, name in enumerate(_GROUPS[language])
@@ -131,12 +134,16 @@ def app(language: str = "en") -> App:
     group: dict[str, Any] = {
         "group_parameters": flags, "group_arguments": arguments, "group_commands": everyday,
     }  # fmt: skip
+    zh = language == "zh"
+    if zh:
+        from dujiang.doors.manual import Chinese
+
+        group["help_formatter"] = Chinese()
     top = App(
         name="dujiang", version=__version__, help=_PURPOSE[language], help_epilogue=_ANYWHERE[language],
-        help_format="plaintext", **group,
+        help_format="plaintext", default_parameter=Parameter(negative=()), **group,
     )  # fmt: skip
     place = {verb: number for number, verb in enumerate(_ORDER)}
-    zh = language == "zh"
     for name, titles in _DIRECT.items():
         order = place.get(name, len(place))
         module = name if name in _APART else "direct"

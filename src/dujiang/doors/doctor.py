@@ -278,7 +278,7 @@ def _witnesses(stand: Any, served: bool, zh: bool) -> tuple[bool, str, str]:
     ).format(*counted)
     alarm = next((each.failure for each in stand.witnesses if each.failure in ALARMS), "")
     behind = "" if stand.fresh or not served else "未按时联署。" if zh else "The quorum is behind."
-    return not (alarm or behind), said, FAILURES[alarm] if alarm else behind
+    return not (alarm or behind), said, FAILURES[alarm][zh] if alarm else behind
 
 
 def _forks(stand: Any, zh: bool) -> tuple[bool, str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dujiang.acts import ACTS
-from dujiang.doors import show
+from dujiang.doors import entries, show
 from dujiang.doors.flow import OUT_FAILED, write_receipt
 from dujiang.doors.local import Answer, Client, Options, opened
 from dujiang.doors.verbs import Deed
@@ -35,7 +35,6 @@ _DONE = {
     "en": "{count} entries, proved under a tree of {size}: {path}",
     "zh": "{count} 条存证，在长度为 {size} 的树下均可证明：{path}",
 }
-_HIDDEN = frozenset({"org", "person", "parties", "ask_sha256", "figures"})
 Put = Callable[[str, bytes], None]
 
 
@@ -100,6 +99,7 @@ def replay(id: str, *, out: Path | None = None) -> Deed:
                     return page
                 whole = {**page.body, "steps": [*whole.get("steps", ()), *page.body["steps"]]}
                 after = page.body.get("next")
+            human = None if options.json else entries.replayed(client, whole, options.language)
         if out is not None:
             try:
                 out.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -108,19 +108,9 @@ def replay(id: str, *, out: Path | None = None) -> Deed:
             except OSError:
                 raise Unavailable(OUT_FAILED) from None
             whole["file"] = str(out)
-        told = [_line(step) for step in whole["steps"]]
-        return Answer(whole, human={"id": id, "proved_under": whole["size"], "steps": told})
+        return Answer(whole, human=human)
 
     return deed
-
-
-def _line(step: Mapping[str, Any]) -> dict[str, Any]:
-    """A step as people read it: who did what when, and what the entry says beside."""
-    facts = step["facts"]
-    said = {name: value for name, value in facts.items() if name not in _HIDDEN and value not in ("", [], {})}
-    return {
-        "entry": step["index"], "time_ms": step["time_ms"], "act": step["act"], "by": facts.get("org"), "facts": said,
-    }  # fmt: skip
 
 
 def _bundle(client: Client, ask: Mapping[str, Any], page: Mapping[str, Any], put: Put) -> int:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from dujiang.acts import ACTS
-from dujiang.doors import show
+from dujiang.doors import entries, show
 from dujiang.doors.answer import refusal
-from dujiang.doors.local import FILE_MISSING, Answer, Client, Options, opened
-from dujiang.doors.usage import STDIN, TEXT_UNREADABLE
+from dujiang.doors.local import FILE_MISSING, STDIN, Answer, Client, Options, opened
+from dujiang.doors.usage import TEXT_UNREADABLE
 from dujiang.kernel.act import Act, bind
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.kernel.ids import prefix_of
@@ -126,7 +126,8 @@ def _asked(wish: Wish, raw: dict[str, Any], options: Options) -> Answer:
             if seen.exit:
                 return seen
         with show.waiting(_WORKING[options.language], options):
-            return client.run(wish.act, raw)
+            given = client.run(wish.act, raw)
+        return entries.told(client, wish.act, raw, given, options)
 
 
 def structure(path: Path) -> Any:
@@ -215,7 +216,7 @@ def _kept(wish: Wish, answer: Answer, options: Options) -> Answer:
     if wish.out is not None and not answer.exit and list(body) == ["receipt"]:
         return replace(answer, body={"file": _handed_out(body["receipt"], wish.out)}, human=None)
     left_out = ("receipt_file",) if wish.act.effect == "reads" else ("receipt_file", "receipt")
-    human = {name: value for name, value in body.items() if name not in left_out}
+    human = answer.human or {name: value for name, value in body.items() if name not in left_out}
     if wish.out is not None and not answer.exit and isinstance(body.get("rows"), list):
         _export(body, wish.out)
         body["file"] = str(wish.out)

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from dujiang import __version__, acts
 from dujiang import home as home_module
-from dujiang.doors import data, gate, limits, log, metrics, openapi, page, witness
+from dujiang.doors import data, gate, limits, log, members, metrics, openapi, page, witness
 from dujiang.doors import desk as desks
 from dujiang.doors.desk import NOT_JSON, Desk, body
 from dujiang.doors.gate import App, Receive, Scope, Send
@@ -107,7 +107,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
 
     `further`: what stands above this door and answers at a path of its own, made over the same desk.
     """
-    declared = (*CODES, *desks.CODES, *data.CODES, *limits.CODES)
+    declared = (*CODES, *desks.CODES, *data.CODES, *limits.CODES, *members.CODES)
     desk = Desk(home, {**home_module.codes(), **{code.name: code for code in declared}})
     made = FastAPI(
         title="Dujiang", version=__version__, docs_url=None, redoc_url=None, openapi_url=None,
@@ -157,7 +157,7 @@ def app(home: Home, further: Mapping[str, Callable[[Desk], App]] = MappingProxyT
 def parsed(scope: Scope, raw: bytes) -> dict[str, Any]:
     """The JSON object of a body; an empty body is an empty object.
 
-    Raises: Refused not_json.
+    Raises: Refused not_json, member_twice.
     """
     if not raw:
         return {}
@@ -170,6 +170,8 @@ def parsed(scope: Scope, raw: bytes) -> dict[str, Any]:
         raise Refused(NOT_JSON) from None
     if not isinstance(found, dict):
         raise Refused(NOT_JSON)
+    if members.twice(raw, found):
+        raise Refused(members.MEMBER_TWICE)
     return found
 
 

@@ -8,13 +8,15 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from dujiang.acts import ACTS
@@ -45,7 +47,15 @@ FILE_MISSING = Code(
     "The file {name} cannot be read.", "Check the path and its permissions.",
     "无法读取文件 {name}。", "请检查路径与权限。",
 )  # fmt: skip
-CODES = (NODE_UNREACHABLE, NODE_ODD, KEY_UNKNOWN, FILE_MISSING)
+FILE_ODD = Code(
+    "file_odd", 400, Exit.usage,
+    "{name} is a pipe, a device or a folder, not a file.",
+    "Give a file, or send it on standard input with `-`, where the command takes that.",
+    "{name} 是管道、设备或目录，而非文件。", "请提供文件；若命令支持，可用 `-` 从标准输入传入。",
+)  # fmt: skip
+CODES = (NODE_UNREACHABLE, NODE_ODD, KEY_UNKNOWN, FILE_MISSING, FILE_ODD)
+STDIN = "/dev/stdin"
+"""What a bare `-` on the command line means."""
 _LOCK_WAIT_S = 10.0
 _TRIES = 3
 _PIECE_BYTES = 1 << 20
@@ -75,6 +85,8 @@ class Answer:
     text: str | None = None
     """The caller's own text that a refusal may point into."""
     human: Any = None
+    after: str = ""
+    """What is said to people once they have seen it: how to go on."""
 
 
 class Client(Protocol):
@@ -273,6 +285,21 @@ def _bounded(parts: Iterator[bytes]) -> bytes:
     return bytes(found)
 
 
+def reading(path: Path) -> IO[bytes]:
+    """A file that is open for reading, or standard input: what is to be verified is there, or nobody waits for it.
+
+    Raises: Refused file_odd; OSError.
+    """
+    if str(path) == STDIN:
+        return path.open("rb")
+    # A pipe that nobody writes to opens at once so; a file is read as ever.
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Refused(FILE_ODD, name=_name(path))
+    return file
+
+
 def pieces(path: Path) -> Iterator[bytes]:
     """The bytes of a file, a piece at a time.
 
@@ -298,9 +325,9 @@ def _name(path: Path) -> str:
 def codes() -> dict[str, Code]:
     """Every refusal an act or a node can answer with, by code."""
     from dujiang import home
-    from dujiang.doors import data, desk, http, serve
+    from dujiang.doors import data, desk, http, members, serve
 
-    doors = (data, desk, http, serve, profiles)
+    doors = (data, desk, http, members, serve, profiles)
     table = {**home.codes(), **{code.name: code for code in CODES}}
     return {**table, **{code.name: code for door in doors for code in door.CODES}}
 

@@ -86,10 +86,14 @@ def card(body: Mapping[str, Any], language: str) -> str:
         if show.is_document(member):
             continue
         if isinstance(member, Mapping) or show.is_table(member):
-            below.append(f'<div style="margin-top:6px;font-weight:600">{_escaped(show.label(name))}</div>')
+            below.append(
+                f'<div style="margin-top:6px;font-weight:600">{_escaped(show.label(name, language))}</div>'
+            )
             below.append(value(member, language, name))
         else:
-            lines.append(_row([show.label(name), show.cell(member, name)], "td", _CELL, faint=0))
+            lines.append(
+                _row([show.label(name, language), show.cell(member, name, language)], "td", _CELL, faint=0)
+            )
     top = f'<table style="border-collapse:collapse;border:0">{"".join(lines)}</table>' if lines else ""
     return top + "".join(below)
 
@@ -102,7 +106,7 @@ def _listed(items: Sequence[Mapping[str, Any]], language: str) -> str:
         [str(row[name]) if name.endswith("_ms") and name in row else row.get(name) for name in names]
         for row in rows
     ]
-    labels = [show.label(name) for name in names]
+    labels = [show.label(name, language) for name in names]
     return _table(labels, cells, _numeric(labels, raw)) + line(_more(len(items), language))
 
 

@@ -7,17 +7,24 @@
 
 from __future__ import annotations
 
+import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
-from dujiang.doors.local import FILE_MISSING, NODE_UNREACHABLE, Answer, Options
+from dujiang.doors.local import FILE_MISSING, NODE_UNREACHABLE, Answer, Options, reading
 from dujiang.kernel.errors import Code, Exit, Refused, Unavailable
 from dujiang.ledger.note import Checkpoint, NotANote, read_checkpoint
 from dujiang.ledger.tile import NotATile, Place, entries_of, hashes_of, places, width_in
 from dujiang.ledger.tree import Prover
+
+if TYPE_CHECKING:
+    import httpx2
 
 LOG_ELSEWHERE = Code(
     "log_elsewhere", 409, Exit.conflict,
@@ -32,12 +39,19 @@ LOG_INCOMPLETE = Code(
     "Try again; if it stays so, `dujiang verify` says what is wrong with that log.",
     "无法复制日志：{path} 缺失，或与检查点不符。", "请重试；若依旧如此，用 `dujiang verify` 查看该日志的问题。",
 )  # fmt: skip
-CODES = (LOG_ELSEWHERE, LOG_INCOMPLETE)
+LOG_SLOW = Code(
+    "log_slow", 504, Exit.failure,
+    "The log at this address is too slow: a part of it took longer than a minute, or the whole longer than an hour.",
+    "Try again later, or have whoever runs it send you the log as a folder.",
+    "该地址的日志过慢：单个部分超过一分钟，或全部超过一小时。", "请稍后重试，或请日志运营方以目录形式提供该日志。",
+)  # fmt: skip
+CODES = (LOG_ELSEWHERE, LOG_INCOMPLETE, LOG_SLOW)
 Deed = Callable[[Options], Answer]
 Source = Callable[[str], bytes | None]
 """The bytes at an address below the log's, or None where there is nothing."""
 _PIECE_BYTES_MAX = 256 * 65_537
 _TRIES = 5
+_PIECE_S = 60.0
 _WAIT_S_MAX = 10.0
 
 
@@ -85,9 +99,9 @@ def below(folder: Path) -> Source:
 
     def read(path: str) -> bytes | None:
         try:
-            with (folder / path).open("rb") as file:
+            with reading(folder / path) as file:
                 return file.read(_PIECE_BYTES_MAX + 1)
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError:
             raise Refused(FILE_MISSING, name=path.rpartition("/")[2]) from None
@@ -96,32 +110,67 @@ def below(folder: Path) -> Source:
 
 
 @contextmanager
-def at(url: str) -> Iterator[Source]:
+def at(url: str, whole_s: float = math.inf) -> Iterator[Source]:
     """The log at an address, waited for where it says that it is asked too much.
+
+    No part of it takes longer than a minute, and all of them together no longer than `whole_s`: whoever sends a byte
+    now and then keeps nobody. The requests are made on a thread of their own, which is left behind then.
+    Raises: Unavailable node_unreachable, log_slow.
+    """
+    asked: SimpleQueue[str | None] = SimpleQueue()
+    answers: SimpleQueue[bytes | None | Exception] = SimpleQueue()
+    ends = time.monotonic() + whole_s
+    threading.Thread(target=_fetch, args=(url, asked, answers), name="log", daemon=True).start()
+
+    def read(path: str) -> bytes | None:
+        asked.put(path)
+        try:
+            found = answers.get(timeout=min(_PIECE_S, max(0.0, ends - time.monotonic())))
+        except Empty:
+            raise Unavailable(LOG_SLOW) from None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    try:
+        yield read
+    finally:
+        asked.put(None)
+
+
+def _fetch(url: str, asked: SimpleQueue[str | None], answers: SimpleQueue[bytes | None | Exception]) -> None:
+    """Answers one request after another, until there is none."""
+    import httpx2
+
+    with httpx2.Client(timeout=httpx2.Timeout(30.0, connect=10.0), follow_redirects=False) as client:
+        while (path := asked.get()) is not None:
+            try:
+                answers.put(_got(client, f"{url.rstrip('/')}/{path}"))
+            except Exception as error:
+                answers.put(error)
+
+
+def _got(client: httpx2.Client, place: str) -> bytes | None:
+    """What lies at an address, or None where nothing does.
 
     Raises: Unavailable node_unreachable.
     """
     import httpx2
 
-    with httpx2.Client(timeout=httpx2.Timeout(30.0, connect=10.0), follow_redirects=False) as client:
-
-        def read(path: str) -> bytes | None:
-            for turn in range(_TRIES):
-                try:
-                    with client.stream("GET", f"{url.rstrip('/')}/{path}") as reply:
-                        if reply.status_code == 200:
-                            return _bounded(reply.iter_bytes())
-                        if reply.status_code in (404, 410):
-                            return None
-                        wait = reply.headers.get("retry-after", "")
-                except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
-                    break
-                except httpx2.HTTPError:
-                    wait = ""
-                time.sleep(min(_WAIT_S_MAX, float(wait) if wait.isdecimal() else 0.2 * (turn + 1)))
-            raise Unavailable(NODE_UNREACHABLE)
-
-        yield read
+    for turn in range(_TRIES):
+        try:
+            with client.stream("GET", place) as reply:
+                if reply.status_code == 200:
+                    return _bounded(reply.iter_bytes())
+                if reply.status_code in (404, 410):
+                    return None
+                wait = reply.headers.get("retry-after", "")
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL):
+            break
+        except httpx2.HTTPError:
+            wait = ""
+        time.sleep(min(_WAIT_S_MAX, float(wait) if wait.isdecimal() else 0.2 * (turn + 1)))
+    raise Unavailable(NODE_UNREACHABLE)
 
 
 def followed(folder: Path, source: Source) -> tuple[int, Checkpoint, int]:

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dujiang import acts
-from dujiang.doors import forms, paper
+from dujiang.doors import forms, naming, paper, standing
 from dujiang.doors.desk import SESSION, Desk, cookie
 from dujiang.doors.sankey import sankey
 from dujiang.identity import acts as identity
@@ -127,6 +127,7 @@ class Pages:
             own=own,
             contracts=contracts,
             offered=offered,
+            log=await self._desk.read(standing.of, self._desk.home),
             entries=_entries(await self._items("ledger.list", caller) or [], language),
             steps=_steps(caller, paper.words(language), own or [], offered or [], contracts or []),
             inbox=inbox,
@@ -292,7 +293,7 @@ def _steps(
 
 def _news(one: dict[str, Any], language: str) -> dict[str, Any]:
     kind = _NEWS.get(one["kind"] or "")
-    title = paper.words(language)[kind] if kind else _title(one["act"], language)
+    title = paper.words(language)[kind] if kind else naming.title(one["act"], language)
     shown = prefix_of(one["about"] or "") in ("neg", "ctr")
     return {**one, "title": title, "when": _when(one["time_ms"]), "linked": shown}
 
@@ -301,26 +302,15 @@ def _entries(items: list[dict[str, Any]], language: str) -> list[dict[str, Any]]
     return [
         {
             "index": each["index"],
-            "title": _title(each["act"], language),
-            "about": _about(each["facts"]),
+            "title": naming.title(each["act"], language),
+            "about": naming.about(each["facts"]),
             "when": _when(each["time_ms"]),
         }
         for each in items
     ]
 
 
-def _about(facts: dict[str, Any]) -> str | None:
-    """The object an entry is about: the first it names that is no party."""
-    ids = [value for value in facts.values() if isinstance(value, str) and prefix_of(value)]
-    return next((each for each in ids if prefix_of(each) != "org"), ids[0] if ids else None)
-
-
 def _when(time_ms: int | None) -> str | None:
     if time_ms is None:
         return None
     return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
-
-
-def _title(name: str, language: str) -> str:
-    act = acts.ACTS.get(name)
-    return name if act is None else act.title_zh if language == "zh" else act.title

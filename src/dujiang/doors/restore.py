@@ -62,7 +62,7 @@ def restore(
 
     def deed(options: Options) -> Answer:
         wish = _Wish(same_log, new_log)
-        path = options.home
+        path = options.home.resolve()  # a home is put where a link leads to, not in the link's place
         if folder is None:
             return _begun(path, _in_place(path, wish))
         place = databases.at(path, database)

@@ -24,6 +24,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from dujiang.doors import chinese
 from dujiang.doors.local import Answer, Options
 from dujiang.kernel.money import Money
 
@@ -39,6 +40,7 @@ _LEFT_OUT = {"en": "Not shown: {names} (--json has all).", "zh": "未显示：{n
 _DIGEST = re.compile("[0-9a-f]{64}")
 _CURRENCY = re.compile("[A-Z]{3}")
 _YEAR_9999_MS = 253_370_764_800_000
+_AT = {"en": "at", "zh": "（时间）"}
 _NOTHING = {"en": "Nothing there yet.", "zh": "暂无内容。"}
 
 
@@ -67,6 +69,8 @@ def answer(given: Answer, options: Options) -> None:
         console().print(rendered(body, options.language))
         if isinstance(body, dict) and body.get("items") == []:
             say(_NOTHING[options.language])
+        if given.after:
+            say(given.after)
 
 
 def document(body: Any) -> None:
@@ -184,14 +188,15 @@ def _card(body: Mapping[str, Any], language: str, around: str = "") -> Renderabl
     parts: list[RenderableType] = []
     around = _currency(body, around)
     for name, value in spoken(body, language, around):
+        said = label(name, language)
         if is_document(value):
-            grid.add_row(label(name), Text("(--json)", style="dim"))
+            grid.add_row(said, Text("(--json)", style="dim"))
         elif is_table(value):
-            parts += [Text(f"\n{label(name)}", style="bold"), _listed(value, language, around)]
+            parts += [Text(f"\n{said}", style="bold"), _listed(value, language, around)]
         elif isinstance(value, dict):
-            parts += [Text(f"\n{label(name)}", style="bold"), _card(value, language, around)]
+            parts += [Text(f"\n{said}", style="bold"), _card(value, language, around)]
         else:
-            grid.add_row(label(name), Text(cell(value, name)))
+            grid.add_row(said, Text(cell(value, name, language)))
     return Group(grid, *parts) if grid.row_count else Group(*parts)
 
 
@@ -206,17 +211,17 @@ def _listed(items: Sequence[Any], language: str, around: str = "") -> Renderable
     names = list(dict.fromkeys(name for row in rows for name in row))
     if names in (["text"], ["text_zh"]):
         return Text("\n".join(f"• {cell(row[names[0]])}" for row in rows))
-    lines = _merged([[_brief(row.get(name), name) for name in names] for row in rows])
+    lines = _merged([[_brief(row.get(name), name, language) for name in names] for row in rows])
     numeric = {place for place, name in enumerate(names) if all(_is_number(row.get(name)) for row in rows)}
-    labels = _labels(names)
+    labels = _labels(names, language)
     return _Fitting(labels, lines, numeric, _LEFT_OUT[language])
 
 
-def _labels(names: Sequence[str]) -> list[str]:
+def _labels(names: Sequence[str], language: str) -> list[str]:
     """What columns are called: a number and the time of it, called alike, are told apart."""
-    found = [label(name) for name in names]
+    found = [label(name, language) for name in names]
     return [
-        f"{said} at" if name.endswith("_ms") and found.count(said) > 1 else said
+        f"{said} {_AT[language]}" if name.endswith("_ms") and found.count(said) > 1 else said
         for name, said in zip(names, found, strict=True)
     ]
 
@@ -348,12 +353,16 @@ def _is_number(value: Any) -> bool:
     return value is None or type(value) in (int, float)
 
 
-def label(name: str) -> str:
+def label(name: str, language: str = "en") -> str:
     """What a member is called where people read it."""
+    if language == "zh" and (said := chinese.label(name)):
+        return said
+    if name.endswith("_utc"):
+        return f"{clean(name.removesuffix('_utc').replace('_', ' '))} (UTC)"
     return clean(name.removesuffix("_zh").removesuffix("_ms").replace("_", " "))
 
 
-def cell(value: Any, name: str = "") -> str:
+def cell(value: Any, name: str = "", language: str = "en") -> str:
     """A value of the member `name` as one line of text without control characters."""
     if value is None:
         return ""
@@ -371,10 +380,14 @@ def cell(value: Any, name: str = "") -> str:
         told = {
             key: f"{each[:12]}…" if _is_digest(each) else each for key, each in value.items() if each != ""
         }
-        return "; ".join(f"{label(key)} {cell(each, key)}" for key, each in told.items() if each is not None)
+        return "; ".join(
+            f"{label(key, language)} {cell(each, key, language)}"
+            for key, each in told.items()
+            if each is not None
+        )
     if isinstance(value, list):
         mark = " | " if any(isinstance(item, dict) for item in value) else ", "
-        return mark.join("–" if item is None else cell(item) for item in value)
+        return mark.join("–" if item is None else cell(item, "", language) for item in value)
     return clean(str(value))
 
 
@@ -385,10 +398,10 @@ def figure(value: Any, near: Any) -> Any:
     return f"{value:.{min(10, max(0, 1 - math.floor(math.log10(abs(near)))))}f}"
 
 
-def _brief(value: Any, name: str) -> str:
+def _brief(value: Any, name: str, language: str) -> str:
     """A cell of a list: long texts are cut, keys to copy are not; the object's own card has them whole."""
     most = _FACTS_CHARACTERS if isinstance(value, dict) else _CELL_CHARACTERS
-    text = f"{value[:12]}…" if _is_digest(value) else cell(value, name)
+    text = f"{value[:12]}…" if _is_digest(value) else cell(value, name, language)
     most = max(most, _WORD_CHARACTERS) if " " not in text else most
     return text if len(text) <= most else text[: most - 1] + "…"
 

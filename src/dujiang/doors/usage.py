@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dujiang.doors.local import FILE_MISSING, Options
+from dujiang.doors.local import FILE_MISSING, STDIN, Options, reading
 from dujiang.kernel.errors import Code, Exit, Refused
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ _SWITCHES = {"--json": "json", "--yes": "yes"}
 _VALUES = {"--as": "org", "--node": "node", "--home": "home", "--lang": "language"}
 _VARIABLES = {"org": "DUJIANG_AS", "node": "DUJIANG_NODE", "home": "DUJIANG_HOME", "key": "DUJIANG_KEY"}
 _LANGUAGES = ("en", "zh")
-STDIN = "/dev/stdin"
-"""What a bare `-` means."""
+_KEYS_BYTES_MAX = 1 << 20
 DEFAULT_HOME = Path.home() / ".dujiang"
 """Where a home is when nothing says otherwise."""
 
@@ -133,12 +132,13 @@ def parts(items: Iterable[str] | None) -> tuple[str, ...]:
 def key_line(vkey: str) -> str:
     """A verifier key: the line itself, or the line in the file it names.
 
-    Raises: Refused file_missing.
+    Raises: Refused file_missing, file_odd.
     """
     if "+" in vkey:
         return vkey
     try:
-        return Path(vkey).read_text(encoding="utf-8").strip()
+        with reading(Path(vkey)) as file:
+            return file.read(_KEYS_BYTES_MAX).decode().strip()
     except (OSError, ValueError):
         raise Refused(FILE_MISSING, name=Path(vkey).name) from None
 

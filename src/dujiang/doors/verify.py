@@ -12,11 +12,9 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cyclopts import Parameter
-
-from dujiang.doors.local import FILE_MISSING, Answer, Options
+from dujiang.doors.local import FILE_MISSING, Answer, Options, reading
 from dujiang.kernel.errors import Code, Exit, Refused, spoken
 
 if TYPE_CHECKING:
@@ -52,6 +50,8 @@ IS_A_BUNDLE = Code(
 )  # fmt: skip
 CODES = (LOG_NOT_VERIFIED, NOT_A_POLICY, NO_LOG_HERE, IS_A_BUNDLE)
 _FILE_BYTES_MAX = 16 << 20
+_WHOLE_S = 3600.0
+"""How long the log at an address may take: whoever writes its head may say any size."""
 _HEADS_PROOF = b"c2sp.org/tlog-proof@"
 _SIGNER_UNKNOWN = {
     "en": "Signer unknown: pin the log's key with --vkey to know who signed.",
@@ -78,7 +78,8 @@ class Ring(NamedTuple):
 
 
 def verify(
-    what: Annotated[str, Parameter(name="WHAT")],
+    what: str,
+    /,
     *,
     vkey: list[str] | None = None,
     entry: Path | None = None,
@@ -115,29 +116,41 @@ def verify(
         if _is_bundle(Path(what)):
             raise Refused(IS_A_BUNDLE)
         if _remote(what) or Path(what).is_dir():
-            return _log(what, ring, old, options.language)
-        if what.endswith(".jsonl"):
-            return _receipts(_each_line(Path(what)), ring, options.language)
-        raw = _file(Path(what))
-        if raw.startswith(_HEADS_PROOF):
-            return _proof(Path(what), raw, ring, entry, options.language)
-        opened = _opened(raw)
-        if not isinstance(opened, dict) or "leaf" not in opened:
-            from dujiang.doors import certificate
-
-            shown = certificate.found_in(raw)
-            if shown is not None:
-                return certificate.checked(shown, did_key, options.language)
-        return _told(_verdict(opened, ring), options.language)
+            return _log(what, ring, old, options)
+        given = _small(what, ring, entry, did_key, options)
+        return _hinted(given, ring, options) if given.exit else given
 
     return deed
+
+
+def _hinted(given: Answer, ring: Ring, options: Options) -> Answer:
+    from dujiang.doors import followers
+
+    return followers.hinted(given, ring.pinned, ring.document, options)
+
+
+def _small(what: str, ring: Ring, entry: Path | None, did_key: str | None, options: Options) -> Answer:
+    """The answer about a file: receipts, a proof or a certificate."""
+    if what.endswith(".jsonl"):
+        return _receipts(_each_line(Path(what)), ring, options.language)
+    raw = _file(Path(what))
+    if raw.startswith(_HEADS_PROOF):
+        return _proof(Path(what), raw, ring, entry, options.language)
+    opened = _opened(raw)
+    if not isinstance(opened, dict) or "leaf" not in opened:
+        from dujiang.doors import certificate
+
+        shown = certificate.found_in(raw)
+        if shown is not None:
+            return certificate.checked(shown, did_key, options.language)
+    return _told(_verdict(opened, ring), options.language)
 
 
 def _is_bundle(path: Path) -> bool:
     """Whether a path is what `dujiang ledger export` wrote: a folder or a .zip."""
     if path.is_dir():
         return (path / "SHA256SUMS").is_file() and (path / "entries").is_dir()
-    return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
+    return path.suffix.lower() == ".zip" and path.is_file() and zipfile.is_zipfile(path)
 
 
 def _ring(pinned: list[str], raw: bytes | None, policy: Policy | None) -> Ring:
@@ -233,12 +246,12 @@ def _proof(path: Path, raw: bytes, ring: Ring, entry: Path | None, language: str
     return Answer({**said, "size": head.size, **by})
 
 
-def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
+def _log(what: str, ring: Ring, old: Path | None, options: Options) -> Answer:
     from dujiang.doors import mirror
     from dujiang.doors.usage import ARGUMENT_MISSING
     from dujiang.ledger.walk import Broken
 
-    with mirror.at(what) if _remote(what) else nullcontext(mirror.below(Path(what))) as source:
+    with mirror.at(what, _WHOLE_S) if _remote(what) else nullcontext(mirror.below(Path(what))) as source:
         if ring.document is None and (said := source("keys")) is not None:
             # It need not be trusted: it proves what it adds, and else only takes away.
             ring = _ring(ring.pinned, said, ring.policy)
@@ -248,9 +261,11 @@ def _log(what: str, ring: Ring, old: Path | None, language: str) -> Answer:
         try:
             body = _walked(source, known, None if old is None else _file(old))
         except Broken as broken:
-            return _no(LOG_NOT_VERIFIED, "", str(broken), language)
+            no = _no(LOG_NOT_VERIFIED, "", str(broken), options.language)
+            return _hinted(no, ring, options)
     trusted = bool(ring.pinned)
-    return Answer({**body, "trusted": trusted, "note": None if trusted else _SIGNER_UNKNOWN[language]})
+    note = None if trusted else _SIGNER_UNKNOWN[options.language]
+    return Answer({**body, "trusted": trusted, "note": note})
 
 
 def _remote(what: str) -> bool:
@@ -355,7 +370,7 @@ def _said(leaf: bytes) -> dict[str, Any]:
 
 def _file(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             return file.read(_FILE_BYTES_MAX)
     except OSError:
         raise Refused(FILE_MISSING, name=path.name) from None
@@ -364,7 +379,7 @@ def _file(path: Path) -> bytes:
 def _each_line(path: Path) -> Iterator[bytes]:
     """The lines of a file of any size: every one is looked at, or it is not said that all verify."""
     try:
-        with path.open("rb") as file:
+        with reading(path) as file:
             while line := file.readline(_FILE_BYTES_MAX):
                 yield line
     except OSError:

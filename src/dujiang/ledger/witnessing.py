@@ -18,14 +18,26 @@ from dujiang.ledger.note import COSIGNATURE, ED25519, MLDSA44, Key, NotANote, in
 _VKEYS_MAX = 8
 _URL_CHARACTERS_MAX = 300
 FAILURES = {
-    "": "", "unreachable": "It did not answer in time.", "odd": "It did not answer as a witness does.",
-    "lied": "Its signature is not true under the keys it was appointed with.",
-    "unknown": "It does not watch this log (404).", "unsigned": "It does not know this log's key (403).",
-    "refused": "It was shown another history of this log and refuses this one (422).",
-    "ahead": "It has cosigned more of this log than this home holds: an older copy was put back, or it lies.",
-    "contradiction": "This home's tree is not the one that was cosigned: nothing was sent.",
-}  # fmt: skip
-"""What can have come of asking a witness, by the word it is kept by."""
+    "": ("", ""),
+    "unreachable": ("It did not answer in time.", "未按时应答。"),
+    "odd": ("It did not answer as a witness does.", "其应答不符合见证方协议。"),
+    "lied": ("Its signature is not true under the keys it was appointed with.", "其签名与任命时的公钥不符。"),
+    "unknown": ("It does not watch this log (404).", "其未监看本日志（404）。"),
+    "unsigned": ("It does not know this log's key (403).", "其不识别本日志的密钥（403）。"),
+    "refused": (
+        "It was shown another history of this log and refuses this one (422).",
+        "其收到过本日志的另一份历史，拒绝联署当前历史（422）。",
+    ),
+    "ahead": (
+        "It has cosigned more of this log than this home holds: an older copy was put back, or it lies.",
+        "其已联署的长度超过本节点目录所存：曾放回较旧副本，或其说谎。",
+    ),
+    "contradiction": (
+        "This home's tree is not the one that was cosigned: nothing was sent.",
+        "本节点的树与已联署的不一致：未发送任何内容。",
+    ),
+}
+"""What can have come of asking a witness, by the word it is kept by, in English and in Chinese."""
 ALARMS = frozenset({"refused", "ahead", "contradiction", "lied"})
 """What does not pass by itself."""
 
@@ -124,6 +136,7 @@ class Standing:
     """Failed tries since it last cosigned."""
     failure: str
     why: str
+    why_zh: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +319,7 @@ def overview(db: Session, now_ms: int) -> Overview:
         tuple(
             Standing(
                 each.name, each.url, each.cosigned, each.cosigned_ms, each.failures, each.failure,
-                FAILURES.get(each.failure, ""),
+                *FAILURES.get(each.failure, ("", "")),
             )
             for each in witness_store.witnesses(db)
         ),

@@ -46,9 +46,14 @@ class Mark:
 
 
 def path_of(home: Path) -> Path:
-    """Where the file of a home lies: beside it, unless DUJIANG_HIGH_WATER names a file."""
-    named = os.environ.get("DUJIANG_HIGH_WATER")
-    return Path(named) if named else home.parent / f"{home.name}.high"
+    """Where the file of a home lies: beside it, unless DUJIANG_HIGH_WATER names a file.
+
+    By whatever name a home is reached, through links or not, the file is the one: two would each be behind the other.
+    """
+    if named := os.environ.get("DUJIANG_HIGH_WATER"):
+        return Path(named)
+    real = home.resolve()
+    return real.parent / f"{real.name}.high"
 
 
 def read(path: Path) -> Mark | None:

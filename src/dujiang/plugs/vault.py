@@ -59,8 +59,13 @@ class SealedVault:
 
 
 def key_path(home: Path) -> Path:
-    """Where the master key of a home lies: beside it, so that a copy of the home lacks it."""
-    return home.parent / f"{home.name}.key"
+    """Where the master key of a home lies: beside it, so that a copy of the home lacks it.
+
+    Of a home that is reached through a link it may lie beside the link, as it always did before.
+    """
+    real = home.resolve()
+    place, named = real.parent / f"{real.name}.key", home.parent / f"{home.name}.key"
+    return named if named.exists() and not place.exists() else place
 
 
 def make_master(home: Path, environment: Mapping[str, str] = os.environ) -> bytes:
