@@ -102,6 +102,10 @@ class _Session:
         self._watched.tell("statement")
         self._inner.many(statement, rows)
 
+    def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        self._watched.tell("statement")
+        self._inner.later(statement, rows)
+
     def changed(self, statement: Sql, /, **values: Value) -> int:
         self._watched.tell("statement")
         return self._inner.changed(statement, **values)

@@ -63,6 +63,53 @@ class DatabaseContract(ABC):
         writing.commit()
         assert self.rows(database) == [(1, "x"), (3, "x")]
 
+    def test_later_rows_are_there_for_whoever_asks_and_at_the_commit(self, database: Database) -> None:
+        writing = database.writing()
+        db = writing.begin()
+        writing.savepoint()
+        db.later(ADD, [(1, "x"), (2, "x")])
+        assert db.run(ALL) == [(1, "x"), (2, "x")]
+        db.later(ADD, [(3, "x")])
+        assert db.changed(RENAME, n=2, word="y") == 2
+        db.later(ADD, [(4, "x")])
+        writing.commit()
+        assert self.rows(database) == [(1, "x"), (2, "y"), (3, "y"), (4, "x")]
+
+    @pytest.mark.parametrize("asked", [True, False])
+    def test_later_rows_are_taken_back_with_their_act_alone(self, database: Database, asked: bool) -> None:
+        """Also where it was for the sake of an act that is taken back that those of earlier acts were written."""
+        writing = database.writing()
+        db = writing.begin()
+        kept: list[Row] = []
+        for n in range(1, 9):
+            writing.savepoint()
+            db.later(ADD, [(n, "x")])
+            if asked and n % 4 in (2, 3):
+                assert db.run(ALL) == sorted([*kept, (n, "x")])
+                db.later(ADD, [(n + 10, "x")])
+            if n % 2 == 0:
+                writing.undo()
+            else:
+                kept = db.run(ALL) if asked and n % 4 == 3 else [*kept, (n, "x")]
+        writing.commit()
+        expected = [1, 3, 5, 7, 13, 17] if asked else [1, 3, 5, 7]
+        assert [row[0] for row in self.rows(database)] == expected
+
+    def test_later_rows_go_with_their_transaction(self, database: Database) -> None:
+        writing = database.writing()
+        writing.begin().later(ADD, [(1, "x")])
+        writing.rollback()
+        db = writing.begin()
+        assert db.run(ALL) == []
+        db.later(ADD, [(2, "x"), (2, "again")])
+        with pytest.raises(Unavailable):
+            writing.commit()
+        writing.rollback()
+        assert self.rows(database) == []
+        writing.begin().later(ADD, [(3, "x")])
+        writing.commit()
+        assert [row[0] for row in self.rows(database)] == [3]
+
     def test_many_rows_are_inserted_at_once_or_none_of_them(self, database: Database) -> None:
         words = ["一", "", "a\tb\\n\n", None, "\\N", *(f"w{n}" for n in range(2500))]
         rows: list[Row] = list(enumerate(words))

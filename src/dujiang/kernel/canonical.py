@@ -47,9 +47,8 @@ def _simple(value: object) -> bool:
         return -_SAFE_INTEGER <= cast(int, value) <= _SAFE_INTEGER
     if kind is dict:
         members = cast("dict[object, object]", value)
-        return all(type(key) is str and key.isascii() for key in members) and all(
-            map(_simple, members.values())
-        )
+        ascii_keys = all(type(key) is str and key.isascii() for key in members)
+        return ascii_keys and all(map(_simple, members.values()))
     return (kind is list or kind is tuple) and all(map(_simple, cast("list[object]", value)))
 
 

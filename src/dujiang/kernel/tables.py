@@ -51,6 +51,9 @@ class Session(Protocol):
     def many(self, statement: Sql, rows: Sequence[Row]) -> None:
         """Inserts rows, each in the order of the statement's columns; as few round trips as there can be."""
 
+    def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        """The same before the commit, or before the next statement that names their table."""
+
     def changed(self, statement: Sql, /, **values: Value) -> int:
         """The number of rows an update or delete changed."""
         ...

@@ -224,12 +224,10 @@ def drop_unused_keys(db: Session) -> None:
 
 def add_entry(db: Session, record: Record, commitments: bytes, salts: bytes, sight: Iterable[str]) -> None:
     """Keeps an entry and who may see it; `commitments` and `salts` in the order of its facts."""
-    db.run(
-        _ENTRY_ADD, idx=record.index, act=record.act, time_ms=record.time_ms, org=record.org,
-        facts=msgspec.json.encode(record.facts).decode(), commitments=commitments, salts=salts,
-    )  # fmt: skip
-    for org in sight:
-        db.run(_SIGHT_ADD, org=org, idx=record.index, entries=1)
+    facts = msgspec.json.encode(record.facts).decode()
+    row = (record.index, record.act, record.time_ms, record.org, facts, commitments, salts)
+    db.later(_ENTRY_ADD, [row])
+    db.later(_SIGHT_ADD, [(org, record.index, 1) for org in sight])
 
 
 def add_entries(
@@ -440,6 +438,7 @@ _RUNS, _RUNS_UP = (
     }
     for bound, order in (("< :below", "DESC"), ("> :after", "ASC"))
 )
+_ABOUT_ADD = Sql(insert(_ABOUT))
 _UNNAME = Sql(text("DELETE FROM ledger_about WHERE name = :name AND idx = :idx"))
 _FORGET = Sql(text("DELETE FROM ledger_about WHERE name = :name"))
 _TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
@@ -447,16 +446,7 @@ _TIME_GET = Sql(text("SELECT time_ms FROM ledger_entry WHERE idx = :idx"))
 
 def add_about(db: Session, names: Iterable[str], index: int, entries: int = 1) -> None:
     """Keeps what an entry, or each of so many from it on, is about."""
-    numbers = {number_of(name) for name in names}
-    values = {f"n{place}": each for place, each in enumerate(numbers)}
-    if numbers:
-        db.run(_about_add(len(numbers)), idx=index, entries=entries, **values)
-
-
-@cache
-def _about_add(count: int) -> Sql:
-    rows = ", ".join(f"(:n{place}, :idx, :entries)" for place in range(count))
-    return Sql(text(f"INSERT INTO ledger_about (name, idx, entries) VALUES {rows}"))
+    db.later(_ABOUT_ADD, [(number, index, entries) for number in {number_of(name) for name in names}])
 
 
 def forget(db: Session, names: Iterable[str]) -> None:

@@ -25,6 +25,7 @@ from sqlalchemy.engine.interfaces import BindTyping
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
 from dujiang.plugs.sqlite import DATABASE_FAILED, DISK_FULL, READ_ONLY
+from dujiang.plugs.waiting import Waiting
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -183,10 +184,15 @@ class _Session:
         self._errors = (psycopg.Error, UnicodeError, OverflowError, ValueError)
 
     def run(self, statement: Sql, /, **values: Value) -> list[Row]:
-        cursor = self._cursor
         try:
-            cursor.execute(*_asked(*statement.bound(self._dialect, values)))
+            cursor = self._done(*statement.bound(self._dialect, values))
             return cast("list[Row]", cursor.fetchall() if cursor.pgresult.nfields else [])
+        except self._errors as error:
+            raise _failed(error) from None
+
+    def changed(self, statement: Sql, /, **values: Value) -> int:
+        try:
+            return self._done(*statement.bound(self._dialect, values)).rowcount
         except self._errors as error:
             raise _failed(error) from None
 
@@ -201,11 +207,24 @@ class _Session:
         except self._errors as error:
             raise _failed(error) from None
 
-    def changed(self, statement: Sql, /, **values: Value) -> int:
-        try:
-            return self._cursor.execute(*_asked(*statement.bound(self._dialect, values))).rowcount
-        except self._errors as error:
-            raise _failed(error) from None
+    def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        self.many(statement, rows)
+
+    def _done(self, command: str, values: dict[str, Value]) -> Any:
+        return self._cursor.execute(*_asked(command, values))
+
+
+class _WritingSession(_Session):
+    def __init__(self, connection: Connection[Any], dialect: Any) -> None:
+        super().__init__(connection, dialect)
+        self.waiting = Waiting(self.many)
+
+    def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        self.waiting.add(statement, statement.bound(self._dialect, {})[0], rows)
+
+    def _done(self, command: str, values: dict[str, Value]) -> Any:
+        self.waiting.before(command)
+        return super()._done(command, values)
 
 
 @cache
@@ -315,6 +334,7 @@ class _Writing:
 
     def begin(self) -> _Session:
         self._marked = False
+        self._session.waiting.clear()
         if self._fenced:
             raise DatabaseLost(WRITER_FENCED)
         if self._connection is None or self._connection.closed or self._connection.broken:
@@ -332,11 +352,14 @@ class _Writing:
     def savepoint(self) -> None:
         self._do(b"RELEASE SAVEPOINT act; SAVEPOINT act" if self._marked else b"SAVEPOINT act")
         self._marked = True
+        self._session.waiting.mark()
 
     def undo(self) -> None:
         self._do(b"ROLLBACK TO SAVEPOINT act")
+        self._session.waiting.undo()
 
     def commit(self) -> None:
+        self._session.waiting.finish()
         # Of a transaction that failed, COMMIT says that it rolled back, and no error.
         if self._do(b"COMMIT") != b"COMMIT":
             raise DatabaseLost(DATABASE_FAILED)
@@ -372,7 +395,7 @@ class _Writing:
             connection.close()
             raise
         self._connection = connection
-        self._session = _Session(connection, self._dialect)
+        self._session = _WritingSession(connection, self._dialect)
 
     def _raised(self, connection: Connection[Any]) -> int:
         if not self._token:

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ from sqlalchemy.dialects import sqlite as _dialects
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
 from dujiang.plugs.folder import sync_file
+from dujiang.plugs.waiting import Waiting
 
 DATABASE_FAILED = Code(
     "database_failed", 503, Exit.failure,
@@ -46,8 +48,8 @@ DATABASE_REPLACED = Code(
 )  # fmt: skip
 CODES = (DATABASE_FAILED, DISK_FULL, READ_ONLY, DATABASE_REPLACED)
 _READERS_MAX = 16
-_ROWS_MAX = 1024
-"""Rows of one insert; SQLite takes 32,766 values in a statement."""
+_WIDTHS = (1024, 256, 64, 16, 4, 1)
+"""Rows of one insert, few widths so that all stay prepared; SQLite takes 32,766 values in a statement."""
 
 
 def _dialect() -> _dialects.dialect:
@@ -60,30 +62,52 @@ class _Session:
         self._dialect = dialect
 
     def run(self, statement: Sql, /, **values: Value) -> list[Row]:
-        try:
-            return cast(
-                "list[Row]", self._connection.execute(*statement.bound(self._dialect, values)).fetchall()
-            )
-        except sqlite3.Error as error:
-            raise _failed(error) from None
+        return cast("list[Row]", self._done(*statement.bound(self._dialect, values)).fetchall())
+
+    def changed(self, statement: Sql, /, **values: Value) -> int:
+        return self._done(*statement.bound(self._dialect, values)).rowcount
 
     def many(self, statement: Sql, rows: Sequence[Row]) -> None:
         """Inserts rows, hundreds by one statement: each statement lets another thread take its turn."""
+        command, at = statement.bound(self._dialect, {})[0], 0
+        for width in _WIDTHS:
+            while len(rows) - at >= width:
+                values = [value for row in rows[at : at + width] for value in row]
+                self._executed(_of_rows(command, width), values)
+                at += width
+
+    def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        self.many(statement, rows)
+
+    def _done(self, command: str, values: dict[str, Value]) -> sqlite3.Cursor:
+        return self._executed(command, values)
+
+    def _executed(self, command: str, values: dict[str, Value] | list[Value]) -> sqlite3.Cursor:
         try:
-            head, _, names = statement.bound(self._dialect, {})[0].rpartition("VALUES")
-            row = f"({', '.join('?' * (names.count(',') + 1))})"
-            for at in range(0, len(rows), _ROWS_MAX):
-                part = rows[at : at + _ROWS_MAX]
-                line = f"{head}VALUES {', '.join([row] * len(part))}"
-                self._connection.execute(line, [value for each in part for value in each])
+            return self._connection.execute(command, values)
         except sqlite3.Error as error:
             raise _failed(error) from None
 
-    def changed(self, statement: Sql, /, **values: Value) -> int:
-        try:
-            return self._connection.execute(*statement.bound(self._dialect, values)).rowcount
-        except sqlite3.Error as error:
-            raise _failed(error) from None
+
+class _WritingSession(_Session):
+    def __init__(self, connection: sqlite3.Connection, dialect: _dialects.dialect) -> None:
+        super().__init__(connection, dialect)
+        self.waiting = Waiting(self.many)
+
+    def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        self.waiting.add(statement, statement.bound(self._dialect, {})[0], rows)
+
+    def _done(self, command: str, values: dict[str, Value]) -> sqlite3.Cursor:
+        self.waiting.before(command)
+        return self._executed(command, values)
+
+
+@cache
+def _of_rows(command: str, count: int) -> str:
+    """An insert of one row as one of so many, its values by their places."""
+    head, _, names = command.rpartition("VALUES")
+    row = f"({', '.join('?' * (names.count(',') + 1))})"
+    return f"{head}VALUES {', '.join([row] * count)}"
 
 
 def lost(error: sqlite3.Error) -> DatabaseLost:
@@ -142,7 +166,7 @@ class SqliteDatabase:
         """The one writing connection."""
         if self._writing is None:
             connection = self._connect()
-            self._writing = _Writing(connection, _Session(connection, self._dialect), self.unmoved)
+            self._writing = _Writing(connection, _WritingSession(connection, self._dialect), self.unmoved)
         return self._writing
 
     @contextmanager
@@ -235,7 +259,7 @@ class SqliteDatabase:
 
 class _Writing:
     def __init__(
-        self, connection: sqlite3.Connection, session: _Session, unmoved: Callable[[], None]
+        self, connection: sqlite3.Connection, session: _WritingSession, unmoved: Callable[[], None]
     ) -> None:
         self.connection = connection
         self._unmoved = unmoved
@@ -244,6 +268,7 @@ class _Writing:
 
     def begin(self) -> _Session:
         self._marked = False
+        self._session.waiting.clear()
         self._unmoved()
         self._do("BEGIN IMMEDIATE")
         return self._session
@@ -253,11 +278,14 @@ class _Writing:
             self._do("RELEASE act")
         self._do("SAVEPOINT act")
         self._marked = True
+        self._session.waiting.mark()
 
     def undo(self) -> None:
         self._do("ROLLBACK TO act")
+        self._session.waiting.undo()
 
     def commit(self) -> None:
+        self._session.waiting.finish()
         self._unmoved()
         self._do("COMMIT")
 

@@ -61,11 +61,11 @@ _HEAR = Sql(
 
 def add(db: Session, letter: Letter) -> None:
     """Puts a letter in the outbox."""
-    db.run(
-        _OUT_ADD, id=letter.id, org=letter.org, to_did=letter.to_did, claims=letter.claims,
-        state=letter.state, attempts=letter.attempts, due_ms=letter.due_ms, about=letter.about,
-        entry=letter.entry,
+    row = (
+        letter.id, letter.org, letter.to_did, letter.claims, letter.state, letter.attempts, letter.due_ms,
+        letter.about, letter.entry,
     )  # fmt: skip
+    db.later(_OUT_ADD, [row])
 
 
 def due(db: Session, now_ms: int, count: int) -> list[Letter]:
