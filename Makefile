@@ -11,8 +11,8 @@ help:         ## what can be made
 	@grep -hE '^[a-z]+: .*##' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
 demo: .venv/base.stamp          ## the life of real tables, from offer to settlement and proof; ONCE=1 to end when done
 	@$(bin)/dujiang demo $(if $(filter 1,$(ONCE)),--once) $(if $(PORT),--port $(PORT)) $(if $(filter command,$(origin LANG)),--lang $(LANG))
-test: .venv/test.stamp          ## all tests that need only this clone
-	@$(bin)/python -m pytest tests --ignore=tests/conformance --ignore=tests/soak $(ARGS)
+test: .venv/test.stamp          ## all tests that need only this clone, in two processes; with ARGS=… in one
+	@$(bin)/python $(if $(ARGS),-m pytest tests --ignore=tests/conformance --ignore=tests/soak $(ARGS),tests/lanes.py)
 check: .venv/test.stamp         ## format, lint, types, import order, house tests
 	@$(bin)/ruff format --check -q --output-format concise . && $(bin)/ruff check -q . && $(bin)/basedpyright && $(bin)/lint-imports && $(bin)/python -m pytest -q tests/house
 bench: .venv/test.stamp         ## the numbers of docs/BENCHMARKS.md, written to bench/results.json

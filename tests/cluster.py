@@ -24,14 +24,15 @@ class Cluster:
     """A running server; its databases are made by `fresh`."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
-        """`settings`: lines of postgresql.conf."""
+        """`settings`: lines of postgresql.conf. What another server left in the folder's `data` is gone on with."""
         self.folder, self._bin = folder, binaries()
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             shutil.chown(folder, self._user, self._user)
-        self._run(
-            "initdb", "--no-sync", "--auth=trust", "--username=dujiang", "--encoding=UTF8", "--locale=C"
-        )
+        if not (folder / "data").exists():
+            self._run(
+                "initdb", "--no-sync", "--auth=trust", "--username=dujiang", "--encoding=UTF8", "--locale=C"
+            )
         with open(folder / "data" / "postgresql.conf", "a", encoding="utf-8") as conf:
             conf.write(
                 f"listen_addresses = ''\nunix_socket_directories = '{folder}'\nshared_buffers = 32MB\n"
@@ -70,11 +71,15 @@ class Cluster:
                     raise RuntimeError((self.folder / "log").read_text("utf-8")) from None
                 time.sleep(0.05)
 
+    def pids(self) -> list[int]:
+        """The processes of the server: the first one, which makes the others, and those there are now."""
+        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        return [first, *_children(first)]
+
     def kill(self) -> None:
         """Ends every process of the server at once, as a power cut would as far as processes go."""
         assert self.process is not None
-        first = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
-        for pid in [first, *_children(first)]:
+        for pid in self.pids():
             os.kill(pid, signal.SIGKILL)
         self.process.wait()
 

@@ -191,7 +191,9 @@ def test_two_nodes_cosign_each_other_and_catch_a_planted_rewrite(tmp_path: Path)
         until(lambda: any(each["size"] == grown for each in b.act("forks")["items"]))
         found = b.act("forks")["items"]
         for each in found:
-            assert each["conflict"] == ("roots" if each["size"] <= size else "rewritten"), "any size may be met"
+            assert each["conflict"] == ("roots" if each["size"] <= size else "rewritten"), (
+                "any size may be met"
+            )
             assert each["proves"] and each["known"] == size and each["origin"] == note.read_vkey(a.vkey)[0]
         forks = len(found)
         (doctor,) = [each for each in nodes.said(tmp_path / "b", "doctor", exit=1) if each["name"] == "forks"]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 _CALLS = "write,pwrite64,writev,sendto,sendmsg,ftruncate,fsync,fdatasync,rename,renameat,renameat2,unlink"
 _LINE = re.compile(r"(?P<pid>\d+) +(?P<rest>.*)", re.S)
@@ -25,7 +32,45 @@ def before(out: Path) -> list[str]:
     """
     found = shutil.which("strace")
     assert found, "strace is missing: durability can not be shown without it (apt-get install strace)"
-    return [found, "-f", "-qq", "-yy", "-xx", "-s", "70000", "-e", f"trace={_CALLS}", "-o", str(out)]
+    return _command(found, out, 70_000)
+
+
+def _command(program: str, out: Path, bytes_max: int) -> list[str]:
+    shown = ["-f", "-qq", "-yy", "-xx", "-s", str(bytes_max), "-e", f"trace={_CALLS}"]
+    return [program, *shown, "-o", str(out)]
+
+
+@contextmanager
+def attached(out: Path, pids: list[int], bytes_max: int) -> Iterator[None]:
+    """One tracer on programs that run already and on what they start, all of whose calls stand in one order.
+
+    Where strace is missing, or may not look at processes it did not start, the test is skipped and says so.
+    """
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("strace is missing (apt-get install strace)")
+    words = [word for pid in pids for word in ("-p", str(pid))]
+    with subprocess.Popen(
+        [*_command(program, out, bytes_max), *words], stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not all(_traced(pid) for pid in pids):
+                if process.poll() is not None:
+                    assert process.stderr is not None
+                    pytest.skip(f"strace attaches to nothing here: {process.stderr.read()[-300:]!r}")
+                assert time.monotonic() < deadline, "strace does not attach"
+                time.sleep(0.02)
+            yield
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+
+
+def _traced(pid: int) -> bool:
+    """Whether every thread of a process has a tracer."""
+    threads = [Path(f"/proc/{pid}/task/{each}/status") for each in os.listdir(f"/proc/{pid}/task")]
+    return not any("\nTracerPid:\t0\n" in each.read_text() for each in threads)
 
 
 @dataclass(frozen=True)
