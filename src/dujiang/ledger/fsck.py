@@ -96,7 +96,7 @@ def whole(db: Session) -> str | None:
 
 
 def examine(db: Session, limit: int) -> Examination:
-    """Everything that differs; 10**6 entries take some 10 s, and each checkpoint the check of a signature."""
+    """Everything that differs; 10**6 entries take some 11 s, and each checkpoint the check of a signature."""
     found = Examination(limit)
     sight = _Sight(db, found)
     for entry in entries(db, found, store.checkpoints(db)):
