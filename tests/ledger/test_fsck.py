@@ -77,6 +77,14 @@ WOUNDS: dict[str, tuple[str, str, int | None]] = {
     "a tile that is too long": (
         "UPDATE ledger_tile SET hashes = zeroblob(3200) WHERE level = 1", "tile", 0,
     ),
+    "a commitment too many": (
+        "UPDATE ledger_entry SET commitments = CAST(commitments || zeroblob(32) AS BLOB) WHERE idx = 7",
+        "record", 7,
+    ),
+    "an entry before the first": (
+        "INSERT INTO ledger_entry SELECT -5, act, time_ms, org, facts, commitments, salts FROM ledger_entry"
+        " WHERE idx = 0", "number", None,
+    ),
     "an entry that is gone": ("DELETE FROM ledger_entry WHERE idx = 11", "number", 11),
     "the root of a checkpoint": (
         "UPDATE ledger_checkpoint SET note = (SELECT note FROM ledger_checkpoint WHERE size = 20) WHERE size = 21",
@@ -100,6 +108,10 @@ WOUNDS: dict[str, tuple[str, str, int | None]] = {
         " WHERE org = :org AND idx > 20)", "sight", -1,
     ),
     "a figure": ("UPDATE ledger_figure SET rows = rows + 1 WHERE questions > 0", "figure", None),
+    "a figure of no entry": (
+        "INSERT INTO ledger_figure SELECT flow, month, day, 99999, organisations, products, contracts, questions,"
+        " statistics, rows, amount_minor FROM ledger_figure LIMIT 1", "figure", None,
+    ),
     "a figure that is gone": ("DELETE FROM ledger_figure WHERE questions > 0", "figure", None),
 }  # fmt: skip
 

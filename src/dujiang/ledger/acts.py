@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from dujiang.ledger.cosigning import (
 from dujiang.ledger.erasing import erase as erase_facts
 from dujiang.ledger.erasing import naming, unname
 from dujiang.ledger.keeping import Proof, keep, kept_count, proof_of
-from dujiang.ledger.model import LOG_DAMAGED, NO_SUCH_TREE, Counted, Flow, Record, Scope, Sum
+from dujiang.ledger.model import LOG_DAMAGED, NO_SUCH_TREE, Counted, Scope, Sum
 from dujiang.ledger.note import in_base64, read_checkpoint
 from dujiang.ledger.rekeying import (
     Disown,
@@ -241,24 +241,3 @@ def size(db: Session) -> int:
     """How many entries the newest checkpoint covers."""
     head = store.checkpoint(db)
     return head[0] if head else 0
-
-
-Kept = dict[int, dict[Flow, dict[str, int]]]
-"""By entry and flow the quantities that the tables of figures hold."""
-
-
-def whole(db: Session, count: int = 5000) -> Iterator[tuple[list[Record], Kept, frozenset[int]]]:
-    """The log in pages, newest first: its records, and what the tables of figures hold of the same entries.
-
-    A figure on another day than its entry's is left out: it is not that entry's. Third: the entries whose
-    leaf is not the one in the tree, or whose record does not open it.
-    """
-    before = 2**53
-    while page := store.page(db, before, count):
-        days = {record.index: rules.day_of(record.time_ms) for record in page}
-        kept: Kept = {}
-        for index, day, month, flow, counted in store.of_entries(db, page[-1].index, before):
-            if days.get(index, day) == day and month == rules.month_of(day):
-                kept.setdefault(index, {})[flow] = counted
-        yield page, kept, fsck_rules.strange(db, page)
-        before = page[-1].index

@@ -1,79 +1,33 @@
-"""Whether the log in the database is the log that was signed: every record, leaf, tile and the newest checkpoint.
+"""Whether the log in the database is the log that was signed (检查): one walk from the first entry to the last.
 
-1. Entries are numbered without a gap. 2. A record's facts and salts give its leaf. 3. The leaves give the tiles.
-4. The tiles give the root of the newest checkpoint, of that size. 5. It is signed by the log's keys of that size.
+1. Entries are numbered without a gap, in the order of their time. 2. A record opens its leaf, but for what was
+erased. 3. Leaves are the hashes of level 0, full tiles give the level above. 4. A checkpoint has the root of its size,
+and the signatures of the keys of that size; the newest is of all entries. 5. Whom an entry names as its sides may
+see it, and nobody else. 6. What an entry counts is what the figures hold of it.
+
+`head` proves 4 of the newest checkpoint from the tiles alone: quick, whatever the size of the log.
+`whole` proves 1 to 4, of checkpoints the newest: that a copy may go on. `examine` proves all, and names what differs.
+`pages` is the walk of both, and of who compares the log with what the packages keep (observatory's reconcile).
+What a stranger proves of the published files, without a database, is `walk`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from itertools import zip_longest
-from typing import Any, cast
-
-import msgspec
+from typing import Any
 
 from dujiang.kernel.tables import Session
 from dujiang.ledger import keyring, lot, note, rules, store
-from dujiang.ledger.model import Flow, Record
-from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, node_hash
+from dujiang.ledger.model import Flow, LogKey
+from dujiang.ledger.tree import WIDTH, Edge, leaf_hash
 
-_PAGE = 1000
-_BLOCK = 4096
+_BLOCK = 1024
+_ALL = 2**53
+"""Beyond every entry, and with a minus before every one."""
 
-
-def head(db: Session) -> str | None:
-    """The first of rules 4 and 5 that does not hold, or None: quick, whatever the size of the log."""
-    newest = store.checkpoint(db)
-    size, _ = store.last(db)
-    if newest is None or newest[0] != size:
-        return "4 size"
-    try:
-        checkpoint = note.read_checkpoint(newest[1])
-    except note.NotANote:
-        return "5 checkpoint"
-    if not keyring.holds(checkpoint, keyring.signing(db)):
-        return "5 signature"
-    try:
-        root = store.tree(db, size).root()
-    except IndexError:
-        return "3 tiles"
-    return None if checkpoint.size == size and checkpoint.root == root else "4 root"
-
-
-def whole(db: Session) -> str | None:
-    """The first rule that does not hold, or None; reads every entry."""
-    size, _ = store.last(db)
-    edge = Edge()
-    for first in range(0, size, _PAGE):
-        page = store.page(db, min(size, first + _PAGE), min(_PAGE, size - first))
-        for place, record in enumerate(reversed(page), first):
-            if record.index != place:
-                return "1 numbers"
-            if not rules.opens(record):
-                return "2 records"
-            for level, number, hashes in edge.append(leaf_hash(record.leaf.encode())):
-                if store.tile(db, level, number) != hashes:
-                    return "3 tiles"
-    if edge.size != size:
-        return "1 numbers"
-    if any(store.tile(db, level, number) != hashes for level, number, hashes in edge.partial()):
-        return "3 tiles"
-    return head(db)
-
-
-def strange(db: Session, page: Sequence[Record]) -> frozenset[int]:
-    """The entries of a page whose leaf is not the one in the tree, or whose record does not open it."""
-    found: set[int] = set()
-    tiles: dict[int, list[bytes]] = {}
-    for record in page:
-        number, place = divmod(record.index, WIDTH)
-        if number not in tiles:
-            tiles[number] = store.tile(db, 0, number)
-        if tiles[number][place : place + 1] != [leaf_hash(record.leaf.encode())] or not rules.opens(record):
-            found.add(record.index)
-    return frozenset(found)
+Counts = dict[Flow, dict[str, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,102 +59,192 @@ class Examination:
             self.differences.append(Difference(what, at, detail))
 
 
-def examine(db: Session, limit: int) -> Examination:
-    """Everything that differs, from the first entry to the last; 10**6 entries take some 15 s.
+@dataclass(slots=True)
+class Entry:
+    """What an entry tells, and what the tables of figures hold of it."""
 
-    1. Entries are numbered without a gap, in the order of their time. 2. A record opens its leaf, but for what was
-    erased. 3. Leaves are the hashes of level 0, full tiles give the level above. 4. Every checkpoint has the root of
-    its size, and the signatures of the keys of that size. 5. Whom an entry names as its sides may see it, and nobody
-    else. 6. What an entry counts is what the figures hold of it.
-    """
+    index: int
+    act: str
+    time_ms: int
+    org: str
+    facts: dict[str, Any]
+    """Without those that were erased."""
+    erased: tuple[str, ...]
+    counted: Counts
+    """Without figures on another day than the entry's: these are not its own."""
+
+
+def head(db: Session) -> str | None:
+    """What of the newest checkpoint is not so, or None; reads a few tiles."""
+    newest, (size, _) = store.checkpoint(db), store.last(db)
+    if newest is None or newest[0] != size:
+        return "checkpoint"
+    try:
+        root = store.tree(db, size).root()
+    except IndexError:
+        return "tile"
+    return _wrong(*newest, root, keyring.signing(db))
+
+
+def whole(db: Session) -> str | None:
+    """The first thing of the log that is not so, or None; reads every entry, of checkpoints the newest."""
+    found, newest = Examination(1), store.checkpoint(db)
+    for _ in entries(db, found, [newest] if newest else []):
+        if found.found:
+            break
+    return next((f"{each.what} {each.at} {each.detail}".strip() for each in found.differences), None)
+
+
+def examine(db: Session, limit: int) -> Examination:
+    """Everything that differs; 10**6 entries take some 11 s, and each checkpoint the check of a signature."""
     found = Examination(limit)
-    grown, sight = _Grown(db, found), _Sight(db, found)
-    size, _ = store.last(db)
-    last_ms = 0
-    for first in range(0, size, _BLOCK):
-        rows = store.raw(db, first, _BLOCK)
-        kept = _figures(db, first, _BLOCK)
-        for index, act, time_ms, org, text, commitments, salts in rows:
-            while found.entries < index:
-                found.differs("number", found.entries)
-                grown.add(None, last_ms)
-                found.entries += 1
-            found.entries += 1
-            if time_ms < last_ms:
-                found.differs("time", index)
-            last_ms = max(last_ms, time_ms)
-            facts = _facts(text)
-            if not _opens(facts, org, commitments, salts):
-                found.differs("record", index)
-            grown.add(leaf_hash(rules.leaf_of(act, time_ms, facts, commitments).encode()), time_ms)
-            sight.add(index, org, facts, salts)
-            if "figures" in facts and rules.figures_of(facts) != kept.get(index, {}):
-                found.differs("figure", index)
-    grown.end(size)
+    sight = _Sight(db, found)
+    for entry in entries(db, found, store.checkpoints(db)):
+        sight.add(entry)
+        if "figures" in entry.facts and rules.figures_of(entry.facts) != entry.counted:
+            found.differs("figure", entry.index)
     sight.end()
     return found
 
 
-def _facts(text: str) -> dict[str, Any]:
+def entries(db: Session, found: Examination, heads: Iterable[tuple[int, str]]) -> Iterator[Entry]:
+    """Every entry, oldest first, while all are held against records, leaves, tiles and these checkpoints.
+
+    What differs may be found after the entry was given: records and leaves are held many at a time.
+    """
+    grown, last_ms = _Grown(db, found, heads), 0
+    size, _ = store.last(db)
+    for first in range(0, max(1, size), _BLOCK):
+        low, end = first or -_ALL, min(size, first + _BLOCK)
+        rows = store.raw(db, low, first + _BLOCK)
+        counted = _figures(db, low, _ALL if end == size else end, rows)
+        records = _Records(found)
+        for row in rows:
+            index, act, time_ms, org, text, commitments, _ = row
+            facts, lines = rules.told(text)
+            if time_ms < last_ms:
+                found.differs("time", index)
+            last_ms = max(last_ms, time_ms)
+            grown.add(index, leaf_hash(rules.leaf_of(act, time_ms, facts, commitments)), time_ms)
+            erased = records.add(row, facts, lines)
+            yield Entry(index, act, time_ms, org, facts, erased, counted.pop(index, {}))
+        records.hold()
+        grown.hold(end)
+        for index in counted:
+            found.differs("figure", index)
+        found.entries = end
+    grown.end(size)
+
+
+class _Records:
+    """Whether records open their leaves: many together, and each alone where these do not."""
+
+    def __init__(self, found: Examination) -> None:
+        self._found = found
+        self._rows: list[Sequence[Any]] = []
+        self._lines: list[bytes] = []
+
+    def add(self, row: Sequence[Any], facts: dict[str, Any], lines: bytes | None) -> tuple[str, ...]:
+        """Takes in a record as it is kept and told; the names of what was erased, taken out of its facts."""
+        index, _, _, org, _, commitments, salts = row
+        width = len(facts)
+        if lines is None or len(salts) != rules.SALT_BYTES * width or len(commitments) != 32 * width:
+            self._found.differs("record", index)
+            return ()
+        if rules.GONE not in salts and facts.get("org") == org:
+            self._rows.append(row)
+            self._lines.append(lines)
+            return ()
+        erased = rules.erased_of(facts, salts)
+        made = rules.committed(lines.split(b"\n")[:-1], salts)
+        if ("org" not in erased and facts.get("org") != org) or not all(
+            made[at : at + 32] == commitments[at : at + 32] or (facts[name] is None and name in erased)
+            for name, at in zip(facts, range(0, 32 * width, 32), strict=True)
+        ):
+            self._found.differs("record", index)
+        for name in erased:
+            del facts[name]
+        return erased
+
+    def hold(self) -> None:
+        """Holds the facts that were taken in against their commitments."""
+        pairs = b"".join(self._lines).split(b"\n")[:-1]
+        made = rules.committed(pairs, b"".join([row[6] for row in self._rows]))
+        if made == b"".join([row[5] for row in self._rows]):
+            return
+        for row, lines in zip(self._rows, self._lines, strict=True):
+            if rules.committed(lines.split(b"\n")[:-1], row[6]) != row[5]:
+                self._found.differs("record", row[0])
+
+
+def _wrong(size: int, signed: str, root: bytes, ring: Sequence[LogKey]) -> str | None:
+    """What of a checkpoint is not so, of the tree of its size and the keys that sign it; None if all is."""
     try:
-        told = msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return {}
-    return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
+        told = note.read_checkpoint(signed)
+    except note.NotANote:
+        return "checkpoint"
+    if told.size != size or told.root != root:
+        return "root"
+    return None if keyring.holds(told, ring) else "signature"
 
 
-def _opens(facts: dict[str, Any], org: str, commitments: bytes, salts: bytes) -> bool:
-    width = rules.SALT_BYTES
-    if len(commitments) != 32 * len(facts) or len(salts) != width * len(facts):
-        return False
-    if "org" in facts and facts["org"] != org and facts["org"] is not None:
-        return False
-    try:
-        made = rules.commit(facts, salts)
-    except ValueError:
-        return False
-    if made == commitments:
-        return True
-    for at, value in enumerate(facts.values()):
-        erased = value is None and not any(salts[width * at : width * (at + 1)])
-        if not erased and made[32 * at : 32 * (at + 1)] != commitments[32 * at : 32 * (at + 1)]:
-            return False
-    return True
-
-
-def _figures(db: Session, first: int, count: int) -> dict[int, dict[Flow, dict[str, int]]]:
-    kept: dict[int, dict[Flow, dict[str, int]]] = {}
-    for index, _, _, flow, counted in store.of_entries(db, first, first + count):
-        kept.setdefault(index, {})[flow] = counted
+def _figures(db: Session, first: int, before: int, rows: Sequence[Any]) -> dict[int, Counts]:
+    """By entry the figures that are kept of it, on its day."""
+    kept: dict[int, Counts] = {}
+    counted = store.of_entries(db, first, before)
+    days = {row[0]: rules.day_of(row[2]) for row in rows} if counted else {}
+    for index, day, month, flow, quantities in counted:
+        if days.get(index, day) == day and month == rules.month_of(day):
+            kept.setdefault(index, {})[flow] = quantities
     return kept
 
 
 class _Grown:
     """The tree as its leaves give it, held against tiles and checkpoints on the way."""
 
-    def __init__(self, db: Session, found: Examination) -> None:
+    def __init__(self, db: Session, found: Examination, heads: Iterable[tuple[int, str]]) -> None:
         self._db, self._found = db, found
         self._keys = store.keys(db)
         self._edge = Edge()
-        self._peaks: list[bytes] = []
-        """Roots of the perfect trees it consists of: there may be a checkpoint of every size."""
-        self._heads = store.checkpoints(db)
+        self._leaves: list[bytes] = []
+        self._times: list[int] = []
+        self._next, self._time_ms = 0, 0
+        self._heads = iter(heads)
         self._head = next(self._heads, None)
         self._check(0)
 
-    def add(self, leaf: bytes | None, time_ms: int) -> None:
-        """Takes in the next leaf hash; of an entry that is gone the one that stands in its tile."""
-        if leaf is None:
-            number, at = divmod(self._edge.size, WIDTH)
-            row = store.tile(self._db, 0, number)
-            leaf = row[at] if at < len(row) else bytes(32)
-        place, peak = self._edge.size, leaf
-        while place & 1:
-            peak, place = node_hash(self._peaks.pop(), peak), place >> 1
-        self._peaks.append(peak)
-        for full in self._edge.append(leaf):
-            self._held(*full)
-        self._check(time_ms)
+    def add(self, index: int, leaf: bytes, time_ms: int) -> None:
+        """Takes in a leaf hash and the time of its entry."""
+        if index != self._next:
+            if index < 0:
+                self._found.differs("number", index)
+                return
+            self._gap(index)
+        self._next, self._time_ms = index + 1, time_ms
+        self._leaves.append(leaf)
+        self._times.append(time_ms)
+
+    def _gap(self, before: int) -> None:
+        """Takes in the place of entries that are gone the hashes that stand in their tiles."""
+        for index in range(self._next, before):
+            self._found.differs("number", index)
+            row, at = store.tile(self._db, 0, index // WIDTH), index % WIDTH
+            self._leaves.append(row[at] if at < len(row) else bytes(32))
+            self._times.append(self._time_ms)
+        self._next = before
+
+    def hold(self, before: int) -> None:
+        """Lets the tree grow to a size by what was taken in, from one checkpoint to the next."""
+        self._gap(before)
+        at = 0
+        while at < len(self._leaves):
+            reach = self._head[0] - self._edge.size if self._head else 0
+            step = self._leaves[at : at + reach if reach > 0 else None]
+            for full in self._edge.extend(step):
+                self._held(*full)
+            at += len(step)
+            self._check(self._times[at - 1])
+        self._leaves, self._times = [], []
 
     def _held(self, level: int, number: int, row: list[bytes]) -> None:
         kept = store.tile(self._db, level, number)
@@ -223,23 +267,8 @@ class _Grown:
             return
         (size, signed), self._head = self._head, next(self._heads, None)
         self._found.checkpoints += 1
-        try:
-            head = note.read_checkpoint(signed)
-        except note.NotANote:
-            self._found.differs("checkpoint", size)
-            return
-        if head.size != size or head.root != self._root():
-            self._found.differs("root", size)
-        if not keyring.holds(head, keyring.signers(self._keys, size, time_ms)):
-            self._found.differs("signature", size)
-
-    def _root(self) -> bytes:
-        if not self._peaks:
-            return sha256(b"").digest()
-        root = self._peaks[-1]
-        for peak in reversed(self._peaks[:-1]):
-            root = node_hash(peak, root)
-        return root
+        if what := _wrong(size, signed, self._edge.root(), keyring.signers(self._keys, size, time_ms)):
+            self._found.differs(what, size)
 
     def end(self, size: int) -> None:
         """Holds what is left of the right edge, and what there is beyond it."""
@@ -251,7 +280,7 @@ class _Grown:
 
 
 class _Sight:
-    """Who may see entries, summed for each organisation: how many, their indexes, and the squares of the remainders.
+    """Who may see entries, summed for each organisation as `store.sight_of` does.
 
     The rows are laid by organisation, the log by time: sums compare without a walk through both.
     """
@@ -259,29 +288,38 @@ class _Sight:
     def __init__(self, db: Session, found: Examination) -> None:
         self._db, self._found = db, found
         self._sums: dict[str, list[int]] = {}
-        self._sides: dict[str, tuple[str, ...]] = {}
+        self._contracts: dict[str, tuple[str, ...]] = {}
+        self._first, self._end = 0, 0
+        self._seen: tuple[str, ...] = ()
+        """Who may see the entries of the run that goes on."""
         self._unsure = False
 
-    def add(self, index: int, org: str, facts: dict[str, Any], salts: bytes) -> None:
+    def add(self, entry: Entry) -> None:
         """Takes in whom an entry names."""
-        if rules.GONE in salts and any(
-            name in facts and facts[name] is None for name in ("org", "parties", "contract")
-        ):
+        index, facts = entry.index, entry.facts
+        if entry.erased and not {"org", "parties", "contract"}.isdisjoint(entry.erased):
             self._unsure = True  # whom an erased fact named nobody can say
         sides: Any = facts.get("parties") or ()
         if lot.EACH in facts and "contract" in facts:
             contract = str(facts["contract"])
-            if contract not in self._sides:
-                self._sides[contract] = store.sides(self._db, contract)
-            sides = self._sides[contract]
-        for each in {org, *sides}:
-            sums = self._sums.setdefault(str(each), [0, 0, 0])
-            sums[0] += 1
-            sums[1] += index
-            sums[2] += (index % store.SIGHT_MODULUS) ** 2
+            if contract not in self._contracts:
+                self._contracts[contract] = store.sides(self._db, contract)
+            sides = self._contracts[contract]
+        seen = (entry.org, *sides)
+        if seen != self._seen or index != self._end:
+            self._sum()
+            self._first, self._seen = index, seen
+        self._end = index + 1
+
+    def _sum(self) -> None:
+        for org in {*map(str, self._seen)}:
+            sums = self._sums.get(org, [0, 0, 0])
+            more = store.sight_of(self._first, self._end - self._first)
+            self._sums[org] = [one + other for one, other in zip(sums, more, strict=True)]
 
     def end(self) -> None:
         """Compares the sums with those of the rows."""
+        self._sum()
         if self._unsure:
             return
         kept = store.sight_sums(self._db)

@@ -11,11 +11,16 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Iterable, Mapping
+from binascii import hexlify
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from itertools import count
-from typing import Any, cast
+from struct import Struct
+from typing import Annotated, Any, cast
+
+import msgspec
 
 from dujiang.kernel.canonical import canonical_pair
 from dujiang.ledger.model import DAY_MS, QUANTITIES, Flow, Record, Verdict
@@ -35,7 +40,21 @@ _TOLD = {"from_org": "from", "to_org": "to"}
 _EPOCH = date(1970, 1, 1)
 GONE = bytes(SALT_BYTES)
 """What stands in place of the salt of a fact that was erased."""
-_ERASED = GONE.hex()
+_SAFE_INTEGER = 2**53 - 1
+_DEPTH = 6
+
+
+def _facts_type() -> Any:
+    """Facts whose deterministic encoding by msgspec is RFC 8785's: no number but safe integers, some levels deep."""
+    simple: Any = None | bool | str | Annotated[int, msgspec.Meta(ge=-_SAFE_INTEGER, le=_SAFE_INTEGER)]
+    found = simple
+    for _ in range(_DEPTH):
+        found = simple | list[found] | dict[str, found]
+    return dict[str, found]
+
+
+_plain = msgspec.json.Decoder(_facts_type())
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def commitment(field: str, value: object, salt: bytes) -> str:
@@ -45,22 +64,61 @@ def commitment(field: str, value: object, salt: bytes) -> str:
 
 def commit(facts: Mapping[str, object], salts: bytes) -> bytes:
     """The commitments to facts, 32 bytes each in their order; `salts`: 16 bytes each in their order."""
-    return b"".join(
-        [
-            sha256(salts[at : at + SALT_BYTES] + canonical_pair(field, value)).digest()
-            for at, (field, value) in zip(range(0, len(salts), SALT_BYTES), facts.items(), strict=True)
-        ]
-    )
+    return committed([canonical_pair(field, value) for field, value in facts.items()], salts)
 
 
-def leaf_of(act: str, time_ms: int, fields: Iterable[str], commitments: bytes) -> str:
-    """The public text of an entry: canonical JSON; `commitments` as of `commit`, in the order of `fields`."""
-    digits = commitments.hex()
-    named = [
-        f'"{field}":"{digits[64 * at : 64 * at + 64]}"'
-        for field, at in sorted(zip(fields, count(), strict=False))
-    ]
-    return f'{{"act":"{act}","commitments":{{{",".join(named)}}},"suite":"{SUITE}","time_ms":{time_ms},"v":{VERSION}}}'
+def committed(pairs: Sequence[bytes], salts: bytes) -> bytes:
+    """The same of facts as the canonical bytes of each [field, value]; of one entry or of many side by side.
+
+    Raises: ValueError where there are not as many salts.
+    """
+    salt = [salts[at : at + SALT_BYTES] for at in range(0, len(salts), SALT_BYTES)]
+    return b"".join([sha256(one + pair).digest() for one, pair in zip(salt, pairs, strict=True)])
+
+
+def told(text: str) -> tuple[dict[str, Any], bytes | None]:
+    """The facts of an entry from the text they are kept as, and of each a line: canonical bytes of [field, value].
+
+    No facts where the text is none, no lines where one of them is no value of canonical JSON.
+    """
+    # RFC 8785 §3.2.3 sorts by UTF-16 code units; without characters beyond 16 bits that is msgspec's order.
+    if ("\\" not in text or "\\u" not in text) and (
+        text.isascii() or len(text.encode("utf-16-le")) == 2 * len(text)
+    ):
+        try:
+            facts = _plain.decode(text)
+            # A list: of any other iterable msgspec 0.22 keeps every item for ever.
+            return facts, _encoder.encode_lines([*facts.items()])
+        except (msgspec.DecodeError, RecursionError):
+            pass
+    try:
+        facts = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return {}, None
+    try:
+        return facts, b"".join([canonical_pair(*fact) + b"\n" for fact in facts.items()])
+    except (ValueError, RecursionError):
+        return facts, None
+
+
+def leaf_of(act: str, time_ms: int, fields: Iterable[str], commitments: bytes) -> bytes:
+    """The public bytes of an entry: canonical JSON; `commitments` as of `commit`, in the order of `fields`."""
+    frame, gaps, order = _frame(act, tuple(fields))
+    digits = hexlify(commitments)
+    if len(digits) != gaps.size:  # a damaged record: its leaf is another one
+        digits = digits[: gaps.size].ljust(gaps.size, b"0")
+    named = gaps.unpack(digits)
+    return frame % (*(named if order is None else [named[place] for place in order]), time_ms)
+
+
+@lru_cache(maxsize=1024)
+def _frame(act: str, fields: tuple[str, ...]) -> tuple[bytes, Struct, list[int] | None]:
+    """The leaf of an act with these fields, the digits for its gaps, and which goes where if it is not in order."""
+    order = sorted(range(len(fields)), key=fields.__getitem__)
+    named = ",".join([f'"{fields[place].replace("%", "%%")}":"%b"' for place in order])
+    head, tail = f'{{"act":"{act.replace("%", "%%")}","commitments":{{', f'"suite":"{SUITE}","time_ms":%d'
+    gaps = Struct("64s" * len(fields))
+    return f'{head}{named}}},{tail},"v":{VERSION}}}'.encode(), gaps, None if order == sorted(order) else order
 
 
 def record_of(
@@ -70,13 +128,20 @@ def record_of(
 
     A salt of zeros was erased, and its fact with it.
     """
-    leaf = leaf_of(act, time_ms, facts, commitments)
-    digits = salts.hex()
+    leaf = leaf_of(act, time_ms, facts, commitments).decode()
+    digits, gone = salts.hex(), erased_of(facts, salts)
     opening = {field: digits[32 * at : 32 * at + 32] for at, field in enumerate(facts)}
-    erased = tuple(field for field, salt in opening.items() if salt == _ERASED) if GONE in salts else ()
-    for field in erased:
+    for field in gone:
         del facts[field], opening[field]
-    return Record(index, act, time_ms, leaf, org, facts, opening, erased)
+    return Record(index, act, time_ms, leaf, org, facts, opening, gone)
+
+
+def erased_of(fields: Iterable[str], salts: bytes) -> tuple[str, ...]:
+    """The fields whose salts were erased; `salts` in their order."""
+    if GONE not in salts:
+        return ()
+    places = zip(fields, count(0, SALT_BYTES), strict=False)
+    return tuple(field for field, at in places if salts[at : at + SALT_BYTES] == GONE)
 
 
 def visible(record: Record, org: str, *, oversees: bool) -> dict[str, Any]:
@@ -84,22 +149,6 @@ def visible(record: Record, org: str, *, oversees: bool) -> dict[str, Any]:
     if oversees or record.org == org:
         return record.facts
     return {field: value for field, value in record.facts.items() if field not in _PRIVATE}
-
-
-def opens(record: Record) -> bool:
-    """Whether a record's facts and salts are those its leaf commits to; a fact whose salt was erased is passed over."""
-    leaf = cast("dict[str, Any]", json.loads(record.leaf))
-    if (
-        leaf["act"] != record.act
-        or leaf["time_ms"] != record.time_ms
-        or ("org" not in record.erased and record.facts.get("org") != record.org)
-    ):
-        return False
-    return record.facts.keys() <= leaf["commitments"].keys() and all(
-        leaf["commitments"][field] == commitment(field, record.facts[field], bytes.fromhex(salt))
-        for field, salt in record.salts.items()
-        if field in record.facts
-    )
 
 
 def figures_of(facts: Mapping[str, Any]) -> dict[Flow, dict[str, int]]:

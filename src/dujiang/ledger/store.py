@@ -377,7 +377,7 @@ def leaves(db: Session, first: int, count: int) -> list[bytes]:
     """The public bytes of `count` entries from `first` on, in order; fewer at the end of the log."""
     rows = db.run(_LEAVES, first=first, last=first + count - 1)
     return [
-        leaf_of(str(act), _int(time_ms), msgspec.json.decode(str(facts)), _bytes(commitments)).encode()
+        leaf_of(str(act), _int(time_ms), msgspec.json.decode(str(facts)), _bytes(commitments))
         for act, time_ms, facts, commitments in rows
     ]
 
@@ -520,9 +520,9 @@ _SIGHT_SUMS = Sql(
 _SIGHT_LONG = Sql(text("SELECT org, idx, entries FROM ledger_sight WHERE entries <> 1"))
 
 
-def raw(db: Session, first: int, count: int) -> list[Any]:
-    """Entries from an index on as they are kept: index, act, time, organisation, facts (text), commitments, salts."""
-    return cast("list[Any]", db.run(_STRETCH, first=first, last=first + count - 1))
+def raw(db: Session, first: int, before: int) -> list[Any]:
+    """Entries from an index to before another as they are kept: the columns of the table."""
+    return cast("list[Any]", db.run(_STRETCH, first=first, last=before - 1))
 
 
 def checkpoints(db: Session) -> Iterator[tuple[int, str]]:
@@ -537,11 +537,15 @@ def sight_sums(db: Session) -> dict[str, list[int]]:
     """By organisation: how many entries it may see, the sum of their indexes, and of their squared remainders."""
     found = {str(org): [int(cast("int", each)) for each in sums] for org, *sums in db.run(_SIGHT_SUMS)}
     for org, first, entries in cast("list[tuple[str, int, int]]", db.run(_SIGHT_LONG)):
-        sums = found.setdefault(org, [0, 0, 0])
-        sums[0] += entries
-        sums[1] += sum(range(first, first + entries))
-        sums[2] += sum((index % SIGHT_MODULUS) ** 2 for index in range(first, first + entries))
+        more = sight_of(first, entries)
+        found[org] = [one + other for one, other in zip(found.get(org, [0, 0, 0]), more, strict=True)]
     return found
+
+
+def sight_of(first: int, entries: int) -> list[int]:
+    """The same sums of entries side by side."""
+    indexes = range(first, first + entries)
+    return [entries, sum(indexes), sum([(index % SIGHT_MODULUS) ** 2 for index in indexes])]
 
 
 def _record(row: Row) -> Record:

@@ -25,57 +25,58 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
+def above(hashes: list[bytes]) -> list[bytes]:
+    """The row above a row of hashes: the node of each pair that is complete."""
+    pairs = zip(hashes[::2], hashes[1::2], strict=False)
+    return [sha256(b"\x01" + left + right).digest() for left, right in pairs]
+
+
 def perfect_root(hashes: list[bytes]) -> bytes:
     """The root over a power-of-two number of hashes."""
     while len(hashes) > 1:
-        hashes = [node_hash(hashes[i], hashes[i + 1]) for i in range(0, len(hashes), 2)]
+        hashes = above(hashes)
     return hashes[0]
 
 
 class Edge:
-    """The right edge of a growing tree: for each level the hashes of its unfinished tile."""
+    """The right edge of a growing tree: for each level the hashes of its unfinished tile.
+
+    The rows above these stay, too: the roots of all sizes on the way cost together what the tree does.
+    """
 
     def __init__(self, size: int = 0, levels: list[list[bytes]] | None = None) -> None:
         self.size = size
-        self.levels = levels or [[]]
+        self._tiles = [[row] for row in levels or [[]]]
 
     def append(self, leaf: bytes) -> list[tuple[int, int, list[bytes]]]:
         """Adds a leaf hash; the tiles that became full by it: (level, number, 256 hashes)."""
-        self.size += 1
-        full: list[tuple[int, int, list[bytes]]] = []
-        level, carried = 0, leaf
-        while True:
-            if level == len(self.levels):
-                self.levels.append([])
-            row = self.levels[level]
-            row.append(carried)
-            if len(row) < WIDTH:
-                return full
-            full.append((level, self.size // WIDTH ** (level + 1) - 1, row))
-            self.levels[level] = []
-            carried = perfect_root(row)
-            level += 1
+        return self.extend([leaf])
 
     def extend(self, leaves: list[bytes]) -> list[tuple[int, int, list[bytes]]]:
         """Adds leaf hashes; the tiles that became full by them, as `append` says them."""
         full: list[tuple[int, int, list[bytes]]] = []
-        at = 0
+        at, level = 0, 0
         while at < len(leaves):
-            # All but the last one of a tile lie side by side; the last one carries upwards.
-            row = self.levels[0]
-            take = min(WIDTH - len(row) - 1, len(leaves) - at)
-            row += leaves[at : at + take]
-            self.size += take
-            at += take
-            if at < len(leaves):
-                full += self.append(leaves[at])
-                at += 1
+            row = self._tiles[0][0]
+            take = leaves[at : at + WIDTH - len(row)]
+            row += take
+            self.size, at, level = self.size + len(take), at + len(take), 0
+            while len(row) == WIDTH:
+                full.append((level, self.size // WIDTH ** (level + 1) - 1, row))
+                root, self._tiles[level] = _risen(self._tiles[level])[-1][0], [[]]
+                level += 1
+                if level == len(self._tiles):
+                    self._tiles.append([[]])
+                row = self._tiles[level][0]
+                row.append(root)
         return full
 
     def partial(self) -> list[tuple[int, int, list[bytes]]]:
         """The unfinished tiles: (level, number, hashes)."""
         return [
-            (level, self.size // WIDTH ** (level + 1), row) for level, row in enumerate(self.levels) if row
+            (level, self.size // WIDTH ** (level + 1), row)
+            for level, (row, *_) in enumerate(self._tiles)
+            if row
         ]
 
     def root(self) -> bytes:
@@ -83,16 +84,24 @@ class Edge:
         if not self.size:
             return sha256(b"").digest()
         peaks: list[bytes] = []
-        for row in reversed(self.levels):
-            start = 0
-            for bit in (128, 64, 32, 16, 8, 4, 2, 1):
-                if len(row) & bit:
-                    peaks.append(perfect_root(row[start : start + bit]))
-                    start += bit
+        for rows in reversed(self._tiles):
+            _risen(rows)
+            # Where the first row has a bit of its length, the row of that height has a node without a sibling.
+            peaks += [row[-1] for row in reversed(rows) if len(row) & 1]
         root = peaks.pop()
         while peaks:
             root = node_hash(peaks.pop(), root)
         return root
+
+
+def _risen(rows: list[list[bytes]]) -> list[list[bytes]]:
+    """The rows of a tile, the ones above its hashes made as long as these allow."""
+    for height, row in enumerate(rows):
+        if len(row) > 1 and height + 1 == len(rows):
+            rows.append([])
+        if len(row) > 1:
+            rows[height + 1] += above(row[2 * len(rows[height + 1]) :])
+    return rows
 
 
 class Prover:
@@ -156,12 +165,7 @@ class Prover:
         """The tile's hashes and the complete inner rows above them."""
         known = self._tiles.get((level, number))
         if known is None:
-            row = self._fetch(level, number)
-            known = [row]
-            while len(row) > 1:
-                row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row) - 1, 2)]
-                known.append(row)
-            self._tiles[level, number] = known
+            known = self._tiles[level, number] = _risen([self._fetch(level, number)])
         return known
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dujiang.ledger.tile import HASH_BYTES, NotATile, Place, entries_of, width_in
-from dujiang.ledger.tree import WIDTH, Edge, leaf_hash, perfect_root
+from dujiang.ledger.tree import WIDTH, Edge, leaf_hash
 
 Read = Callable[[Place], bytes | None]
 """The bytes of a tile or bundle, or None where there is none."""
@@ -34,21 +34,17 @@ def roots(size: int, read: Read, earlier: int | None = None) -> Roots:
 
     Raises: Broken.
     """
-    levels: list[list[bytes]] = [[]]
-    before: bytes | None = None
+    edge, before = Edge(), None
     for number in range((size + WIDTH - 1) // WIDTH):
-        width = width_in(size, None, number)
-        hashes = _leaves(read, Place(None, number, width))
-        _held(read, Place(0, number, width), hashes)
-        if earlier is not None and 0 <= earlier - number * WIDTH < width:
-            before = Edge(earlier, [hashes[: earlier - number * WIDTH], *levels[1:]]).root()
-        levels[0] = hashes
-        if width == WIDTH:
-            _carried(read, levels, number)
-    for level, row in enumerate(levels[1:], 1):
-        if row:
-            _held(read, Place(level, (size >> 8 * level) // WIDTH, len(row)), row)
-    root = Edge(size, levels).root()
+        hashes = _leaves(read, Place(None, number, width_in(size, None, number)))
+        if earlier is not None and 0 <= (cut := earlier - edge.size) < len(hashes):
+            edge.extend(hashes[:cut])
+            before, hashes = edge.root(), hashes[cut:]
+        for level, place, row in edge.extend(hashes):
+            _held(read, Place(level, place), row)
+    for level, place, row in edge.partial():
+        _held(read, Place(level, place, len(row)), row)
+    root = edge.root()
     return Roots(root, root if earlier == size else before)
 
 
@@ -66,20 +62,6 @@ def _held(read: Read, place: Place, hashes: list[bytes]) -> None:
     # Where a partial tile is gone the full one is read: it begins with the same hashes.
     if raw != own and not (len(raw) == WIDTH * HASH_BYTES and raw.startswith(own)):
         raise Broken(f"4 tiles: {place.path} is not what lies below it")
-
-
-def _carried(read: Read, levels: list[list[bytes]], number: int) -> None:
-    """Takes the root of the full tile `number` up, and so on where that fills one above."""
-    level = 0
-    while len(levels[level]) == WIDTH:
-        if level:
-            number //= WIDTH
-            _held(read, Place(level, number), levels[level])
-        if level + 1 == len(levels):
-            levels.append([])
-        levels[level + 1].append(perfect_root(levels[level]))
-        levels[level] = []
-        level += 1
 
 
 def _read(read: Read, place: Place) -> bytes:

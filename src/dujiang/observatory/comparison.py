@@ -13,10 +13,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dujiang.ledger.fsck import Difference, Entry
 from dujiang.ledger.model import QUANTITIES, Flow, Record
 from dujiang.ledger.rules import figures_of
 from dujiang.observatory.model import Finding
@@ -26,6 +27,11 @@ Held = Mapping[str, Mapping[str, int | None]]
 """By kind and id: the entry an object names, how often it was used, its amount in minor units, or None."""
 _MOVING = frozenset({"market.deposit", "market.withdraw", "market.order", "market.settle", "market.refund"})
 _SUMMED = frozenset({"payment", "bill", "settlement", "use", "fee"})
+_WALKED = {
+    "number": ("missing", "entry"), "checkpoint": ("missing", "entry"), "record": ("differs", "record"),
+    "leaf": ("differs", "record"), "figure": ("without_entry", "figure"),
+}  # fmt: skip
+"""What a difference within the log says of its records and figures."""
 _VERSIONS = frozenset({"registry.register", "catalogue.offer", "catalogue.publish"})
 
 
@@ -33,8 +39,6 @@ _VERSIONS = frozenset({"registry.register", "catalogue.offer", "catalogue.publis
 class Comparison:
     """What the records said so far, and what of it does not agree."""
 
-    size: int
-    """How many entries the log's newest checkpoint covers; the pages count down from there."""
     entries: int = 0
     findings: list[Finding] = field(default_factory=list[Finding])
     _said: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
@@ -46,40 +50,30 @@ class Comparison:
     _uncounted: set[str] = field(default_factory=set[str])
     """Contracts used by entries of a time when these did not say whether a use was counted."""
 
-    def read(
-        self,
-        records: Iterable[Record],
-        kept: Mapping[int, Mapping[Flow, Mapping[str, int]]],
-        strange: Collection[int] = (),
-    ) -> None:
-        """Takes in the next page of the log, newest first, the figures kept of it and what is not the tree's."""
-        known: set[int] = set()
-        for record in records:
-            self.entries += 1
-            known.add(record.index)
-            if record.index != self.size - 1:
-                self._found("missing", "entry", self.size - 1, str(self.size - 1))
-            self.size = record.index
-            for kind, made in objects_of(record):
-                self._said.setdefault(kind, {}).setdefault(made, record.index)
-            for kind, made, amount in sums_of(record):
-                self._said.setdefault(kind, {}).setdefault(made, record.index)
-                self._sums.setdefault(kind, Counter())[made] += amount
-            self._unpriced.update(
-                str(told["contract"]) for told in record.facts.get("held", ()) if "fees_minor" not in told
-            )
-            self._count(record)
-            if record.index in strange:
-                self._found("differs", "record", record.index, str(record.index))
-            if counted_by(record) != kept.get(record.index, {}):
-                self._found("differs", "figure", record.index, str(record.index))
-        for index in kept.keys() - known:
-            self._found("without_entry", "figure", index, str(index))
+    def read(self, entry: Entry) -> None:
+        """Takes in the next entry, oldest first."""
+        self.entries += 1
+        for kind, made in objects_of(entry):
+            self._said.setdefault(kind, {})[made] = entry.index
+        for kind, made, amount in sums_of(entry):
+            self._said.setdefault(kind, {})[made] = entry.index
+            self._sums.setdefault(kind, Counter())[made] += amount
+        self._unpriced.update(
+            str(told["contract"]) for told in entry.facts.get("held", ()) if "fees_minor" not in told
+        )
+        self._count(entry)
+        if counted_by(entry) != entry.counted:
+            self._found("differs", "figure", entry.index, str(entry.index))
 
-    def end(self, held: Held) -> None:
-        """Compares what the whole log said with what the packages hold."""
-        if self.size:
-            self._found("missing", "entry", self.size - 1, str(self.size - 1))
+    def end(self, held: Held, walked: Iterable[Difference]) -> None:
+        """Compares what the whole log said with what the packages hold; `walked`: what the log's own walk found."""
+        named = {
+            (*_WALKED[each.what], each.at - (each.what == "checkpoint"))
+            for each in walked
+            if each.what in _WALKED
+        }
+        for what, kind, at in sorted(named):
+            self._found(what, kind, at, str(at))
         for kind, objects in held.items():
             said = self._said.get(kind, {})
             if kind == "fee":
@@ -102,59 +96,55 @@ class Comparison:
             return held == self._sums[kind][made]
         return kind != "contract" or made in self._uncounted or held == self._uses[made]
 
-    def _count(self, record: Record) -> None:
-        if record.act != "cleanroom.ask" or "declined" in record.facts:
+    def _count(self, entry: Entry | Record) -> None:
+        if entry.act != "cleanroom.ask" or "declined" in entry.facts:
             return
-        if (
-            "figures" not in record.facts
-            and "uses" not in record.facts
-            and record.facts.get("statistics") == 0
-        ):
-            self._uncounted.add(str(record.facts.get("contract")))
-        old = [record.facts.get("contract")] if record.facts.get("statistics") else []
-        self._uses.update(str(each) for each in record.facts.get("uses", old))
+        if "figures" not in entry.facts and "uses" not in entry.facts and entry.facts.get("statistics") == 0:
+            self._uncounted.add(str(entry.facts.get("contract")))
+        old = [entry.facts.get("contract")] if entry.facts.get("statistics") else []
+        self._uses.update(str(each) for each in entry.facts.get("uses", old))
 
     def _found(self, what: str, kind: str, entry: int | None, made: str) -> None:
         self.findings.append(Finding(what, kind, entry, made))
 
 
-def objects_of(record: Record) -> Iterator[tuple[str, str]]:
+def objects_of(entry: Entry | Record) -> Iterator[tuple[str, str]]:
     """The kinds and ids of the objects an entry says came about."""
-    facts = record.facts
+    facts = entry.facts
     if "declined" in facts:
         return
-    if record.act == "identity.register":
+    if entry.act == "identity.register":
         yield "organisation", str(facts.get("organisation"))
-    if record.act in ("catalogue.offer", "catalogue.publish") and facts.get("product_version") == 1:
+    if entry.act in ("catalogue.offer", "catalogue.publish") and facts.get("product_version") == 1:
         yield "product", str(facts.get("product"))
-    if record.act in _VERSIONS:
+    if entry.act in _VERSIONS:
         yield "version", str(facts.get("version"))
-    if _finalizes(record):
+    if _finalizes(entry):
         yield "contract", str(facts.get("contract"))
-    if record.act in ("market.bill", "market.refund"):
+    if entry.act in ("market.bill", "market.refund"):
         yield "bill", str(facts.get("bill"))
-    if record.act == "market.settle":
+    if entry.act == "market.settle":
         yield "settlement", str(facts.get("bill"))
-    if record.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
+    if entry.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
         yield "answer", str(facts.get("job"))
 
 
-def sums_of(record: Record) -> Iterator[tuple[str, str, int]]:
+def sums_of(entry: Entry | Record) -> Iterator[tuple[str, str, int]]:
     """What an entry says of money: kind, id and minor units.
 
     `payment`: what it moved, under its own index and currency; `hold` and `use`: what a question held under a
     contract and what it cost; `fee`: the fees due with it.
     """
-    facts = record.facts
-    if "declined" in facts and record.act.startswith("market."):
+    facts = entry.facts
+    if "declined" in facts and entry.act.startswith("market."):
         return
     amount = facts.get("amount_minor")
     if isinstance(amount, int):
-        if record.act in _MOVING:
-            yield "payment", f"{record.index} {facts.get('currency')}", amount
-        if record.act in ("market.bill", "market.refund"):
+        if entry.act in _MOVING:
+            yield "payment", f"{entry.index} {facts.get('currency')}", amount
+        if entry.act in ("market.bill", "market.refund"):
             yield "bill", str(facts.get("bill")), amount
-        if record.act == "market.settle":
+        if entry.act == "market.settle":
             yield "settlement", str(facts.get("bill")), amount
     if "job" not in facts:
         return
@@ -167,16 +157,16 @@ def sums_of(record: Record) -> Iterator[tuple[str, str, int]]:
         yield "use", f"{facts['job']} {told['contract']}", int(told["amount_minor"])
 
 
-def counted_by(record: Record) -> dict[Flow, dict[str, int]]:
+def counted_by(entry: Entry | Record) -> dict[Flow, dict[str, int]]:
     """What an entry counts; one of a time when entries did not tell it, by what it names."""
-    if "figures" in record.facts:
-        return figures_of(record.facts)
-    told = {name: value for name, value in _counted_before(record).items() if value != ""}
+    if "figures" in entry.facts:
+        return figures_of(entry.facts)
+    told = {name: value for name, value in _counted_before(entry).items() if value != ""}
     return figures_of({"figures": [told]}) if any(name in told for name in QUANTITIES) else {}
 
 
-def _counted_before(record: Record) -> dict[str, Any]:
-    facts = record.facts
+def _counted_before(entry: Entry | Record) -> dict[str, Any]:
+    facts = entry.facts
     other = (facts.get("parties") or [""])[0]
     named = {
         "product": facts.get("product", ""), "contract": facts.get("contract", ""),
@@ -184,23 +174,23 @@ def _counted_before(record: Record) -> dict[str, Any]:
     }  # fmt: skip
     if "declined" in facts:
         return {}
-    if record.act == "identity.register":
+    if entry.act == "identity.register":
         return {"from": facts.get("organisation", ""), "organisations": 1}
-    if record.act == "catalogue.offer":
-        return {"from": record.org, "product": named["product"], "products": 1}
-    if _finalizes(record):
-        return {"from": record.org, "to": other, **named, "contracts": 1}
-    if record.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
+    if entry.act == "catalogue.offer":
+        return {"from": entry.org, "product": named["product"], "products": 1}
+    if _finalizes(entry):
+        return {"from": entry.org, "to": other, **named, "contracts": 1}
+    if entry.act in ("cleanroom.ask", "cleanroom.complete") and "answer_sha256" in facts:
         return {
-            "from": other, "to": record.org, **named, "questions": 1, "statistics": facts.get("statistics", 0)
+            "from": other, "to": entry.org, **named, "questions": 1, "statistics": facts.get("statistics", 0)
         }  # fmt: skip
     return {}
 
 
-def _finalizes(record: Record) -> bool:
+def _finalizes(entry: Entry | Record) -> bool:
     """Whether an entry makes a contract final, on the provider's side."""
     return (
-        record.act == "contract.hear"
-        and record.facts.get("kind") == "verify"
-        and record.facts.get("state") == "FINALIZED"
+        entry.act == "contract.hear"
+        and entry.facts.get("kind") == "verify"
+        and entry.facts.get("state") == "FINALIZED"
     )
