@@ -172,14 +172,14 @@ def test_what_a_node_names_is_no_path_and_fills_no_mandate(tmp_path: Path, charg
 
 
 @contextmanager
-def answering(body: bytes, **headers: str) -> Iterator[str]:
+def answering(body: bytes, status: int = 200, **headers: str) -> Iterator[str]:
     """The address of a server that answers everything so."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             """Answers."""
             self.rfile.read(int(self.headers.get("content-length", 0)))
-            self.send_response(200)
+            self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.send_header("content-length", str(len(body)))
@@ -220,6 +220,19 @@ def test_an_answer_of_a_node_far_away_is_bounded(monkeypatch: pytest.MonkeyPatch
         assert code_from(url) == "node_odd"
     with answering(gzip.compress(b'{"x":"' + b"a" * (64 << 20) + b'"}'), content_encoding="gzip") as url:
         assert code_from(url) == "node_odd"
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "exit"),
+    [("", 409, 4), ("", 503, 1), (',"exit":6', 409, 6), (',"exit":0', 409, 4), (',"exit":99', 500, 1),
+     (',"exit":"5"', 409, 4), (',"exit":[]', 409, 4)],
+)  # fmt: skip
+def test_a_node_cannot_make_a_refusal_pass_for_an_answer(told: str, status: int, exit: int) -> None:
+    """By the exit status it names with it; a node of another version names none."""
+    said = f'{{"code":"unheard_of","why":"w","fix":"f"{told}}}'.encode()
+    with answering(said, status) as url, pytest.raises(Refusal) as refused:
+        Calls(Options(Path("/nowhere"), node=url, key="djk_x")).run("catalogue.search", {})
+    assert (refused.value.code, refused.value.exit) == ("unheard_of", exit)
 
 
 def test_an_answer_nested_without_end_is_no_answer() -> None:

@@ -101,7 +101,13 @@ def problem(
     `receipt`: of the entry a `Declined` left.
     """
     code, said = answer.refusal(error, language)
-    body = {"type": answer.ERRORS + code.name, "title": said["why"], "status": code.status, **said}
+    body = {
+        "type": answer.ERRORS + code.name,
+        "title": said["why"],
+        "status": code.status,
+        "exit": code.exit,
+        **said,
+    }
     if receipt is not None:
         body["receipt"] = receipt
     headers = [(b"content-type", b"application/problem+json"), (b"content-language", language.encode())]

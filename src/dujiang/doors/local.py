@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import quote
 
 from dujiang.acts import ACTS
@@ -269,7 +269,7 @@ class _Wire:
             raise Unavailable(NODE_ODD)
         for extra in ("type", "title", "status", "detail", "instance"):
             body.pop(extra, None)
-        return Answer(body, _exit_of(str(body["code"]), status))
+        return Answer(body, _exit_of(body.pop("exit", None), status))
 
 
 def _bounded(parts: Iterator[bytes]) -> bytes:
@@ -332,8 +332,8 @@ def codes() -> dict[str, Code]:
     return {**table, **{code.name: code for door in doors for code in door.CODES}}
 
 
-def _exit_of(code: str, status: int) -> int:
-    known = codes().get(code)
-    if known is not None:
-        return int(known.exit)
+def _exit_of(said: object, status: int) -> int:
+    """The exit status a node names with a refusal; by the status of its answer if it names none there is."""
+    if said in [each for each in Exit if each is not Exit.ok]:
+        return int(cast("int", said))
     return int(Exit.failure if status >= 500 else Exit.refused)

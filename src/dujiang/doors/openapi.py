@@ -13,11 +13,15 @@ from dujiang.kernel.shape import schema
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",
-    "required": ["type", "title", "status", "code", "why", "fix"],
+    "required": ["type", "title", "status", "exit", "code", "why", "fix"],
     "properties": {
         "type": {"type": "string", "format": "uri"},
         "title": {"type": "string"},
         "status": {"type": "integer"},
+        "exit": {
+            "type": "integer",
+            "description": "What a command line ends with: one number per family of refusals.",
+        },
         "code": {"type": "string"},
         "why": {"type": "string"},
         "fix": {"type": "string"},
