@@ -219,7 +219,7 @@ def request(tx: Tx, caller: Caller, ask: Request) -> Requested | Declined:
     )  # fmt: skip
     store.add_negotiation(tx.db, one)
     message = wire.request(one.id, hearing.callback(own.did), offer, ask.purpose)
-    letter = hearing.say(tx, one, message)
+    letter = post.send(tx, own, provider.did, message, one.id)
     tx.tell(negotiation=one.id, terms_sha256=one.terms_sha256, message=letter, state=one.state)
     return Requested(one.id, one.state, one.product)
 

@@ -256,12 +256,12 @@ def has_open(db: Session, org: str, most: int) -> bool:
 
 def add_negotiation(db: Session, one: Negotiation) -> None:
     """Keeps a new negotiation."""
-    db.run(
-        _NEG_ADD, org=one.org, id=one.id, side=one.side, peer_did=one.peer_did, peer_pid=one.peer_pid,
-        product=one.product, version=one.version, purpose=one.purpose, terms=msgspec.json.encode(one.terms).decode(),
-        terms_sha256=one.terms_sha256, state=one.state, contract=one.contract, reason=one.reason,
-        held_until=one.held_until, changed_ms=one.changed_ms,
+    row = (
+        one.org, one.id, one.side, one.peer_did, one.peer_pid, one.product, one.version, one.purpose,
+        msgspec.json.encode(one.terms).decode(), one.terms_sha256, one.state, one.contract, one.reason, one.held_until,
+        one.changed_ms,
     )  # fmt: skip
+    db.later(_NEG_ADD, [row])
 
 
 def negotiation(db: Session, org: str, own_id: str) -> Negotiation | None:
