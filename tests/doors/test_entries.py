@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dujiang.doors import followers, show
+from dujiang.doors import entries, followers, show
 from dujiang.doors.local import Answer, Options
 from dujiang.ledger import fsck, witness
 from tests.doors.shell import HOSPITAL, Life, Shell, dujiang, files, home, life
@@ -140,3 +140,8 @@ def test_a_document_that_knows_not_the_pinned_key_gives_no_hint(tmp_path: Path) 
 
 def test_a_label_is_the_same_word_for_a_number_and_its_name() -> None:
     assert show.label("time_utc") == "time (UTC)" and show.label("time_ms", "zh") == "时间"
+
+
+def test_a_record_of_others_cannot_pass_for_a_row() -> None:
+    said = entries.says({"record": {"note": "read\n  99  Settle a bill\tthe node"}, "kind": "a\nb"}, "en")
+    assert said == "record note read 99 Settle a bill the node; kind a b"
