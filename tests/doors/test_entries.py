@@ -14,6 +14,7 @@ from dujiang.doors.local import Answer, Options
 from dujiang.ledger import fsck, witness
 from tests.doors.shell import HOSPITAL, Life, Shell, dujiang, files, home, life
 from tests.house.source import SRC
+from tests.ledger.foreign import ForeignLog
 
 __all__ = ["dujiang", "files", "home", "life"]  # fixtures
 
@@ -136,6 +137,27 @@ def test_a_document_that_knows_not_the_pinned_key_gives_no_hint(tmp_path: Path) 
     assert followers.hinted(given, ["another+00000000+AA"], document, Options(tmp_path)) is given
     for odd in (None, [], {"type": "dujiang-log-keys", "v": 1, "keys": [1], "changes": []}, document):
         assert followers.hinted(given, [str(row["vkey"])], odd, Options(tmp_path)) is given
+
+
+def test_a_hostile_document_names_few_keys_and_breaks_nothing(tmp_path: Path) -> None:
+    pinned, vkey = "log.example+deadbeef+AA", ForeignLog("evil.example", 5).vkeys[0]
+    given = Answer({"ok": False, "step": "4 signature of the checkpoint", "fix": "x"}, 7)
+    others = [{"vkey": ForeignLog(f"e{n}.example", n).vkeys[0], "signs": True} for n in range(40)]
+    for rows, hints in (
+        ([{"vkey": pinned, "signs": True}, {"vkey": vkey, "signs": True}], 0),
+        (
+            [
+                {"vkey": pinned, "signs": False},
+                {"vkey": ["x"], "signs": True},
+                {"vkey": "x\x1b", "signs": True},
+            ],
+            0,
+        ),
+        ([{"vkey": pinned, "signs": False}, *others], 2),
+    ):
+        document = {"type": "dujiang-log-keys", "v": 1, "keys": rows, "changes": []}
+        fix = followers.hinted(given, [pinned], document, Options(tmp_path)).body["fix"]
+        assert fix.count(".example+") == hints and len(fix) < 1000 and "\x1b" not in fix
 
 
 def test_a_label_is_the_same_word_for_a_number_and_its_name() -> None:
