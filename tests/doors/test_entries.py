@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dujiang.doors import followers, show
+from dujiang.doors import entries, followers, show
 from dujiang.doors.local import Answer, Options
 from dujiang.ledger import fsck, witness
 from tests.doors.shell import HOSPITAL, Life, Shell, dujiang, files, home, life
 from tests.house.source import SRC
+from tests.ledger.foreign import ForeignLog
 
 __all__ = ["dujiang", "files", "home", "life"]  # fixtures
 
@@ -138,5 +139,31 @@ def test_a_document_that_knows_not_the_pinned_key_gives_no_hint(tmp_path: Path) 
         assert followers.hinted(given, [str(row["vkey"])], odd, Options(tmp_path)) is given
 
 
+def test_a_hostile_document_names_few_keys_and_breaks_nothing(tmp_path: Path) -> None:
+    pinned, vkey = "log.example+deadbeef+AA", ForeignLog("evil.example", 5).vkeys[0]
+    given = Answer({"ok": False, "step": "4 signature of the checkpoint", "fix": "x"}, 7)
+    others = [{"vkey": ForeignLog(f"e{n}.example", n).vkeys[0], "signs": True} for n in range(40)]
+    for rows, hints in (
+        ([{"vkey": pinned, "signs": True}, {"vkey": vkey, "signs": True}], 0),
+        (
+            [
+                {"vkey": pinned, "signs": False},
+                {"vkey": ["x"], "signs": True},
+                {"vkey": "x\x1b", "signs": True},
+            ],
+            0,
+        ),
+        ([{"vkey": pinned, "signs": False}, *others], 2),
+    ):
+        document = {"type": "dujiang-log-keys", "v": 1, "keys": rows, "changes": []}
+        fix = followers.hinted(given, [pinned], document, Options(tmp_path)).body["fix"]
+        assert fix.count(".example+") == hints and len(fix) < 1000 and "\x1b" not in fix
+
+
 def test_a_label_is_the_same_word_for_a_number_and_its_name() -> None:
     assert show.label("time_utc") == "time (UTC)" and show.label("time_ms", "zh") == "时间"
+
+
+def test_a_record_of_others_cannot_pass_for_a_row() -> None:
+    said = entries.says({"record": {"note": "read\n  99  Settle a bill\tthe node"}, "kind": "a\nb"}, "en")
+    assert said == "record note read 99 Settle a bill the node; kind a b"

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dujiang.doors import attest, flow
 from dujiang.doors.members import twice
+from dujiang.kernel.errors import Refused
 from tests.doors import over_http
 from tests.doors.shell import Shell, dujiang, home
 
@@ -87,3 +89,12 @@ def test_a_file_of_records_with_such_a_line_attests_none(dujiang: Shell, tmp_pat
     said = dujiang("ledger", "attest", str(file), ok=False)
     assert "line 2 of readings.jsonl" in said.err and "record_twofold" in said.err
     assert dujiang.json("history")["size"] == before and list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16", "utf-32"])
+def test_a_file_in_another_encoding_hides_nothing(tmp_path: Path, encoding: str) -> None:
+    place = tmp_path / "records.jsonl"
+    place.write_bytes('{"a":1,"a":"\\u003a"}'.encode(encoding))
+    with pytest.raises(Refused) as refused:
+        attest._lines(place)
+    assert refused.value.code is flow.FILE_UNREADABLE

@@ -64,9 +64,11 @@ WOUNDS: dict[str, tuple[str, str, int | None]] = {
         "UPDATE ledger_entry SET facts = replace(facts, '\"kind\":\"meter.reading\"', '\"kind\":\"meter.weather\"')"
         " WHERE idx = :last", "record", -1,
     ),
+    "facts that are no text": ("UPDATE ledger_entry SET facts = CAST(facts AS BLOB) WHERE idx = 5", "record", 5),
     "facts that are no JSON": ("UPDATE ledger_entry SET facts = '{' WHERE idx = 5", "record", 5),
     "the act": ("UPDATE ledger_entry SET act = 'x.y' WHERE idx = 9", "leaf", 9),
     "the time": ("UPDATE ledger_entry SET time_ms = time_ms + 1 WHERE idx = :last", "leaf", -1),
+    "half a millisecond": ("UPDATE ledger_entry SET time_ms = time_ms + 0.5 WHERE idx = 9", "leaf", 9),
     "the order of time": ("UPDATE ledger_entry SET time_ms = 5 WHERE idx = 9", "time", 9),
     "the organisation": ("UPDATE ledger_entry SET org = 'org_x' WHERE idx = 9", "record", 9),
     "the salts": ("UPDATE ledger_entry SET salts = commitments WHERE idx = 3", "record", 3),
@@ -110,6 +112,10 @@ WOUNDS: dict[str, tuple[str, str, int | None]] = {
     "a figure": ("UPDATE ledger_figure SET rows = rows + 1 WHERE questions > 0", "figure", None),
     "a figure of no entry": (
         "INSERT INTO ledger_figure SELECT flow, month, day, 99999, organisations, products, contracts, questions,"
+        " statistics, rows, amount_minor FROM ledger_figure LIMIT 1", "figure", None,
+    ),
+    "a figure on another day": (
+        "INSERT INTO ledger_figure SELECT flow, month, day + 1, idx, organisations, products, contracts, questions,"
         " statistics, rows, amount_minor FROM ledger_figure LIMIT 1", "figure", None,
     ),
     "a figure that is gone": ("DELETE FROM ledger_figure WHERE questions > 0", "figure", None),

@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from dujiang.kernel.errors import DatabaseLost, Unavailable
 from dujiang.kernel.plugs import Database
-from dujiang.kernel.tables import Row, Sql
+from dujiang.kernel.tables import Row, Sql, Value
 
 MAKE = Sql(text("CREATE TABLE t (n BIGINT PRIMARY KEY, word TEXT)"))
 ADD = Sql(text("INSERT INTO t (n, word) VALUES (:n, :word)"))
@@ -94,6 +94,22 @@ class DatabaseContract(ABC):
         writing.commit()
         expected = [1, 3, 5, 7, 13, 17] if asked else [1, 3, 5, 7]
         assert [row[0] for row in self.rows(database)] == expected
+
+    @pytest.mark.parametrize("odd", ["a\0b", "\ud800", 1 << 63, -(1 << 63) - 1])
+    def test_a_later_row_no_database_takes_is_its_own_acts_fault(
+        self, database: Database, odd: Value
+    ) -> None:
+        writing = database.writing()
+        db = writing.begin()
+        writing.savepoint()
+        db.later(ADD, [(1, "x"), (-(1 << 63), "𐀀"), ((1 << 63) - 1, None)])
+        writing.savepoint()
+        with pytest.raises(Unavailable) as failed:
+            db.later(ADD, [(2, odd) if isinstance(odd, str) else (odd, "x")])
+        assert not isinstance(failed.value, DatabaseLost)
+        writing.undo()
+        writing.commit()
+        assert [row[0] for row in self.rows(database)] == [-(1 << 63), 1, (1 << 63) - 1]
 
     def test_later_rows_go_with_their_transaction(self, database: Database) -> None:
         writing = database.writing()

@@ -139,7 +139,8 @@ def _lines(path: Path) -> list[tuple[int, Any]]:
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
             try:
-                value = json.loads(line)
+                # As UTF-8 alone: in UTF-16, which json guesses, a member given twice would go unseen.
+                value = json.loads(line.decode())
             except (ValueError, RecursionError):
                 raise Refused(flow.FILE_UNREADABLE, name=path.name, line=number) from None
             if members.twice(line, value):

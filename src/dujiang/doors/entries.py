@@ -110,7 +110,8 @@ def says(facts: Mapping[str, Any], language: str, erased: Any = ()) -> str:
     ]
     if erased:
         parts.append(f"{show.label('erased', language)} {', '.join(map(str, erased))}")
-    return "; ".join(parts)
+    # A line break in a record of others could pass for a row of the log.
+    return " ".join("; ".join(parts).split())
 
 
 def _short(value: Any) -> Any:

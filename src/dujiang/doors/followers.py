@@ -18,6 +18,8 @@ from dujiang.kernel.errors import Refused, Unavailable
 _STEPS = ("2 signature", "2 key disowned", "4 signature", "5 key disowned")
 """What fails where a key is not the one that signs any more."""
 _WAIT_S = 5.0
+_NAMED_MAX = 2
+"""Two keys sign while one follows the other; whoever names more wants to be believed."""
 _HINT = {
     "en": "This log goes on with another key, if what is said here is so: {vkey}. Ask its operator; then pin it "
     "with --vkey. `dujiang ledger keys` shows what vouches for it.",
@@ -48,13 +50,14 @@ def _followers(pinned: list[str], document: object) -> list[str]:
         trust.ends(document)
     except trust.NotKeys:
         return []
-    rows: list[dict[str, Any]] = document["keys"]  # type: ignore[index]
-    if not {row.get("vkey") for row in rows} & set(pinned):
+    told: list[dict[str, Any]] = document["keys"]  # type: ignore[index]
+    signs = {row["vkey"]: row.get("signs") is True for row in told if isinstance(row.get("vkey"), str)}
+    own = [signs[line] for line in pinned if line in signs]
+    if not own or any(own):
         return []
-    found = [row["vkey"] for row in rows if row.get("signs") is True and row.get("vkey") not in pinned]
     try:
-        return [note.read_key(line).line for line in found]
-    except (note.NotANote, TypeError, AttributeError):
+        return [note.read_key(line).line for line, now in signs.items() if now][:_NAMED_MAX]
+    except note.NotANote:
         return []
 
 

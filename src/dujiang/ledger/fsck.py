@@ -7,7 +7,7 @@ see it, and nobody else. 6. What an entry counts is what the figures hold of it.
 
 `head` proves 4 of the newest checkpoint from the tiles alone: quick, whatever the size of the log.
 `whole` proves 1 to 4, of checkpoints the newest: that a copy may go on. `examine` proves all, and names what differs.
-`pages` is the walk of both, and of who compares the log with what the packages keep (observatory's reconcile).
+`entries` is the walk of both, and of who compares the log with what the packages keep (observatory's reconcile).
 What a stranger proves of the published files, without a database, is `walk`.
 """
 
@@ -117,7 +117,7 @@ def entries(db: Session, found: Examination, heads: Iterable[tuple[int, str]]) -
     for first in range(0, max(1, size), _BLOCK):
         low, end = first or -_ALL, min(size, first + _BLOCK)
         rows = store.raw(db, low, first + _BLOCK)
-        counted = _figures(db, low, _ALL if end == size else end, rows)
+        counted = _figures(db, found, low, _ALL if end == size else end, rows)
         records = _Records(found)
         for row in rows:
             index, act, time_ms, org, text, commitments, _ = row
@@ -188,14 +188,18 @@ def _wrong(size: int, signed: str, root: bytes, ring: Sequence[LogKey]) -> str |
     return None if keyring.holds(told, ring) else "signature"
 
 
-def _figures(db: Session, first: int, before: int, rows: Sequence[Any]) -> dict[int, Counts]:
-    """By entry the figures that are kept of it, on its day."""
+def _figures(
+    db: Session, found: Examination, first: int, before: int, rows: Sequence[Any]
+) -> dict[int, Counts]:
+    """By entry the figures that are kept of it, on its day; those on any other are sums of no entry."""
     kept: dict[int, Counts] = {}
     counted = store.of_entries(db, first, before)
     days = {row[0]: rules.day_of(row[2]) for row in rows} if counted else {}
     for index, day, month, flow, quantities in counted:
         if days.get(index, day) == day and month == rules.month_of(day):
             kept.setdefault(index, {})[flow] = quantities
+        else:
+            found.differs("figure", index)
     return kept
 
 

@@ -81,6 +81,8 @@ def told(text: str) -> tuple[dict[str, Any], bytes | None]:
 
     No facts where the text is none, no lines where one of them is no value of canonical JSON.
     """
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]: SQLite keeps what it is given
+        return {}, None
     # RFC 8785 §3.2.3 sorts by UTF-16 code units; without characters beyond 16 bits that is msgspec's order.
     if ("\\" not in text or "\\u" not in text) and (
         text.isascii() or len(text.encode("utf-16-le")) == 2 * len(text)
@@ -116,7 +118,7 @@ def _frame(act: str, fields: tuple[str, ...]) -> tuple[bytes, Struct, list[int] 
     """The leaf of an act with these fields, the digits for its gaps, and which goes where if it is not in order."""
     order = sorted(range(len(fields)), key=fields.__getitem__)
     named = ",".join([f'"{fields[place].replace("%", "%%")}":"%b"' for place in order])
-    head, tail = f'{{"act":"{act.replace("%", "%%")}","commitments":{{', f'"suite":"{SUITE}","time_ms":%d'
+    head, tail = f'{{"act":"{act.replace("%", "%%")}","commitments":{{', f'"suite":"{SUITE}","time_ms":%a'
     gaps = Struct("64s" * len(fields))
     return f'{head}{named}}},{tail},"v":{VERSION}}}'.encode(), gaps, None if order == sorted(order) else order
 

@@ -25,7 +25,7 @@ from sqlalchemy.engine.interfaces import BindTyping
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
 from dujiang.plugs.sqlite import DATABASE_FAILED, DISK_FULL, READ_ONLY
-from dujiang.plugs.waiting import Waiting
+from dujiang.plugs.waiting import Waiting, fit
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -220,6 +220,8 @@ class _WritingSession(_Session):
         self.waiting = Waiting(self.many)
 
     def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        if not fit(rows):
+            raise Unavailable(DATABASE_FAILED)
         self.waiting.add(statement, statement.bound(self._dialect, {})[0], rows)
 
     def _done(self, command: str, values: dict[str, Value]) -> Any:

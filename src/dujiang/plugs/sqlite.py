@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite as _dialects
 from dujiang.kernel.errors import Code, DatabaseLost, Exit, Unavailable
 from dujiang.kernel.tables import Row, Sql, Value
 from dujiang.plugs.folder import sync_file
-from dujiang.plugs.waiting import Waiting
+from dujiang.plugs.waiting import Waiting, fit
 
 DATABASE_FAILED = Code(
     "database_failed", 503, Exit.failure,
@@ -95,6 +95,8 @@ class _WritingSession(_Session):
         self.waiting = Waiting(self.many)
 
     def later(self, statement: Sql, rows: Sequence[Row]) -> None:
+        if not fit(rows):
+            raise Unavailable(DATABASE_FAILED)
         self.waiting.add(statement, statement.bound(self._dialect, {})[0], rows)
 
     def _done(self, command: str, values: dict[str, Value]) -> sqlite3.Cursor:

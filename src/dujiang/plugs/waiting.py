@@ -1,7 +1,8 @@
 """Rows that wait for the end of their transaction: those of all its acts go in together, table by table.
 
 1. They are written before the commit, and before any other statement that names their table: nobody misses one.
-2. What an act left is taken back with it. What earlier acts left stays, also where it was written for its sake.
+2. What no database takes is refused when it is left: a row that fails later would take the whole batch with it.
+3. What an act left is taken back with it. What earlier acts left stays, also where it was written for its sake.
 """
 
 from __future__ import annotations
@@ -9,9 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from dujiang.kernel.tables import Row, Sql
+from dujiang.kernel.tables import Row, Sql, Value
 
 _INSERT = "INSERT INTO "
+
+
+def fit(rows: Sequence[Row]) -> bool:
+    """Whether every value is one that a column of each database can hold."""
+    return all(_fit(value) for row in rows for value in row)
+
+
+def _fit(value: Value) -> bool:
+    if isinstance(value, str):
+        if "\0" in value:
+            return False
+        try:
+            return value.isascii() or bool(value.encode())
+        except UnicodeEncodeError:
+            return False
+    return not isinstance(value, int) or -(1 << 63) <= value < 1 << 63
 
 
 @dataclass(slots=True)
